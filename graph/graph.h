@@ -1,0 +1,113 @@
+/* graph.h - the graph in memory: nodes in one array in topological order, values (results) in another.
+ *
+ * The same structure holds the graph a user built and the lowered graph: lowering rewrites every node into
+ * rows of kind POINTWISE, VIEW, ANCHOR or TRANSFER. So one printer, one interpreter and one set of checks
+ * serve every stage. Invariants: a node's sources precede it; value ids are 1-based, 0 is "absent". */
+#ifndef TF_GRAPH_H
+#define TF_GRAPH_H
+
+#include "base/base.h"
+
+typedef struct tf_op tf_op;
+
+/* ---- dims ---------------------------------------------------------------------------------------
+ * A dim is a count >= 0, or tf_dim_of(expr): an index into the graph's table of dim expressions. */
+typedef enum tf_dim_kind { TF_DIM_CONST, TF_DIM_PARAM, TF_DIM_BIN } tf_dim_kind;
+typedef struct tf_dim_expr {
+    tf_dim_kind kind;
+    tuff_dim_operator op; /* BIN */
+    int64_t a, b;         /* CONST: a; PARAM: a = index into dim_params; BIN: dims (encoded like any dim) */
+} tf_dim_expr;
+typedef struct tf_dim_param { const char *name; int64_t max; } tf_dim_param;
+
+#define TF_DIM_BASE (INT64_MIN / 2)
+static inline bool tf_dim_is_dynamic(int64_t d) { return d < TF_DIM_BASE / 2; }
+static inline uint32_t tf_dim_index(int64_t d) { return (uint32_t)(d - TF_DIM_BASE); }
+
+typedef struct tf_type {
+    tuff_dtype dtype;
+    int32_t rank;
+    int64_t dim[TUFF_MAX_RANK];
+} tf_type;
+
+typedef struct tf_value {
+    uint32_t node;
+    uint32_t result;
+    tf_type type;
+    const char *name; /* NULL: unnamed */
+} tf_value;
+
+typedef struct tf_node {
+    const tf_op *op;
+    const void *desc;     /* arena copy of the op's desc struct; NULL only if desc_size is 0 */
+    uint32_t *src;        /* value ids; 0: absent optional operand */
+    uint32_t n_src;
+    uint32_t out;         /* first value id */
+    uint32_t n_out;
+    uint32_t region;      /* 0: top level */
+    uint32_t line, column; /* text form; 0: built in C */
+} tf_node;
+
+/* A name the program exposes. */
+typedef enum tf_port_kind { TF_PORT_INPUT, TF_PORT_OUTPUT, TF_PORT_STATE, TF_PORT_CONST, TF_PORT_SCALAR } tf_port_kind;
+typedef struct tf_port {
+    tf_port_kind kind;
+    const char *name;   /* CONST: may be NULL */
+    uint32_t value;     /* the value read (INPUT, STATE, CONST, SCALAR) or exposed (OUTPUT) */
+    uint32_t assigned;  /* STATE: value committed at the end, 0: none */
+} tf_port;
+
+struct tuff_graph {
+    tf_arena arena;
+    TF_ARRAY(tf_node) nodes;
+    TF_ARRAY(tf_value) values;          /* values.data[id - 1] */
+    TF_ARRAY(tf_dim_expr) dims;
+    TF_ARRAY(tf_dim_param) dim_params;
+    TF_ARRAY(tf_port) ports;
+    uint32_t region;                    /* region of nodes being added */
+    tuff_status status;                 /* first build error */
+    tuff_status compile_status;
+    char *error, *compile_error;        /* arena strings */
+    const char *file;                   /* text form's name, NULL when built in C */
+    uint32_t line, column;              /* where nodes being added stand */
+};
+
+/* ---- building ---------------------------------------------------------------------------------- */
+
+/* Sticky build error; the first one wins. Always returns the none tensor so that `return tf_fail(...)` works. */
+tuff_tensor tf_fail(tuff_graph *g, tuff_status status, const char *format, ...) TF_PRINTF(3, 4);
+
+/* Add a node: checks the graph is healthy, operands belong to g and are present, checks attributes against
+ * the row, copies desc (NULL: zeroed), appends the desc's TENSOR and NAMED attributes to the sources, infers.
+ * Variadic rows take any n >= 1. Returns result 0. */
+tuff_tensor tf_add(tuff_graph *g, const tf_op *op, const tuff_tensor *operands, uint32_t n, const void *desc);
+
+static inline const tf_value *tf_val(const tuff_graph *g, uint32_t id) { return &g->values.data[id - 1]; }
+static inline const tf_node *tf_def(const tuff_graph *g, uint32_t value) { return &g->nodes.data[tf_val(g, value)->node]; }
+static inline const tf_type *tf_type_of(const tuff_graph *g, uint32_t value) { return &tf_val(g, value)->type; }
+
+/* "k = input f32[1,2,256,32]": what messages call a value. Arena string. */
+const char *tf_describe_value(tuff_graph *g, uint32_t value);
+/* "f32[1,n,64]" into the arena. */
+const char *tf_type_text(tuff_graph *g, const tf_type *t);
+/* "n*2" or "64" into the arena. */
+const char *tf_dim_text(tuff_graph *g, int64_t dim);
+
+/* ---- dims -------------------------------------------------------------------------------------- */
+int64_t tf_dim_bin(tuff_graph *g, tuff_dim_operator op, int64_t a, int64_t b); /* folds constants, merges equals */
+int64_t tf_dim_bound(const tuff_graph *g, int64_t d);                           /* largest value */
+int64_t tf_dim_eval(const tuff_graph *g, int64_t d, const int64_t *params);     /* params[i]: live value of dim_params[i] */
+bool tf_dim_equal(int64_t a, int64_t b);                                        /* equal for all parameter values (structural) */
+/* Product of dims [first, end). */
+int64_t tf_dim_product(tuff_graph *g, const int64_t *dims, int32_t first, int32_t end);
+/* Elements at the bound; false on overflow of int64. */
+bool tf_count_bound(const tuff_graph *g, const tf_type *t, uint64_t *out);
+/* Bytes at the bound (packed types rounded up), overflow-checked. */
+bool tf_bytes_bound(const tuff_graph *g, const tf_type *t, uint64_t *out);
+bool tf_type_is_static(const tf_type *t);
+
+/* ---- whole graph --------------------------------------------------------------------------------- */
+/* Structure checks after every pass in debug builds and fuzzing: NULL, or a sentence saying what is wrong. */
+const char *tf_graph_check(const tuff_graph *g);
+
+#endif

@@ -1,0 +1,57 @@
+/* kernel.h - an anchor: one kernel template and the function that fits it to a node and a device.
+ *
+ * A template (shaders/anchors/<name>.glsl) is GLSL text below a generated prelude. The prelude declares
+ * bindings, prints hooks and the #defines that configure() chose:
+ *   T x_at(uint c0, uint c1, ...)      load hook of an operand: one element at coordinates (operand's rank)
+ *   Tn x_at4(uint c0, ..., uint cl)    the same for 4 elements cl..cl+3; cl is a multiple of 4; beyond the dim: clamped
+ *   void y_put(uint c0, ..., T v)      store hook of a result; y_put4 likewise; elements beyond the dim are not stored
+ *   GROUP, NGROUPS                     linear workgroup id and count; whole groups with GROUP >= NGROUPS have left
+ *   LID                                gl_LocalInvocationIndex;  WG: workgroup size
+ * A template never returns before barrier() in part of a workgroup, never assumes a subgroup size. */
+#ifndef TF_KERNEL_H
+#define TF_KERNEL_H
+
+#include "plan.h"
+#include "op.h"
+
+typedef struct tf_hook {
+    const char *name;     /* "a": makes a_at / a_at4, or y_put / y_put4. NULL: end of list */
+    uint8_t widths;       /* 1: scalar form, 4: vector form, 5: both */
+    bool reread;          /* elements are read many times: only cheap producers sink in */
+} tf_hook;
+
+typedef struct tf_kernel_build {
+    tuff_graph *g;                  /* lowered graph */
+    const tf_node *node;
+    const void *desc;
+    const tf_type *const *src;      /* operand types, NULL absent */
+    uint32_t n_src;
+    const tf_type *out;             /* result types */
+    uint32_t n_out;
+    const tf_limits *limits;
+    const bool *want;               /* result i is read */
+    const bool *plain;              /* operand i is a plain dense buffer read (no hook arithmetic) */
+    /* filled by configure */
+    tf_str *defines;                /* "#define ..." lines */
+    const char *algorithm;
+    const char *source;             /* embedded text of the template */
+    uint32_t local[3];
+    int64_t groups;                 /* dim */
+    uint32_t shared_bytes, subgroup_size;
+    uint64_t flops;                 /* at the bound */
+    bool need_subgroup_arithmetic, need_subgroup_shuffle;
+    tf_hook loads[16], stores[8];   /* one per operand / result; the widths used */
+} tf_kernel_build;
+
+struct tf_anchor {
+    const char *name;
+    tf_hook loads[16];              /* per operand, with the largest set of widths */
+    tf_hook stores[8];
+    bool (*configure)(tf_kernel_build *k); /* false: error text was set with tf_fail on k->g */
+};
+
+/* "#define NAME 512" or, for a dynamic dim, "#define NAME <uniform>" (registered as a parameter). */
+void tf_define_dim(tf_kernel_build *k, const char *name, int64_t dim);
+void tf_define(tf_kernel_build *k, const char *name, const char *format, ...) TF_PRINTF(3, 4);
+
+#endif

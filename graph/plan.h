@@ -1,0 +1,173 @@
+/* plan.h - what the compiler hands to the runtime: a flat list of steps, the kernels' texts, buffers with
+ * offsets, and the few numbers that may change between runs. Pure data, no Vulkan, no pointers into a graph:
+ * one arena holds it all, so it can be printed, checked, stored in a capsule and replayed. */
+#ifndef TF_PLAN_H
+#define TF_PLAN_H
+
+#include "graph.h"
+
+/* What a device allows: filled by the runtime from the driver, quirks, toggles and artificial limits; filled by
+ * hand in tests. All sizes in bytes. */
+struct tf_limits {
+    uint32_t max_invocations;       /* per workgroup; >= 128 */
+    uint32_t max_local[3];
+    uint32_t shared_bytes;          /* >= 16384 */
+    uint32_t storage_bindings;      /* per stage; >= 4 */
+    uint32_t uniform_bindings;      /* per stage, one is taken by the parameters */
+    uint64_t storage_range;         /* largest storage binding */
+    uint64_t uniform_range;         /* largest uniform binding; >= 16384 */
+    uint32_t storage_align;         /* binding offset alignment, power of two <= 256 */
+    uint32_t max_groups[3];         /* workgroup counts; >= 65535 */
+    uint64_t max_buffer;            /* largest single allocation */
+    uint32_t subgroup_size;         /* reported size; 0: unknown */
+    uint32_t subgroup_min, subgroup_max;
+    bool cpu;                       /* VK_PHYSICAL_DEVICE_TYPE_CPU: many registers, slow shared memory and barriers */
+    bool subgroup_basic, subgroup_vote, subgroup_arithmetic, subgroup_shuffle, subgroup_ballot;
+    bool subgroup_control;          /* a required size can be pinned, with full subgroups, in compute */
+    bool storage16, storage8;       /* 16/8-bit storage buffer access */
+    bool f16, i8, i16, i64, f64;    /* shader arithmetic */
+    bool bf16, dot8, coopmat;
+    uint32_t units;                 /* parallel units for splitting decisions; 0: unknown */
+};
+
+typedef enum tf_step_kind { TF_STEP_DISPATCH, TF_STEP_DISPATCH_INDIRECT, TF_STEP_COPY, TF_STEP_FILL } tf_step_kind;
+
+/* A number placed into a step's uniform block; all are 32 bits. */
+typedef enum tf_param_kind {
+    TF_PARAM_DIM,      /* live value of dim a (encoded, evaluated by tf_plan_dim) */
+    TF_PARAM_SCALAR,   /* scalar port a, in its own dtype's bits */
+    TF_PARAM_BASE      /* element base of argument a inside its binding (bindings shared by assign_bindings) */
+} tf_param_kind;
+typedef struct tf_param { tf_param_kind kind; int64_t a; } tf_param;
+
+typedef enum tf_buffer_kind { TF_BUF_ARENA, TF_BUF_INPUT, TF_BUF_OUTPUT, TF_BUF_CONST, TF_BUF_STATE } tf_buffer_kind;
+/* Something with an address. Arena tensors carry chunk and offset; others own a buffer each. */
+typedef struct tf_buffer {
+    tf_buffer_kind kind;
+    tf_type type;
+    const char *name;          /* port name; NULL for arena and unnamed constants */
+    uint64_t bytes;            /* at the bound; 0: never bound */
+    uint32_t chunk;            /* ARENA */
+    uint64_t offset;           /* ARENA: byte offset in the chunk */
+    uint32_t first_wave, last_wave; /* ARENA: live interval, inclusive */
+    const void *data;          /* CONST: contents, in the plan's arena or borrowed */
+    uint64_t hash;             /* CONST: of the contents, for sharing */
+} tf_buffer;
+
+typedef struct tf_arg {
+    uint32_t buffer;
+    bool write, read;
+    uint32_t binding;          /* binding slot in the kernel; assign_bindings may give one slot to several args */
+    uint64_t base;             /* byte base of this arg inside its binding's range */
+} tf_arg;
+
+/* A binding slot of one step: the exact descriptor range. */
+typedef struct tf_binding {
+    bool uniform;
+    tf_buffer_kind kind; uint32_t buffer; /* a representative buffer (its chunk, for the arena) */
+    uint64_t offset, range;    /* range 0: zero-element tensor, bind anything */
+} tf_binding;
+
+typedef struct tf_kernel {
+    const char *name;          /* "matmul+bias+gelu" */
+    const char *algorithm;     /* "row per invocation", ... */
+    const char *glsl;
+    uint64_t hash;             /* of glsl and subgroup requirements */
+    uint32_t local[3];
+    uint32_t n_bindings;       /* storage/uniform tensor bindings 0..n-1; the parameter block is binding n_bindings */
+    uint32_t n_params;         /* 32-bit words in the parameter block; 0: no block */
+    uint32_t subgroup_size;    /* required size with full subgroups; 0: none */
+    uint32_t shared_bytes;
+} tf_kernel;
+
+typedef struct tf_step {
+    tf_step_kind kind;
+    uint32_t kernel;           /* dispatches */
+    uint32_t arg, n_args;      /* into plan.args. COPY: args[0] -> args[1]; FILL: args[0] */
+    uint32_t binding, n_bindings; /* into plan.bindings */
+    uint32_t param, n_params;  /* into plan.params */
+    int64_t groups;            /* number of workgroups, a dim; folded to x,y,z by the runtime (tf_fold_grid) */
+    uint32_t fill;             /* FILL: the 32-bit pattern */
+    uint32_t wave;             /* steps of a wave are independent; a barrier stands between waves */
+    uint32_t region;
+    uint64_t bytes, flops;     /* estimates at the bound */
+    const char *label;
+} tf_step;
+
+/* Why two nodes stayed in separate kernels: what explain prints. */
+#define TF_REFUSALS(X) \
+    X(READERS,    "several kernels read it and recomputing costs more than storing") \
+    X(RECOMPUTE,  "the reading kernel reads each element many times") \
+    X(BINDINGS,   "too many bindings") \
+    X(SIZE,       "the generated kernel would be too large") \
+    X(SHAPE,      "the reader runs over another shape") \
+    X(CYCLE,      "the result depends on another reader") \
+    X(NARROW,     "a store narrower than 4 bytes needs its own kernel on this device") \
+    X(OUTPUT,     "it is an output or state") \
+    X(ANCHOR,     "two anchors never share a kernel") \
+    X(DISABLED,   "fusion is off")
+typedef enum tf_refusal_reason {
+#define TF_X(name, text) TF_REFUSE_##name,
+    TF_REFUSALS(TF_X)
+#undef TF_X
+    TF_REFUSE_COUNT
+} tf_refusal_reason;
+typedef struct tf_refusal { const char *producer, *reader; tf_refusal_reason reason; } tf_refusal;
+
+typedef struct tf_plan_port {
+    tf_port_kind kind;
+    const char *name;
+    uint32_t buffer;           /* INPUT, OUTPUT, STATE, CONST */
+    tf_type type;
+    double initial;            /* SCALAR */
+} tf_plan_port;
+
+typedef struct tf_plan {
+    tf_arena arena;
+    tf_limits limits;
+    TF_ARRAY(tf_kernel) kernels;
+    TF_ARRAY(tf_step) steps;
+    TF_ARRAY(tf_arg) args;
+    TF_ARRAY(tf_binding) bindings;
+    TF_ARRAY(tf_param) params;
+    TF_ARRAY(tf_buffer) buffers;
+    TF_ARRAY(tf_plan_port) ports;
+    TF_ARRAY(tf_dim_param) dim_params;
+    TF_ARRAY(tf_dim_expr) dims;
+    TF_ARRAY(tf_refusal) refusals;
+    TF_ARRAY(uint64_t) chunks;      /* bytes of each arena chunk */
+    uint32_t waves;
+    uint64_t arena_bytes;           /* sum of chunks */
+    uint64_t live_bytes;            /* largest sum of live bytes over waves: the lower bound */
+    uint64_t serial_bytes;          /* the same for the best serial order */
+} tf_plan;
+
+/* ---- passes over a plan, each pure and separately tested ---- */
+
+/* Assign steps to waves and reorder them by wave (schedule.c). Steps come in any topological order. */
+bool tf_schedule(tf_plan *plan);
+/* Place arena buffers: two buffers live in a common wave never overlap (memory.c). */
+bool tf_place(tf_plan *plan);
+/* Fill bindings and each arg's binding/base within the limits (bindings.c). NULL or a message. */
+const char *tf_assign_bindings(tf_plan *plan, uint32_t step);
+/* Hazard checker (check.c): NULL, or a sentence naming two steps of one wave that conflict, a read of bytes
+ * never written, an index out of range, or overlapping live buffers. */
+const char *tf_plan_check(const tf_plan *plan, tf_str *message);
+/* explain (explain.c) */
+void tf_plan_explain(const tf_plan *plan, tuff_explain_format format, tf_str *out);
+
+int64_t tf_plan_dim(const tf_plan *plan, int64_t dim, const int64_t *params);
+/* x*y*z >= groups, each within limits, x as large as possible; false if it does not fit. */
+bool tf_fold_grid(const tf_limits *limits, uint64_t groups, uint32_t out[3]);
+
+/* ---- the compiler ---- */
+typedef struct tf_compile_options {
+    bool no_fusion, relaxed, deterministic;
+} tf_compile_options;
+/* All passes: folds, lowers, fuses, schedules, places, emits. On failure returns the status, sets g's compile error and *out to
+ * NULL. The plan is independent of g afterwards and is released by tf_plan_destroy. */
+tuff_status tf_compile(tuff_graph *g, const tf_limits *limits, const tf_compile_options *options,
+                       const tuff_allocator *allocator, tf_plan **out);
+void tf_plan_destroy(tf_plan *plan);
+
+#endif
