@@ -8,7 +8,7 @@
 
 /* What a device allows: filled by the runtime from the driver, quirks, toggles and artificial limits; filled by
  * hand in tests. All sizes in bytes. */
-struct tf_limits {
+typedef struct tf_limits {
     uint32_t max_invocations;       /* per workgroup; >= 128 */
     uint32_t max_local[3];
     uint32_t shared_bytes;          /* >= 16384 */
@@ -28,7 +28,7 @@ struct tf_limits {
     bool f16, i8, i16, i64, f64;    /* shader arithmetic */
     bool bf16, dot8, coopmat;
     uint32_t units;                 /* parallel units for splitting decisions; 0: unknown */
-};
+} tf_limits;
 
 typedef enum tf_step_kind { TF_STEP_DISPATCH, TF_STEP_DISPATCH_INDIRECT, TF_STEP_COPY, TF_STEP_FILL } tf_step_kind;
 

@@ -162,9 +162,9 @@ typedef struct tuff_named {
     tuff_tensor tensor;
 } tuff_named;
 
-/* All host memory of an object goes through its allocator. resize(user, ptr, old_size, new_size, align) is
- * malloc (ptr NULL), realloc, and free (new_size 0); it returns NULL on failure and on free. Must be
- * callable from any thread that uses the object. NULL functions: the C library's. */
+/* All host memory of an object goes through its allocator. resize(user, ptr, old_size, new_size) is
+ * malloc (ptr NULL), realloc, and free (new_size 0); it returns NULL on failure and on free.
+ * Results are aligned for any type. Must be callable from any thread that uses the object. NULL functions: the C library's. */
 typedef struct tuff_allocator {
     void *user;
     void *(*resize)(void *user, void *ptr, size_t old_size, size_t new_size);
