@@ -2,7 +2,7 @@
  *
  * A hook is an expression over coordinates. Views substitute coordinates, pointwise rows become nodes, tensor
  * reads become LOADs with an index expression. Equal expressions are one node, so the same hook prints the same
- * text. Constructors simplify with two analyses, range(e) and multiple(e); these remove div/mod and prove
+ * text. Constructors simplify on a canonical sum of products with ranges; that removes div/mod and proves
  * contiguity. Index expressions are 32-bit signed and never negative where they address memory. */
 #ifndef TF_EXPR_H
 #define TF_EXPR_H
@@ -12,7 +12,7 @@
 typedef enum tf_ex_kind {
     TF_EX_NONE,
     TF_EX_INT,      /* i: constant index */
-    TF_EX_VAR,      /* i: variable id; range [0, hi] (coordinates, lane base) */
+    TF_EX_VAR,      /* i: variable id; a: its limit as an expression; range [0, limit) (coordinates, thread ids) */
     TF_EX_DIM,      /* i: encoded dynamic dim, range [0, bound] */
     TF_EX_ADD, TF_EX_SUB, TF_EX_MUL, TF_EX_DIV, TF_EX_MOD, TF_EX_MIN, TF_EX_MAX, /* index arithmetic, non-negative DIV/MOD */
     TF_EX_LT, TF_EX_AND, TF_EX_OR, TF_EX_NOT, TF_EX_EQ,  /* predicates (bool) */
@@ -24,7 +24,7 @@ typedef enum tf_ex_kind {
     TF_EX_LOAD,     /* i: value id; a: element index; b: predicate or 0; c: fill constant or 0 */
     TF_EX_OP,       /* op row applied to args (values) */
     TF_EX_TO_VALUE, /* a: index expression as an i32 value */
-    TF_EX_TO_INDEX  /* a: integer value as an index, clamped to [0, i-1] (gather) */
+    TF_EX_TO_INDEX  /* a: integer value as an index, clamped to [0, b] (gather) */
 } tf_ex_kind;
 
 typedef struct tf_ex_node {
@@ -35,8 +35,7 @@ typedef struct tf_ex_node {
     double f;
     const tf_op *op;
     const void *desc;
-    int64_t lo, hi;      /* index: range; saturated at INT32 limits times 2^20 */
-    int64_t multiple;    /* index: e is a multiple of this (0: e is 0) */
+    int64_t lo, hi;      /* index: range over all values of the variables, saturated at +-2^60 */
 } tf_ex_node;
 
 struct tf_exprs {
@@ -51,7 +50,7 @@ void tf_exprs_init(tf_exprs *x, tf_arena *arena, const tuff_graph *g);
 static inline const tf_ex_node *tf_exn(const tf_exprs *x, tf_ex e) { return &x->nodes.data[e]; }
 
 tf_ex tf_ex_int(tf_exprs *x, int64_t v);
-tf_ex tf_ex_var(tf_exprs *x, int64_t id, int64_t hi, int64_t multiple); /* in [0, hi], multiple >= 1 */
+tf_ex tf_ex_var(tf_exprs *x, int64_t id, int64_t dim);                   /* a variable in [0, dim) */
 tf_ex tf_ex_dim(tf_exprs *x, int64_t dim);                              /* encoded dim, constant or dynamic */
 tf_ex tf_ex_add(tf_exprs *x, tf_ex a, tf_ex b);
 tf_ex tf_ex_sub(tf_exprs *x, tf_ex a, tf_ex b);
@@ -68,6 +67,9 @@ tf_ex tf_ex_not(tf_exprs *x, tf_ex a);
 tf_ex tf_ex_select(tf_exprs *x, tf_ex p, tf_ex a, tf_ex b);
 tf_ex tf_ex_const(tf_exprs *x, tuff_dtype t, double v);
 tf_ex tf_ex_load(tf_exprs *x, uint32_t value, tf_ex index, tf_ex valid, tf_ex fill);
+tf_ex tf_ex_leaf(tf_exprs *x, tf_ex_kind kind, tuff_dtype t, int64_t i); /* SCALAR, RESULT */
+tf_ex tf_ex_to_value(tf_exprs *x, tf_ex index);                          /* an index as an i32 value */
+tf_ex tf_ex_to_index(tf_exprs *x, tf_ex value, int64_t dim);             /* an integer value as an index clamped to [0, dim) */
 tf_ex tf_ex_apply(tf_exprs *x, const tf_op *op, tuff_dtype t, const void *desc, tf_ex a, tf_ex b, tf_ex c);
 
 /* Linear row-major index of coordinates in a dense tensor. */

@@ -17,7 +17,7 @@
 typedef struct tf_hook {
     const char *name;     /* "a": makes a_at / a_at4, or y_put / y_put4. NULL: end of list */
     uint8_t widths;       /* 1: scalar form, 4: vector form, 5: both */
-    bool reread;          /* elements are read many times: only cheap producers sink in */
+    uint8_t reread;       /* reads of each element beyond the first: large values keep costly producers out */
 } tf_hook;
 
 typedef struct tf_kernel_build {
