@@ -17,6 +17,8 @@ typedef struct tf_dim_expr {
     tf_dim_kind kind;
     tuff_dim_operator op; /* BIN */
     int64_t a, b;         /* CONST: a; PARAM: a = index into dim_params; BIN: dims (encoded like any dim) */
+    int64_t lo, hi;       /* range over all parameter values 0..max, saturated */
+    uint32_t size;        /* terms, bounded so that recursion stays shallow */
 } tf_dim_expr;
 typedef struct tf_dim_param { const char *name; int64_t max; } tf_dim_param;
 
@@ -54,7 +56,7 @@ typedef struct tf_port {
     tf_port_kind kind;
     const char *name;   /* CONST: may be NULL */
     uint32_t value;     /* the value read (INPUT, STATE, CONST, SCALAR) or exposed (OUTPUT) */
-    uint32_t assigned;  /* STATE: value committed at the end, 0: none */
+    uint32_t assigned;  /* STATE: result of the assign node, committed at the end; 0: none */
 } tf_port;
 
 struct tuff_graph {
@@ -67,10 +69,28 @@ struct tuff_graph {
     uint32_t region;                    /* region of nodes being added */
     tuff_status status;                 /* first build error */
     tuff_status compile_status;
-    char *error, *compile_error;        /* arena strings */
+    const char *error, *compile_error;  /* arena strings */
     const char *file;                   /* text form's name, NULL when built in C */
     uint32_t line, column;              /* where nodes being added stand */
 };
+
+/* ---- sources -----------------------------------------------------------------------------------
+ * One desc serves the rows input, const, literal, state and scalar; adding such a node registers its port.
+ * Constant data stays where it is: tuff_const copies it into the arena of the user's graph, and copies of the
+ * node in other graphs point there. */
+typedef struct tf_source_desc {
+    const char *name;     /* port name; NULL for literals and unnamed constants */
+    tuff_dtype dtype;     /* literal, scalar: 0 is f32 */
+    tuff_shape shape;
+    double value;         /* literal; scalar: the initial value. Unrounded: see tf_round_to */
+    bool implied;         /* literal: given without a dtype, so it takes that of the operand beside it */
+    bool borrow;          /* const: data belongs to the caller */
+    const char *file;     /* const: "@w.npy" it was read from, as written; NULL: none */
+    const void *data;     /* const: dense elements; NULL if there are none */
+    uint64_t bytes;
+} tf_source_desc;
+
+extern const tf_op tf_op_input, tf_op_const, tf_op_literal, tf_op_state, tf_op_scalar, tf_op_assign;
 
 /* ---- building ---------------------------------------------------------------------------------- */
 
@@ -82,20 +102,42 @@ tuff_tensor tf_fail(tuff_graph *g, tuff_status status, const char *format, ...) 
  * Variadic rows take any n >= 1. Returns result 0. */
 tuff_tensor tf_add(tuff_graph *g, const tf_op *op, const tuff_tensor *operands, uint32_t n, const void *desc);
 
+/* The same from a complete source list as a node holds it (positional, then TENSOR, then NAMED operands; none
+ * where absent): copies a node into another graph. The desc's tensor fields are set from `src`. */
+tuff_tensor tf_add_sources(tuff_graph *g, const tf_op *op, const tuff_tensor *src, uint32_t n_src, const void *desc);
+
+/* How many of a node's sources are positional. */
+uint32_t tf_positional(const tf_op *op, uint32_t n_src, const void *desc);
+/* Name of source i: "q", "xs[2]", "mask"; into buffer. */
+void tf_src_name(const tf_op *op, uint32_t n_src, const void *desc, uint32_t i, char *buffer, size_t size);
+
+/* The port called `name` of one of the kinds in `kinds` (bit 1 << kind), or NULL. */
+tf_port *tf_port_find(const tuff_graph *g, unsigned kinds, const char *name);
+/* 1 to 255 bytes without control characters. */
+bool tf_name_ok(const char *name);
+/* The status with out-of-memory of the arena folded in. */
+tuff_status tf_status(const tuff_graph *g);
+
+static inline tuff_tensor tf_tensor(tuff_graph *g, uint32_t value) { return (tuff_tensor){ value ? g : NULL, value }; }
 static inline const tf_value *tf_val(const tuff_graph *g, uint32_t id) { return &g->values.data[id - 1]; }
 static inline const tf_node *tf_def(const tuff_graph *g, uint32_t value) { return &g->nodes.data[tf_val(g, value)->node]; }
 static inline const tf_type *tf_type_of(const tuff_graph *g, uint32_t value) { return &tf_val(g, value)->type; }
 
-/* "k = input f32[1,2,256,32]": what messages call a value. Arena string. */
+/* input "k" f32[1,2,256,32]: what messages call a value, with its place in the text form. Arena string. */
 const char *tf_describe_value(tuff_graph *g, uint32_t value);
 /* "f32[1,n,64]" into the arena. */
 const char *tf_type_text(tuff_graph *g, const tf_type *t);
 /* "n*2" or "64" into the arena. */
 const char *tf_dim_text(tuff_graph *g, int64_t dim);
 
+/* The same, appended to s. */
+void tf_type_write(tf_str *s, const tuff_graph *g, const tf_type *t);
+void tf_dim_write(tf_str *s, const tuff_graph *g, int64_t dim);
+
 /* ---- dims -------------------------------------------------------------------------------------- */
 int64_t tf_dim_bin(tuff_graph *g, tuff_dim_operator op, int64_t a, int64_t b); /* folds constants, merges equals */
 int64_t tf_dim_bound(const tuff_graph *g, int64_t d);                           /* largest value */
+int64_t tf_dim_least(const tuff_graph *g, int64_t d);                           /* smallest value */
 int64_t tf_dim_eval(const tuff_graph *g, int64_t d, const int64_t *params);     /* params[i]: live value of dim_params[i] */
 bool tf_dim_equal(int64_t a, int64_t b);                                        /* equal for all parameter values (structural) */
 /* Product of dims [first, end). */

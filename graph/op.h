@@ -51,9 +51,9 @@ typedef struct tf_attr {
     const char *const *choices;    /* ENUM: NULL-terminated */
 } tf_attr;
 
-/* TF_A(tuff_softmax_desc, axis, TF_ATTR_INT, "doc") */
-#define TF_A(desc, field, kind, text, ...) \
-    { .name = #field, .doc = text, .type = kind, .offset = (uint32_t)offsetof(desc, field), __VA_ARGS__ }
+/* TF_A(tuff_softmax_desc, axis, TF_ATTR_INT, "doc"), with further fields after the doc: .min = 1, .max = 8 */
+#define TF_A(desc, field, kind, ...) \
+    { .name = #field, .type = kind, .offset = (uint32_t)offsetof(desc, field), .doc = __VA_ARGS__ }
 
 /* ---- inference ---- */
 typedef struct tf_infer {
@@ -69,10 +69,15 @@ typedef struct tf_infer {
 } tf_infer;
 /* Fail the graph with a message prefixed by the op's name; returns false so that infer can `return tf_bad(...)`. */
 bool tf_bad(tf_infer *c, tuff_status status, const char *format, ...) TF_PRINTF(3, 4);
-/* "k = input f32[1,2,256,32]" of source i, for messages. */
+/* k = input "k" f32[1,2,256,32]: source i for messages. */
 const char *tf_src_text(tf_infer *c, uint32_t i);
 /* NumPy broadcasting of two shapes into *out (dtype untouched); false: tf_bad was called. */
 bool tf_broadcast(tf_infer *c, const tf_type *a, const tf_type *b, tf_type *out);
+/* The rule of pointwise rows for sources [first, first + n): one dtype (implied literals take that of the others),
+ * within the row's classes, shapes broadcast. *out gets that dtype and shape; false: tf_bad was called. */
+bool tf_unify(tf_infer *c, uint32_t first, uint32_t n, tf_type *out);
+/* TF_CLS_* of a dtype, 0 for those that are storage only. */
+unsigned tf_dtype_class(tuff_dtype t);
 /* Axis in [-rank, rank) -> [0, rank); false: tf_bad was called. */
 bool tf_axis(tf_infer *c, int64_t axis, int32_t rank, int32_t *out);
 
