@@ -50,6 +50,12 @@ struct tf_anchor {
     bool (*configure)(tf_kernel_build *k); /* false: error text was set with tf_fail on k->g */
 };
 
+/* Embedded text by its path under shaders/ ("anchors/matmul.glsl"), or NULL. */
+const char *tf_shader_text(const char *path);
+/* Append the functions of shaders/lib that `body` calls, directly or through each other, in an order that compiles
+ * (shaders/library.c). #define TF_F64 above them makes the overloads for double. */
+void tf_shader_library(const char *body, tf_str *out);
+
 /* "#define NAME 512" or, for a dynamic dim, "#define NAME <uniform>" (registered as a parameter). */
 void tf_define_dim(tf_kernel_build *k, const char *name, int64_t dim);
 void tf_define(tf_kernel_build *k, const char *name, const char *format, ...) TF_PRINTF(3, 4);

@@ -134,7 +134,8 @@ typedef struct tf_view_map {
     tf_ex src[TUFF_MAX_RANK];         /* filled by view() */
     tf_ex valid;                      /* boolean, 0: always */
     double fill;
-    /* INDEXED rows: the value of operand i at the given coordinates (its own rank), as an expression. */
+    /* INDEXED rows: the value of operand i at the given coordinates (its own rank), as an expression. It is read only
+     * where m->valid holds at the time of the call (0: always) and is 0 elsewhere, so coordinates may leave the operand. */
     tf_ex (*operand)(struct tf_view_map *m, uint32_t i, const tf_ex *coords);
     void *user;
 } tf_view_map;
@@ -182,9 +183,15 @@ struct tf_op {
     uint32_t arity;
     unsigned classes;                 /* TF_CLS_* of operands */
     tf_result_rule result;
-    const char *glsl;                 /* float class; $0 $1 $2 operands, @name numeric attributes */
-    const char *glsl_int;             /* int class; NULL: the same text as glsl. Operands are int or uint */
-    const char *glsl_bool;            /* bool class; NULL: the same text */
+    /* Device text, chosen by the class of operand 0; NULL: the text of `glsl`. $0 $1 $2 are operands (float, double, int,
+     * uint, bool, or vec2 for c64), $t is operand 0's dtype ("f16"), @name an attribute: INT and FLOAT as literals, a DTYPE as
+     * its text form. Functions come from shaders/lib (tf_shader_library). The result of a row with a 16, 8 or 4-bit dtype
+     * still has to be rounded to it: tf_to_<dtype>(...). */
+    const char *glsl;                 /* float class */
+    const char *glsl_int;             /* int class, operands int or uint */
+    const char *glsl_bool;            /* bool class */
+    const char *glsl_complex;         /* complex class */
+    bool f64;                         /* `glsl` also holds for double operands */
     tf_pointwise_fn scalar;
     uint32_t flops;                   /* cost in flops, for fusion decisions */
     bool discontinuous;               /* floor, compare, ...: the fuzzer feeds exactly representable values */
