@@ -101,27 +101,10 @@ static bool assign_infer(tf_infer *c)
 
 static tuff_status assign_reference(tf_ref *r)
 {
-    memcpy(r->out[0].re, r->src[1]->re, (size_t)r->out[0].n * sizeof(double));
+    if (r->out[0].n)
+        memcpy(r->out[0].re, r->src[1]->re, (size_t)r->out[0].n * sizeof(double));
     if (r->out[0].im)
         memcpy(r->out[0].im, r->src[1]->im, (size_t)r->out[0].n * sizeof(double));
-    return TUFF_OK;
-}
-
-static tuff_status literal_reference(tf_ref *r)
-{
-    r->out[0].re[0] = ((const tf_source_desc *)r->desc)->value;
-    return TUFF_OK;
-}
-
-static tuff_status const_reference(tf_ref *r)
-{
-    const tf_source_desc *d = r->desc;
-    for (uint64_t i = 0; i < r->out[0].n; i++) {
-        double im = 0;
-        r->out[0].re[i] = tf_load_element(d->dtype, d->data, i, &im);
-        if (r->out[0].im)
-            r->out[0].im[i] = im;
-    }
     return TUFF_OK;
 }
 
@@ -139,8 +122,8 @@ static const tf_attr source_attrs[] = {
 
 const tf_op tf_op_input = { SOURCE("input", "a tensor written before a run", port_infer) };
 const tf_op tf_op_state = { SOURCE("state", "a tensor that survives runs; zero at first", port_infer) };
-const tf_op tf_op_const = { SOURCE("const", "a constant", const_infer), .reference = const_reference };
-const tf_op tf_op_literal = { SOURCE("literal", "a number", literal_infer), .reference = literal_reference };
+const tf_op tf_op_const = { SOURCE("const", "a constant", const_infer) };
+const tf_op tf_op_literal = { SOURCE("literal", "a number", literal_infer) };
 const tf_op tf_op_scalar = { SOURCE("scalar", "a number set between runs without recompiling", scalar_infer) };
 const tf_op tf_op_assign = {
     .name = "assign", .doc = "commits x to state s at the end of the run; yields x", .operands = "s x", .kind = TF_EFFECT,
