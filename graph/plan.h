@@ -49,7 +49,7 @@ typedef struct tf_buffer {
     uint64_t bytes;            /* at the bound; 0: never bound */
     uint32_t chunk;            /* ARENA */
     uint64_t offset;           /* ARENA: byte offset in the chunk */
-    uint32_t first_wave, last_wave; /* ARENA: live interval, inclusive */
+    uint32_t first_wave, last_wave; /* ARENA: live interval, inclusive; first > last: never used */
     const void *data;          /* CONST: contents, in the plan's arena or borrowed */
     uint64_t hash;             /* CONST: of the contents, for sharing */
 } tf_buffer;
@@ -57,8 +57,10 @@ typedef struct tf_buffer {
 typedef struct tf_arg {
     uint32_t buffer;
     bool write, read;
-    uint32_t binding;          /* binding slot in the kernel; assign_bindings may give one slot to several args */
-    uint64_t base;             /* byte base of this arg inside its binding's range */
+    uint32_t binding;          /* binding slot in the kernel; tf_share_step may give one slot to several args */
+    bool uniform;              /* slot is a uniform buffer: the kernel declares uvec4[ceil(words / 4)] */
+    bool shared;               /* slot holds several args: the kernel adds TF_PARAM_BASE to its indices */
+    uint64_t base;             /* byte base of this arg inside its binding's range; 0 unless shared */
 } tf_arg;
 
 /* A binding slot of one step: the exact descriptor range. */
@@ -138,26 +140,61 @@ typedef struct tf_plan {
     TF_ARRAY(uint64_t) chunks;      /* bytes of each arena chunk */
     uint32_t waves;
     uint64_t arena_bytes;           /* sum of chunks */
-    uint64_t live_bytes;            /* largest sum of live bytes over waves: the lower bound */
-    uint64_t serial_bytes;          /* the same for the best serial order */
+    uint64_t live_bytes;            /* largest sum of live arena bytes over waves, each buffer aligned: the lower bound */
+    uint64_t serial_bytes;          /* the same for the best serial order found */
 } tf_plan;
 
-/* ---- passes over a plan, each pure and separately tested ---- */
+/* ---- passes over a plan, each pure and separately tested ----
+ * Order: steps with args -> tf_copy_in_externals -> per dispatch tf_share_step, then its text is printed ->
+ * tf_schedule -> tf_place -> tf_assign_bindings for every step -> tf_plan_check. */
 
-/* Assign steps to waves and reorder them by wave (schedule.c). Steps come in any topological order. */
+/* An operand of a kernel before it has an address. */
+typedef struct tf_operand {
+    bool arena;                /* placed by tf_place, else a buffer of its own */
+    bool write;
+    uint64_t bytes;            /* at the bound */
+    uint32_t bits;             /* per element */
+} tf_operand;
+typedef struct tf_slot { uint32_t slot; bool uniform, shared; } tf_slot;
+typedef struct tf_slots {
+    uint32_t n;                /* slots in all */
+    uint32_t storage;          /* storage slots among them; more than limits->storage_bindings: does not fit */
+    uint32_t copies;           /* operands outside the arena that must be copied into it so that it fits */
+} tf_slots;
+/* Slots of a kernel's operands within the limits (bindings.c): one each if that fits; else small read-only operands
+ * become uniform; else the smallest arena operands share one slot, and must then be placed in one chunk. */
+tf_slots tf_share_bindings(const tf_operand *operands, uint32_t n, const tf_limits *limits, tf_slot *out);
+/* tf_share_bindings for a step of the plan: fills binding, uniform and shared of its args and step.n_bindings. Two
+ * args on one buffer keep their own slots. NULL or a message. */
+const char *tf_share_step(tf_plan *plan, uint32_t step);
+/* Where a dispatch still has too many bindings, copy operands from outside into the arena before it (results: after
+ * it), as COPY steps labelled "copied: bindings". Run before tf_share_step; steps are renumbered. False: out of memory. */
+bool tf_copy_in_externals(tf_plan *plan);
+/* Assign steps to waves and reorder them by wave (schedule.c). Steps come in any topological order; a step reads what
+ * the last earlier writer of the buffer left. Buffers, args, bindings keep their numbers. False: out of memory. */
 bool tf_schedule(tf_plan *plan);
-/* Place arena buffers: two buffers live in a common wave never overlap (memory.c). */
+/* Place arena buffers: two buffers live in a common wave never overlap; args sharing a slot lie in one chunk
+ * (memory.c). False: out of memory or a size overflows. */
 bool tf_place(tf_plan *plan);
-/* Fill bindings and each arg's binding/base within the limits (bindings.c). NULL or a message. */
+/* Fill the step's bindings (exact ranges, rounded up to whole words) and its args' base (bindings.c). NULL or a
+ * message. Steps that are not dispatches get no bindings. */
 const char *tf_assign_bindings(tf_plan *plan, uint32_t step);
 /* Hazard checker (check.c): NULL, or a sentence naming two steps of one wave that conflict, a read of bytes
  * never written, an index out of range, or overlapping live buffers. */
 const char *tf_plan_check(const tf_plan *plan, tf_str *message);
+/* Bytes an arena buffer takes: aligned so that any device may bind it. */
+uint64_t tf_arena_bytes(const tf_limits *limits, uint64_t bytes);
 /* explain (explain.c) */
 void tf_plan_explain(const tf_plan *plan, tuff_explain_format format, tf_str *out);
 
+/* Live value of a dim; params NULL: its bound. */
 int64_t tf_plan_dim(const tf_plan *plan, int64_t dim, const int64_t *params);
-/* x*y*z >= groups, each within limits, x as large as possible; false if it does not fit. */
+/* Live bytes of a tensor of the plan (packed types rounded up); params NULL: at the bound. Overflow saturates. */
+uint64_t tf_plan_bytes(const tf_plan *plan, const tf_type *type, const int64_t *params);
+/* The 32 bits of a parameter of a step, except SCALAR, whose value the program holds. */
+uint32_t tf_plan_param(const tf_plan *plan, const tf_step *step, const tf_param *param, const int64_t *params);
+/* x*y*z >= groups, each within limits, as few rows and then as few spare groups as possible; 0 groups: {0, 1, 1}.
+ * False if it does not fit. */
 bool tf_fold_grid(const tf_limits *limits, uint64_t groups, uint32_t out[3]);
 
 /* ---- the compiler ---- */
@@ -168,6 +205,8 @@ typedef struct tf_compile_options {
  * NULL. The plan is independent of g afterwards and is released by tf_plan_destroy. */
 tuff_status tf_compile(tuff_graph *g, const tf_limits *limits, const tf_compile_options *options,
                        const tuff_allocator *allocator, tf_plan **out);
-void tf_plan_destroy(tf_plan *plan);
+/* A plan with an empty arena; NULL when memory is out. */
+tf_plan *tf_plan_create(const tuff_allocator *allocator);
+void tf_plan_destroy(tf_plan *plan); /* NULL is allowed */
 
 #endif

@@ -2,7 +2,7 @@
  *
  * Memory goes through a tuff_allocator and nothing here aborts: a failure leaves a flag on the arena or the
  * string, later calls do nothing, and the owner looks at the flag once at the end. */
-#include "graph/base/base.h"
+#include "base.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -3,7 +3,7 @@
  * Small floats are described by three numbers (exponent bits, mantissa bits, largest finite value), so one
  * rounding, one encoder and one decoder serve f16, bf16 and both f8 formats. Doubles hold every dtype exactly;
  * rounding goes from the double to the target in one step. */
-#include "graph/base/base.h"
+#include "base.h"
 
 #include <float.h>
 #include <math.h>
