@@ -62,7 +62,7 @@ const char *driver_name(void);
 
 typedef struct graph_options {
     uint64_t seed;              /* of the inputs' values */
-    tolerance tolerance;        /* zero: the largest bound of the rows in the graph, by decision of the op table */
+    tolerance tolerance;        /* zero: graph_tolerance */
     tuff_compile_desc compile;
     uint32_t runs;              /* 0: 1; states carry over */
     /* Sets the values of an input instead of rng_fill; NULL: rng_fill. */
@@ -72,5 +72,7 @@ typedef struct graph_options {
 
 /* Compile g for dev, run it on reproducible inputs, compare every output and state with the interpreter. */
 bool expect_graph(const char *what, tuff_device *dev, tuff_graph *g, const graph_options *options);
+/* What the rows promise together: ULP for a single pointwise node, else a relative L2 bound, the sum over the nodes. */
+tolerance graph_tolerance(const tuff_graph *g);
 
 #endif
