@@ -41,21 +41,37 @@ static double node_bound(const tuff_graph *g, const tf_node *node)
     return 2.0 * f32 * node->op->ulp + node->op->rel * 2.0 * f32 * sqrt(length) + (u > f32 ? 2.0 * u : 0.0);
 }
 
-tolerance graph_tolerance(const tuff_graph *g)
+/* The nodes that value depends on, marked in `seen`. */
+static void mark(const tuff_graph *g, uint32_t value, bool *seen)
+{
+    const uint32_t at = tf_val(g, value)->node;
+    if (seen[at]) return;
+    seen[at] = true;
+    const tf_node *node = &g->nodes.data[at];
+    for (uint32_t i = 0; i < node->n_src; i++)
+        if (node->src[i]) mark(g, node->src[i], seen);
+}
+
+tolerance value_tolerance(const tuff_graph *g, uint32_t value)
 {
     const tf_node *only = NULL;
     uint32_t computing = 0;
     double total = 0.0;
+    bool *seen = calloc(g->nodes.n, sizeof *seen);
+    cr_assert(seen, "out of memory");
+    mark(g, value, seen);
     for (uint32_t i = 0; i < g->nodes.n; i++) {
         const tf_node *node = &g->nodes.data[i];
-        if (node->op->kind == TF_SOURCE || node->op->kind == TF_EFFECT) continue;
+        if (!seen[i] || node->op->kind == TF_SOURCE || node->op->kind == TF_EFFECT) continue;
         total += node_bound(g, node);
         only = node;
         computing++;
     }
+    free(seen);
+    if (computing == 0) return (tolerance){ 0 };
     if (computing == 1 && only->op->kind == TF_POINTWISE) {
         /* Half a unit more, since the reference is rounded too; a device may flush numbers below the smallest normal one. */
-        const bool narrow = roundoff(tf_type_of(g, only->out)->dtype) > roundoff(TUFF_F32);
+        const bool narrow = roundoff(tf_type_of(g, value)->dtype) > roundoff(TUFF_F32);
         return (tolerance){ .ulp = narrow ? 1.0 : only->op->ulp + (only->op->ulp > 0.0 ? 0.5 : 0.0), .abs = ldexp(1.0, -126) };
     }
     return (tolerance){ .rel = fmax(total, 4.0 * roundoff(TUFF_F32)) };
@@ -74,8 +90,21 @@ typedef struct run {
     tuff_program *p;
     tf_interp *reference;
     const graph_options *options;
-    tolerance tolerance;
 } run;
+
+/* Element i of both buffers as numbers to compare. Complex: |want| and |want| + |got - want|, so that errors count in
+ * units of the modulus. */
+static void element(tuff_dtype dtype, const void *got, const void *want, size_t i, double *a, double *b)
+{
+    double got_im = 0.0, want_im = 0.0;
+    *a = tf_load_element(dtype, got, i, &got_im);
+    *b = tf_load_element(dtype, want, i, &want_im);
+    if (dtype != TUFF_C64) return;
+    const bool finite = isfinite(*b) && isfinite(want_im);
+    const double distance = hypot(*a - *b, got_im - want_im);
+    *b = finite ? hypot(*b, want_im) : NAN;
+    *a = !finite && !(isfinite(*a) && isfinite(got_im)) ? NAN : finite ? *b + distance : 0.0;
+}
 
 static bool describe(const run *r, const char *name, size_t *bytes, tuff_dtype *dtype)
 {
@@ -117,19 +146,15 @@ static bool compare(const run *r, const tf_port *port, uint32_t round)
     cr_expect(!status, "%s: read %s: %s", r->what, port->name, tuff_program_error(r->p));
     bool good = !status;
     if (good && (good = !tf_interp_read(r->reference, port->name, want, bytes))) {
-        const size_t n = bytes * 8 / tf_dtype_bits(dtype), parts = dtype == TUFF_C64 ? 2 : 1;
-        double *a = bytes_of(n * parts * sizeof *a), *b = bytes_of(n * parts * sizeof *b);
-        for (size_t i = 0; i < n; i++) {
-            double im = 0.0;
-            a[i] = tf_load_element(dtype, got, i, &im);
-            if (parts == 2) a[n + i] = im;
-            b[i] = tf_load_element(dtype, want, i, &im);
-            if (parts == 2) b[n + i] = im;
-        }
+        const size_t n = bytes * 8 / tf_dtype_bits(dtype);
+        double *a = bytes_of(n * sizeof *a), *b = bytes_of(n * sizeof *b);
+        for (size_t i = 0; i < n; i++) element(dtype, got, want, i, &a[i], &b[i]);
         char label[256];
         snprintf(label, sizeof label, round ? "%s, %s after run %u" : "%s, %s", r->what, port->name, round + 1);
-        const tolerance exact = { 0 };
-        good = expect_array(label, dtype, a, b, n * parts, roundoff(dtype) > 0.0 ? r->tolerance : exact);
+        tolerance t = r->options->tolerance;
+        if (t.ulp == 0.0 && t.rel == 0.0 && t.abs == 0.0) t = value_tolerance(r->g, port->kind == TF_PORT_STATE && port->assigned ? port->assigned : port->value);
+        if (!(roundoff(dtype) > 0.0)) t = (tolerance){ 0 };
+        good = expect_array(label, dtype, a, b, n, t);
         free(a);
         free(b);
     } else if (!status)
@@ -157,8 +182,6 @@ bool expect_graph(const char *what, tuff_device *dev, tuff_graph *g, const graph
 {
     static const graph_options none;
     run r = { .what = what, .g = g, .options = options ? options : &none };
-    r.tolerance = r.options->tolerance;
-    if (r.tolerance.ulp == 0.0 && r.tolerance.rel == 0.0 && r.tolerance.abs == 0.0) r.tolerance = graph_tolerance(g);
     const tuff_status status = tuff_compile(dev, g, &r.options->compile, &r.p);
     cr_expect(!status, "%s: compile: %s", what, tuff_graph_error(g));
     if (status) return false;

@@ -62,7 +62,7 @@ const char *driver_name(void);
 
 typedef struct graph_options {
     uint64_t seed;              /* of the inputs' values */
-    tolerance tolerance;        /* zero: graph_tolerance */
+    tolerance tolerance;        /* zero: value_tolerance of each output */
     tuff_compile_desc compile;
     uint32_t runs;              /* 0: 1; states carry over */
     /* Sets the values of an input instead of rng_fill; NULL: rng_fill. */
@@ -72,7 +72,8 @@ typedef struct graph_options {
 
 /* Compile g for dev, run it on reproducible inputs, compare every output and state with the interpreter. */
 bool expect_graph(const char *what, tuff_device *dev, tuff_graph *g, const graph_options *options);
-/* What the rows promise together: ULP for a single pointwise node, else a relative L2 bound, the sum over the nodes. */
-tolerance graph_tolerance(const tuff_graph *g);
+/* What the rows promise for a value: ULP if it is one pointwise node of sources, else a relative L2 bound, the sum
+ * over all nodes it depends on. */
+tolerance value_tolerance(const tuff_graph *g, uint32_t value);
 
 #endif
