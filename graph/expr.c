@@ -304,6 +304,7 @@ static void split(tf_exprs *x, tf_ex e, tf_ex k, tf_ex *q, tf_ex *r)
 {
     sum s = { 0 };
     sum_add(x, &s, e, 1);
+    if (s.overflow) { *q = tf_ex_int(x, 0); *r = e; return; }
     tf_ex quotient = tf_ex_int(x, 0), rest = tf_ex_int(x, s.c);
     int64_t v;
     if (is_int(x, k, &v)) { /* constant part: floor division keeps the rest >= 0 */
@@ -313,7 +314,7 @@ static void split(tf_exprs *x, tf_ex e, tf_ex k, tf_ex *q, tf_ex *r)
     }
     for (uint32_t i = 0; i < s.n; i++) {
         tf_ex part;
-        if (!s.overflow && term_divides(x, s.t[i], k, &part)) quotient = tf_ex_add(x, quotient, part);
+        if (term_divides(x, s.t[i], k, &part)) quotient = tf_ex_add(x, quotient, part);
         else rest = tf_ex_add(x, rest, tf_ex_mul(x, s.t[i].product, tf_ex_int(x, s.t[i].k)));
     }
     *q = quotient;

@@ -39,8 +39,10 @@ typedef struct tf_kernel_build {
     int64_t groups;                 /* dim */
     uint32_t shared_bytes, subgroup_size;
     uint64_t flops;                 /* at the bound */
-    bool need_subgroup_arithmetic, need_subgroup_shuffle;
+    bool need_subgroup_arithmetic, need_subgroup_shuffle, need_subgroup_ballot;
     tf_hook loads[16], stores[8];   /* one per operand / result; the widths used */
+    bool score;                     /* print the score hook */
+    int64_t score_dim[4];           /* dims that bound its b h q k */
 } tf_kernel_build;
 
 struct tf_anchor {
@@ -48,6 +50,12 @@ struct tf_anchor {
     tf_hook loads[16];              /* per operand, with the largest set of widths */
     tf_hook stores[8];
     bool (*configure)(tf_kernel_build *k); /* false: error text was set with tf_fail on k->g */
+    /* Score hook of attention, NULL in other anchors. When configure set k->score, the emitter prints behind the load hooks
+     *   float score_hook(float r0, uint c0, uint c1, uint c2, uint c3)     score, batch, head, query position, key index
+     * with the body score(v, s): s is the leaf TF_EX_RESULT 0 of dtype F32 (r0); v has x, g, node, desc, out[j] = variable
+     * TF_VAR_COORD + j in [0, score_dim[j]) and operand() as in an INDEXED row, reading the anchor's operand i with all that
+     * sank into it. 0: the error text was set as by a hook that fails. */
+    tf_ex (*score)(tf_view_map *v, tf_ex s);
 };
 
 /* Embedded text by its path under shaders/ ("anchors/matmul.glsl"), or NULL. */

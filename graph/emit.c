@@ -1,0 +1,560 @@
+/* emit.c - a group becomes kernel text.
+ *
+ * A map kernel writes its stored value four elements a thread; an anchor's kernel is its template with load and store
+ * hooks printed above it. The text refers to operands only by macros L<i>, LV<i>, S<i>, SV<i> (load and store of one and
+ * of four elements of argument i), so the hooks do not change when binding slots are assigned afterwards. */
+#include "emit.h"
+#include "lower.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { MAP_UNROLL = 4, SMALL_BODY = 24 };
+
+/* ---- arguments and parameters -------------------------------------------------------------------- */
+
+static bool packed_here(const tf_emitter *m, tuff_dtype t) /* narrow dtype without the storage tier: words */
+{
+    const uint32_t bits = tf_dtype_bits(t);
+    return bits < 8 || (bits == 8 && !m->build.limits->storage8) || (bits == 16 && !m->build.limits->storage16);
+}
+
+uint32_t tf_emit_arg(tf_emitter *m, uint32_t value)
+{
+    for (uint32_t i = 0; i < m->args.n; i++)
+        if (m->args.data[i].value == value) return i;
+    tf_kernel_arg *a = tf_push(m->arena, &m->args);
+    if (!a) { m->failed = true; return 0; }
+    const tf_node *def = tf_def(m->g, value);
+    a->value = value;
+    a->wide = def->op->kind != TF_SOURCE && def->op != &tf_op_copy && packed_here(m, tf_type_of(m->g, value)->dtype);
+    return m->args.n - 1;
+}
+
+uint32_t tf_emit_param(tf_emitter *m, tf_param_kind kind, int64_t a)
+{
+    for (uint32_t i = 0; i < m->params.n; i++)
+        if (m->params.data[i].kind == kind && m->params.data[i].a == a) return i;
+    tf_param *p = tf_push(m->arena, &m->params);
+    if (!p) { m->failed = true; return 0; }
+    *p = (tf_param){ kind, a };
+    return m->params.n - 1;
+}
+
+void tf_define(tf_kernel_build *k, const char *name, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    tf_str_printf(k->defines, "#define %s ", name);
+    tf_str_vprintf(k->defines, format, args);
+    tf_str_add(k->defines, "\n");
+    va_end(args);
+}
+
+void tf_define_dim(tf_kernel_build *k, const char *name, int64_t dim)
+{
+    if (tf_dim_is_dynamic(dim)) tf_define(k, name, "int(PW(%u))", tf_emit_param((tf_emitter *)k, TF_PARAM_DIM, dim));
+    else tf_define(k, name, "%lld", (long long)dim);
+}
+
+/* ---- stores -------------------------------------------------------------------------------------- */
+
+/* Store lanes of a value: one vector store where their indices are proved contiguous and aligned. */
+static void print_stores(tf_emitter *m, uint32_t value, const tf_ex *index, const tf_ex *e, uint32_t width, const char *const *guard, const char *indent)
+{
+    const uint32_t a = tf_emit_arg(m, value);
+    if (m->failed) return;
+    m->args.data[a].write = true;
+    const uint32_t bits = tf_dtype_bits(tf_type_of(m->g, value)->dtype);
+    tf_ex base;
+    int64_t c, d;
+    bool vector = width == 4 && !guard && (m->args.data[a].wide || bits == 32 || (bits < 32 && !packed_here(m, tf_type_of(m->g, value)->dtype))) &&
+                  tf_ex_quad(&m->x, index[0], &base, &c) && c % 4 == 0;
+    for (uint32_t k = 1; k < width && vector; k++) vector = tf_ex_difference(&m->x, index[k], index[0], &d) && d == k;
+    const char *v[4];
+    for (uint32_t k = 0; k < width; k++) v[k] = tf_print(m, e[k], indent);
+    if (vector) {
+        m->args.data[a].vec_write = true;
+        tf_str_printf(&m->body, "%sSV%u(%s, %s, %s, %s, %s);\n", indent, a, tf_print(m, index[0], indent), v[0], v[1], v[2], v[3]);
+        return;
+    }
+    m->args.data[a].scalar_used = true;
+    for (uint32_t k = 0; k < width; k++) {
+        const char *at = tf_print(m, index[k], indent);
+        if (guard) tf_str_printf(&m->body, "%sif (%s) S%u(%s, %s);\n", indent, guard[k], a, at, v[k]);
+        else tf_str_printf(&m->body, "%sS%u(%s, %s);\n", indent, a, at, v[k]);
+    }
+}
+
+/* ---- map kernels --------------------------------------------------------------------------------- */
+
+/* Elements a thread writes: whole words of narrow packed outputs, else 4 where the count allows. */
+static uint32_t map_width(const tf_emitter *m, uint32_t value, uint64_t bound, bool fixed, bool *tail)
+{
+    const tf_type *t = tf_type_of(m->g, value);
+    const uint32_t bits = tf_dtype_bits(t->dtype);
+    const bool words = packed_here(m, t->dtype) && (tf_def(m->g, value)->op == &tf_op_copy);
+    *tail = false;
+    if (words) {
+        *tail = !fixed || bound % (32 / bits) != 0;
+        return 32 / bits;
+    }
+    if (bits == 64) return fixed && bound % 2 == 0 ? 2 : 1;
+    if (m->fusion->groups.data[m->group - 1].ops > SMALL_BODY) return fixed && bound % 2 == 0 ? 2 : 1;
+    const int64_t last = t->rank ? t->dim[t->rank - 1] : 1;
+    if (fixed ? bound % 4 == 0 : !tf_dim_is_dynamic(last) && last % 4 == 0) return 4;
+    return fixed && bound % 2 == 0 ? 2 : 1;
+}
+
+/* Whole words assembled from narrow elements; elements beyond the count are zero. */
+static void print_packed_store(tf_emitter *m, uint32_t value, const tf_ex *e, uint32_t width, const char *const *inside, const char *indent)
+{
+    const tuff_dtype t = tf_type_of(m->g, value)->dtype;
+    const uint32_t a = tf_emit_arg(m, value), bits = tf_dtype_bits(t);
+    if (m->failed) return;
+    m->args.data[a].write = true;
+    m->args.data[a].scalar_used = true;
+    tf_str_printf(&m->body, "%suint word = 0u;\n", indent);
+    for (uint32_t k = 0; k < width; k++) {
+        const char *v = tf_print(m, e[k], indent);
+        const char *code = tf_arena_printf(m->arena, "(tf_bits_%s(%s) << %u)", tuff_dtype_name(t), v, k * bits);
+        if (inside) tf_str_printf(&m->body, "%sif (%s) word |= %s;\n", indent, inside[k], code);
+        else tf_str_printf(&m->body, "%sword |= %s;\n", indent, code);
+    }
+    tf_str_printf(&m->body, "%sSW%u(t, word);\n", indent, a);
+}
+
+static void emit_map(tf_emitter *m)
+{
+    const tf_group *q = &m->fusion->groups.data[m->group - 1];
+    const uint32_t value = q->stores.data[0];
+    const tf_type *t = tf_type_of(m->g, value);
+    tuff_graph *g = m->build.g;
+    const int64_t count = tf_dim_product(g, t->dim, 0, t->rank);
+    const bool fixed = !tf_dim_is_dynamic(count);
+    const uint64_t bound = (uint64_t)tf_dim_bound(g, count);
+    bool tail;
+    const uint32_t width = map_width(m, value, bound, fixed, &tail);
+    const uint32_t wg = TF_MIN(m->build.limits->max_invocations, bound >= 65536 ? 256u : 64u);
+    const uint32_t unroll = q->ops <= SMALL_BODY && bound / width >= (uint64_t)wg * MAP_UNROLL * 16 ? MAP_UNROLL : 1;
+    const int64_t round = tail ? tf_dim_bin(g, TUFF_DIM_ADD, count, width - 1) : count;
+    const int64_t threads = width == 1 ? round : tf_dim_bin(g, TUFF_DIM_FLOORDIV, round, width);
+    const int64_t per_group = (int64_t)wg * unroll;
+    m->build.groups = tf_dim_bin(g, TUFF_DIM_FLOORDIV, tf_dim_bin(g, TUFF_DIM_ADD, threads, per_group - 1), per_group);
+    m->build.local[0] = wg;
+    m->build.local[1] = m->build.local[2] = 1;
+    m->algorithm = width == 1 ? "one element a thread" : tf_arena_printf(m->arena, "%u elements a thread", width * unroll);
+    tf_define_dim(&m->build, "THREADS", threads);
+    tf_define_dim(&m->build, "COUNT", count);
+
+    const tf_ex thread = tf_ex_var(&m->x, TF_VAR_THREAD, threads);
+    tf_ex e[8], index[8];
+    const char *inside[8];
+    const tf_ex last = tf_ex_sub(&m->x, tf_ex_dim(&m->x, count), tf_ex_int(&m->x, 1));
+    for (uint32_t k = 0; k < width; k++) {
+        tf_ex coords[TUFF_MAX_RANK] = { 0 };
+        index[k] = tf_ex_add(&m->x, tf_ex_mul(&m->x, thread, tf_ex_int(&m->x, width)), tf_ex_int(&m->x, k));
+        tf_ex_unlinear(&m->x, t, tail ? tf_ex_min(&m->x, index[k], last) : index[k], coords);
+        e[k] = tf_hook_value(m, value, coords, tail ? tf_ex_lt(&m->x, index[k], tf_ex_dim(&m->x, count)) : 0, true);
+    }
+    if (m->failed) return;
+    tf_print_begin(m, e, width);
+    tf_str_add(&m->body, "void main()\n{\n    LEAVE_SPARE_GROUPS\n");
+    const char *indent = "    ";
+    if (unroll > 1) {
+        tf_str_printf(&m->body, "    [[unroll]] for (uint u = 0u; u < %uu; u++) {\n        const uint t = (GROUP * %uu + u) * WG + LID;\n", unroll, unroll);
+        indent = "        ";
+    } else tf_str_add(&m->body, "    const uint t = GROUP * WG + LID;\n");
+    if (fixed && bound / width % ((uint64_t)wg * unroll) == 0) { /* every thread has work */ }
+    else if (unroll > 1) tf_str_printf(&m->body, "%sif (t >= uint(THREADS)) break;\n", indent);
+    else tf_str_printf(&m->body, "%sif (t >= uint(THREADS)) return;\n", indent);
+    if (packed_here(m, t->dtype) && tf_def(g, value)->op == &tf_op_copy) {
+        for (uint32_t k = 0; k < width; k++) inside[k] = tf_arena_printf(m->arena, "t * %uu + %uu < uint(COUNT)", width, k);
+        print_packed_store(m, value, e, width, tail ? inside : NULL, indent);
+    } else print_stores(m, value, index, e, width, NULL, indent);
+    tf_str_add(&m->body, unroll > 1 ? "    }\n}\n" : "}\n");
+    m->build.flops = bound * TF_MAX(q->ops, 1u);
+}
+
+/* ---- anchors ------------------------------------------------------------------------------------- */
+
+static const char *parameters(tf_emitter *m, int32_t rank)
+{
+    tf_str s;
+    tf_str_init(&s, &m->arena->allocator);
+    for (int32_t i = 0; i < rank; i++) tf_str_printf(&s, "%suint c%d", i ? ", " : "", (int)i);
+    const char *text = tf_arena_string(m->arena, s.data ? s.data : "");
+    if (s.failed || !text) m->failed = true;
+    tf_str_release(&s);
+    return text ? text : "";
+}
+
+/* Coordinates of lane k: plain variables, or the last one 4 * quad + k, clamped where the dim is no multiple of 4. */
+static void hook_coords(tf_emitter *m, const tf_type *t, uint32_t width, uint32_t lane, tf_ex *coords)
+{
+    for (int32_t i = 0; i < t->rank; i++) coords[i] = tf_ex_var(&m->x, TF_VAR_COORD + i, t->dim[i]);
+    if (width == 1 || t->rank == 0) return;
+    const int32_t j = t->rank - 1;
+    const int64_t d = t->dim[j];
+    const bool whole = !tf_dim_is_dynamic(d) && d % 4 == 0;
+    const int64_t quads = tf_dim_bin(m->build.g, TUFF_DIM_FLOORDIV, tf_dim_bin(m->build.g, TUFF_DIM_ADD, d, 3), 4);
+    const tf_ex at = tf_ex_add(&m->x, tf_ex_mul(&m->x, tf_ex_var(&m->x, TF_VAR_QUAD + j, quads), tf_ex_int(&m->x, 4)), tf_ex_int(&m->x, lane));
+    coords[j] = whole ? at : tf_ex_min(&m->x, at, tf_ex_sub(&m->x, tf_ex_dim(&m->x, d), tf_ex_int(&m->x, 1)));
+}
+
+static void print_load_hook(tf_emitter *m, const char *name, uint32_t value, uint32_t width)
+{
+    const tf_type *t = tf_type_of(m->g, value);
+    const char *type = tf_glsl_type(t->dtype);
+    const char *vector = !strcmp(type, "float") ? "vec4" : !strcmp(type, "int") ? "ivec4" : !strcmp(type, "uint") ? "uvec4" : !strcmp(type, "bool") ? "bvec4" : "dvec4";
+    tf_ex e[4];
+    for (uint32_t k = 0; k < width; k++) {
+        tf_ex coords[TUFF_MAX_RANK] = { 0 };
+        hook_coords(m, t, width, k, coords);
+        e[k] = tf_hook_value(m, value, coords, 0, false);
+    }
+    if (m->failed) return;
+    tf_print_begin(m, e, width);
+    tf_str_printf(&m->body, "%s %s_at%s(%s)\n{\n", width == 4 ? vector : type, name, width == 4 ? "4" : "", parameters(m, t->rank));
+    const char *v[4];
+    for (uint32_t k = 0; k < width; k++) v[k] = tf_print(m, e[k], "    ");
+    if (width == 4) tf_str_printf(&m->body, "    return %s(%s, %s, %s, %s);\n}\n", vector, v[0], v[1], v[2], v[3]);
+    else tf_str_printf(&m->body, "    return %s;\n}\n", v[0]);
+}
+
+/* Coordinates of every value on the store side, from the anchor's result 0 outward. */
+static bool forward_coords(tf_emitter *m, const tf_group *q, const tf_ex *anchor, tf_ex (*at)[TUFF_MAX_RANK])
+{
+    for (uint32_t i = 0; i < q->members.n; i++) {
+        const tf_node *n = &m->g->nodes.data[q->members.data[i]];
+        const tf_type *t = tf_type_of(m->g, n->out);
+        if (i == 0) { memcpy(at[0], anchor, sizeof at[0]); continue; }
+        const tf_ex *from = NULL;
+        uint32_t source = 0;
+        for (uint32_t s = 0; s < n->n_src && !from; s++)
+            for (uint32_t j = 0; j < i; j++)
+                if (n->src[s] && tf_val(m->g, n->src[s])->node == q->members.data[j]) { from = at[j]; source = n->src[s]; break; }
+        if (!from) return false;
+        if (n->op->kind == TF_VIEW) {
+            tf_view_map v = { .x = &m->x, .g = m->g, .node = n, .desc = n->desc, .out = from, .out_type = t, .src_type = tf_type_of(m->g, source) };
+            n->op->inverse(&v);
+            memcpy(at[i], v.src, sizeof at[i]);
+        } else memcpy(at[i], from, sizeof at[i]);
+    }
+    return true;
+}
+
+static void print_store_hook(tf_emitter *m, const char *name, uint32_t result, uint32_t width)
+{
+    const tf_group *q = &m->fusion->groups.data[m->group - 1];
+    const tf_node *a = &m->g->nodes.data[q->anchor];
+    const tf_type *rt = tf_type_of(m->g, a->out + result);
+    const char *type = tf_glsl_type(rt->dtype);
+    const char *vector = !strcmp(type, "float") ? "vec4" : !strcmp(type, "int") ? "ivec4" : !strcmp(type, "uint") ? "uvec4" : !strcmp(type, "bool") ? "bvec4" : "dvec4";
+    const uint32_t members = result == 0 ? q->members.n : 1;
+    tf_ex (*lane_at[4])[TUFF_MAX_RANK];
+    const int64_t inner = rt->rank ? rt->dim[rt->rank - 1] : 1;
+    const bool guard = width == 4 && (tf_dim_is_dynamic(inner) || inner % 4 != 0);
+    for (uint32_t k = 0; k < width; k++) {
+        tf_ex coords[TUFF_MAX_RANK] = { 0 };
+        hook_coords(m, rt, width, k, coords);
+        lane_at[k] = tf_arena_alloc_array(m->arena, members, sizeof *lane_at[k]);
+        if (!lane_at[k]) { m->failed = true; return; }
+        if (result > 0) memcpy(lane_at[k][0], coords, sizeof coords);
+        else if (!forward_coords(m, q, coords, lane_at[k])) { m->failed = true; m->error = "a store hook lost its anchor"; return; }
+    }
+    /* lanes see their own component of the result */
+    tf_ex roots[4 * 8], index[4 * 8];
+    uint32_t values[8], n = 0;
+    m->store_side = true;
+    for (uint32_t s = 0; s < q->stores.n && n < 8; s++) {
+        const uint32_t v = q->stores.data[s], node = tf_val(m->g, v)->node;
+        uint32_t member = 0;
+        while (member < members && q->members.data[member] != node) member++;
+        if (member == members || (node == q->anchor && tf_val(m->g, v)->result != result)) continue;
+        for (uint32_t k = 0; k < width; k++) {
+            m->lane = width == 4 ? k + 1 : 0;
+            m->memo.n = 0; /* RESULT means another component in each lane */
+            if (m->memo_cap) memset(m->memo_table, 0, m->memo_cap * sizeof *m->memo_table);
+            roots[n * width + k] = tf_hook_value(m, v, lane_at[k][member], 0, true);
+            index[n * width + k] = tf_ex_linear(&m->x, tf_type_of(m->g, v), lane_at[k][member]);
+        }
+        values[n++] = v;
+    }
+    m->store_side = false;
+    m->lane = 0;
+    m->memo.n = 0;
+    if (m->memo_cap) memset(m->memo_table, 0, m->memo_cap * sizeof *m->memo_table);
+    if (m->failed) return;
+    tf_print_begin(m, roots, n * width);
+    tf_str_printf(&m->body, "void %s_put%s(%s%s%s r%u)\n{\n", name, width == 4 ? "4" : "", parameters(m, rt->rank), rt->rank ? ", " : "",
+                  width == 4 ? vector : type, result);
+    const char *guards[4];
+    for (uint32_t k = 0; k < 4; k++) guards[k] = tf_arena_printf(m->arena, "int(c%d) + %u < %s", (int)rt->rank - 1, k,
+        tf_dim_is_dynamic(inner) ? tf_arena_printf(m->arena, "int(PW(%u))", tf_emit_param(m, TF_PARAM_DIM, inner)) : tf_arena_printf(m->arena, "%lld", (long long)inner));
+    for (uint32_t s = 0; s < n; s++) print_stores(m, values[s], &index[s * width], &roots[s * width], width, guard ? guards : NULL, "    ");
+    tf_str_add(&m->body, "}\n");
+}
+
+static void emit_anchor(tf_emitter *m)
+{
+    const tf_group *q = &m->fusion->groups.data[m->group - 1];
+    const tf_node *n = &m->g->nodes.data[q->anchor];
+    const tf_anchor *a = n->op->anchor;
+    tf_kernel_build *k = &m->build;
+    const tf_type *src[TF_MAX_OPERANDS];
+    bool plain[TF_MAX_OPERANDS], want[TF_MAX_RESULTS] = { false };
+    for (uint32_t i = 0; i < n->n_src; i++) {
+        src[i] = n->src[i] ? tf_type_of(m->g, n->src[i]) : NULL;
+        plain[i] = n->src[i] && (m->fusion->stored[n->src[i]] || tf_def(m->g, n->src[i])->op->kind == TF_SOURCE);
+    }
+    for (uint32_t r = 0; r < n->n_out; r++) want[r] = m->fusion->stored[n->out + r] != 0;
+    if (q->members.n > 1) want[0] = true;
+    k->node = n;
+    k->desc = n->desc;
+    k->src = src;
+    k->n_src = n->n_src;
+    k->out = tf_type_of(m->g, n->out);
+    k->n_out = n->n_out;
+    k->want = want;
+    k->plain = plain;
+    memcpy(k->loads, a->loads, sizeof k->loads);
+    memcpy(k->stores, a->stores, sizeof k->stores);
+    tf_type out[TF_MAX_RESULTS];
+    for (uint32_t r = 0; r < n->n_out; r++) out[r] = *tf_type_of(m->g, n->out + r);
+    k->out = out;
+    if (!a->configure(k)) {
+        m->failed = true;
+        m->error = m->build.g->error ? m->build.g->error : "the kernel could not be configured";
+        return;
+    }
+    m->algorithm = k->algorithm;
+    for (uint32_t i = 0; i < n->n_src && i < TF_COUNT(k->loads) && !m->failed; i++) {
+        if (!n->src[i] || !k->loads[i].name) continue;
+        if (k->loads[i].widths & 1) print_load_hook(m, k->loads[i].name, n->src[i], 1);
+        if (k->loads[i].widths & 4) print_load_hook(m, k->loads[i].name, n->src[i], 4);
+    }
+    for (uint32_t r = 0; r < n->n_out && !m->failed; r++) {
+        if (!k->stores[r].name || !want[r]) continue;
+        if (k->stores[r].widths & 1) print_store_hook(m, k->stores[r].name, r, 1);
+        if (k->stores[r].widths & 4) print_store_hook(m, k->stores[r].name, r, 4);
+    }
+    tf_str_add(&m->body, k->source ? k->source : "");
+    k->src = NULL;
+    k->want = k->plain = NULL;
+    k->out = NULL;
+}
+
+/* ---- text ---------------------------------------------------------------------------------------- */
+
+/* How an argument's elements are declared and converted. Element type, its vector of 4, and expressions around `%s`. */
+typedef struct storage { const char *scalar, *vector, *load, *load4, *store, *store4; bool words; } storage;
+
+static storage storage_of(const tf_emitter *m, const tf_kernel_arg *a)
+{
+    const tuff_dtype t = tf_type_of(m->g, a->value)->dtype;
+    const char *g = tf_glsl_type(t);
+    if (a->uniform) return (storage){ .words = true };
+    if (a->wide || tf_dtype_bits(t) == 32) {
+        if (t == TUFF_BOOL) return (storage){ "uint", "uvec4", "(%s != 0u)", "notEqual(%s, uvec4(0u))", "uint(%s)", "uvec4(%s)", false };
+        if (!strcmp(g, "int")) return (storage){ "int", "ivec4", "%s", "%s", "%s", "%s", false };
+        if (!strcmp(g, "uint")) return (storage){ "uint", "uvec4", "%s", "%s", "%s", "%s", false };
+        return (storage){ "float", "vec4", "%s", "%s", "%s", "%s", false };
+    }
+    if (t == TUFF_C64) return (storage){ "vec2", NULL, "%s", NULL, "%s", NULL, false };
+    if (t == TUFF_F64) return (storage){ "double", "dvec4", "%s", "%s", "%s", "%s", false };
+    if (packed_here(m, t)) return (storage){ .words = true };
+    switch (t) {
+    case TUFF_F16: return (storage){ "float16_t", "f16vec4", "float(%s)", "vec4(%s)", "float16_t(%s)", "f16vec4(%s)", false };
+    case TUFF_BF16: return (storage){ "uint16_t", "u16vec4", "uintBitsToFloat(uint(%s) << 16)", "uintBitsToFloat(uvec4(%s) << 16)",
+                                      "uint16_t(floatBitsToUint(%s) >> 16)", "u16vec4(floatBitsToUint(%s) >> 16)", false };
+    case TUFF_I16: return (storage){ "int16_t", "i16vec4", "int(%s)", "ivec4(%s)", "int16_t(%s)", "i16vec4(%s)", false };
+    case TUFF_U16: return (storage){ "uint16_t", "u16vec4", "uint(%s)", "uvec4(%s)", "uint16_t(%s)", "u16vec4(%s)", false };
+    case TUFF_I8: return (storage){ "int8_t", "i8vec4", "int(%s)", "ivec4(%s)", "int8_t(%s)", "i8vec4(%s)", false };
+    case TUFF_U8: return (storage){ "uint8_t", "u8vec4", "uint(%s)", "uvec4(%s)", "uint8_t(%s)", "u8vec4(%s)", false };
+    case TUFF_BOOL: return (storage){ "uint8_t", "u8vec4", "(uint(%s) != 0u)", "notEqual(uvec4(%s), uvec4(0u))", "uint8_t(%s)", "u8vec4(uvec4(%s))", false };
+    case TUFF_F8E4M3: return (storage){ "uint8_t", "u8vec4", "tf_from_bits_f8e4m3(uint(%s))", NULL, "uint8_t(tf_bits_f8e4m3(%s))", NULL, false };
+    case TUFF_F8E5M2: return (storage){ "uint8_t", "u8vec4", "tf_from_bits_f8e5m2(uint(%s))", NULL, "uint8_t(tf_bits_f8e5m2(%s))", NULL, false };
+    default: return (storage){ .words = true };
+    }
+}
+
+static void add_converted(tf_str *out, const char *format, const char *inner)
+{
+    for (const char *p = format; *p; p++)
+        if (*p == '%' && p[1] == 's') { tf_str_add(out, inner); p++; }
+        else tf_str_add_n(out, p, 1);
+}
+
+static void declare(tf_emitter *m, tf_str *out, uint32_t i)
+{
+    const tf_kernel_arg *a = &m->args.data[i];
+    const storage s = storage_of(m, a);
+    const tuff_dtype t = tf_type_of(m->g, a->value)->dtype;
+    const uint32_t bits = a->wide ? 32 : tf_dtype_bits(t);
+    const char *access = a->shared ? "" : a->write && !a->read ? "writeonly " : a->write ? "" : "readonly ";
+    char index[64] = "i", at[96];
+    if (a->shared) snprintf(index, sizeof index, "(i) + int(PW(%u))", tf_emit_param(m, TF_PARAM_BASE, i));
+    if (a->uniform) { /* words in 16-byte units */
+        tf_str_printf(out, "layout(std140, set = 0, binding = %u) uniform A%u { uvec4 d[%llu]; } a%u;\n", a->slot, i,
+                      (unsigned long long)(a->uniform_bytes + 15) / 16, i);
+        tf_str_printf(out, "uint tf_word%u(int w) { return a%u.d[w >> 2][w & 3]; }\n", i, i);
+    } else if (s.words) {
+        tf_str_printf(out, "layout(std430, set = 0, binding = %u) %sbuffer A%u { uint d[]; } a%u;\n", a->slot, access, i, i);
+        if (!(a->write && !a->read)) tf_str_printf(out, "uint tf_word%u(int w) { return a%u.d[w]; }\n", i, i);
+    }
+    if (a->uniform || s.words) {
+        if (bits == 32) {
+            const char *g = tf_glsl_type(t);
+            const char *format = t == TUFF_BOOL ? "(%s != 0u)" : !strcmp(g, "float") ? "uintBitsToFloat(%s)" : !strcmp(g, "int") ? "int(%s)" : "%s";
+            snprintf(at, sizeof at, "tf_word%u(%s)", i, index);
+            tf_str_printf(out, "#define L%u(i) ", i);
+            add_converted(out, format, at);
+            tf_str_add(out, "\n");
+            return;
+        }
+        if (bits == 64) { /* c64 in a uniform block */
+            tf_str_printf(out, "#define L%u(i) vec2(uintBitsToFloat(tf_word%u(2 * (%s))), uintBitsToFloat(tf_word%u(2 * (%s) + 1)))\n", i, i, index, i, index);
+            return;
+        }
+        const uint32_t per = 32 / bits;
+        snprintf(at, sizeof at, "(%s)", index);
+        tf_str_printf(out, "#define L%u(i) tf_from_bits_%s(bitfieldExtract(tf_word%u(int(uint%s / %uu)), int(uint%s %% %uu) * %u, %u))\n", i,
+                      tuff_dtype_name(t), i, at, per, at, per, bits, bits);
+        if (a->shared) tf_str_printf(out, "#define SW%u(i, w) a%u.d[int(i) + int(PW(%u)) / %u] = w\n", i, i, tf_emit_param(m, TF_PARAM_BASE, i), per);
+        else tf_str_printf(out, "#define SW%u(i, w) a%u.d[i] = w\n", i, i);
+        return;
+    }
+    if (a->scalar_used || !(a->vec_read || a->vec_write)) {
+        tf_str_printf(out, "layout(std430, set = 0, binding = %u) %sbuffer A%u { %s d[]; } a%u;\n", a->slot, access, i, s.scalar, i);
+        snprintf(at, sizeof at, "a%u.d[%s]", i, index);
+        tf_str_printf(out, "#define L%u(i) ", i);
+        add_converted(out, s.load, at);
+        tf_str_printf(out, "\n#define S%u(i, v) a%u.d[%s] = ", i, i, index);
+        add_converted(out, s.store, "v");
+        tf_str_add(out, "\n");
+    }
+    if (a->vec_read || a->vec_write) {
+        tf_str_printf(out, "layout(std430, set = 0, binding = %u) %sbuffer V%u { %s d[]; } b%u;\n", a->slot, access, i, s.vector, i);
+        if (a->shared) snprintf(index, sizeof index, "((i) + int(PW(%u))) >> 2", tf_emit_param(m, TF_PARAM_BASE, i));
+        else snprintf(index, sizeof index, "(i) >> 2");
+        snprintf(at, sizeof at, "b%u.d[%s]", i, index);
+        tf_str_printf(out, "#define LV%u(i) ", i);
+        add_converted(out, s.load4, at);
+        const char *g = tf_glsl_type(t);
+        const char *make = !strcmp(g, "float") ? "vec4(x, y, z, w)" : !strcmp(g, "int") ? "ivec4(x, y, z, w)" : !strcmp(g, "uint") ? "uvec4(x, y, z, w)" : "bvec4(x, y, z, w)";
+        tf_str_printf(out, "\n#define SV%u(i, x, y, z, w) b%u.d[%s] = ", i, i, index);
+        add_converted(out, s.store4, make);
+        tf_str_add(out, "\n");
+    }
+}
+
+static void prelude(tf_emitter *m, tf_str *out, const char *declarations)
+{
+    const tf_kernel_build *k = &m->build;
+    const tf_limits *l = k->limits;
+    const bool many = tf_dim_is_dynamic(k->groups) ? tf_dim_bound(m->g, k->groups) > l->max_groups[0] : k->groups > (int64_t)l->max_groups[0];
+    tf_str_add(out, "#version 450\n#extension GL_EXT_control_flow_attributes : enable\n");
+    if (strstr(declarations, "16_t")) tf_str_add(out, "#extension GL_EXT_shader_16bit_storage : require\n");
+    if (strstr(declarations, "int16_t")) tf_str_add(out, "#extension GL_EXT_shader_explicit_arithmetic_types_int16 : enable\n");
+    if (strstr(declarations, "float16_t")) tf_str_add(out, "#extension GL_EXT_shader_explicit_arithmetic_types_float16 : enable\n");
+    if (strstr(declarations, "int8_t")) tf_str_add(out, "#extension GL_EXT_shader_8bit_storage : require\n#extension GL_EXT_shader_explicit_arithmetic_types_int8 : enable\n");
+    if (k->need_subgroup_arithmetic) tf_str_add(out, "#extension GL_KHR_shader_subgroup_arithmetic : require\n");
+    if (k->need_subgroup_shuffle) tf_str_add(out, "#extension GL_KHR_shader_subgroup_shuffle : require\n");
+    if (k->need_subgroup_ballot) tf_str_add(out, "#extension GL_KHR_shader_subgroup_ballot : require\n");
+    if (k->need_subgroup_arithmetic || k->need_subgroup_shuffle || k->need_subgroup_ballot || k->subgroup_size)
+        tf_str_add(out, "#extension GL_KHR_shader_subgroup_basic : require\n");
+    tf_str_printf(out, "#define WG %uu\nlayout(local_size_x = %u, local_size_y = %u, local_size_z = %u) in;\n", k->local[0] * k->local[1] * k->local[2],
+                  k->local[0], k->local[1], k->local[2]);
+    tf_str_add(out, "#define LID gl_LocalInvocationIndex\n");
+    if (many) tf_str_add(out, "#define GROUP (gl_WorkGroupID.x + gl_NumWorkGroups.x * (gl_WorkGroupID.y + gl_NumWorkGroups.y * gl_WorkGroupID.z))\n"
+                              "#define LEAVE_SPARE_GROUPS if (GROUP >= NGROUPS) return;\n");
+    else tf_str_add(out, "#define GROUP gl_WorkGroupID.x\n#define LEAVE_SPARE_GROUPS\n");
+    if (m->params.n) tf_str_printf(out, "layout(std140, set = 0, binding = %u) uniform Parameters { uvec4 w[%u]; } parameters;\n"
+                                        "#define PW(i) parameters.w[(i) >> 2][(i) & 3]\n", m->slots, (m->params.n + 3) / 4);
+    if (tf_dim_is_dynamic(k->groups)) tf_str_printf(out, "#define NGROUPS PW(%u)\n", tf_emit_param(m, TF_PARAM_DIM, k->groups));
+    else tf_str_printf(out, "#define NGROUPS %lldu\n", (long long)k->groups);
+}
+
+static const char *kernel_name(tf_emitter *m, tf_arena *arena)
+{
+    const tf_group *q = &m->fusion->groups.data[m->group - 1];
+    tf_str s;
+    tf_str_init(&s, &arena->allocator);
+    const char *first = m->g->nodes.data[q->members.data[0]].op->name;
+    tf_str_add(&s, first[0] == '_' ? first + 1 : first);
+    for (uint32_t i = 0, shown = 0; i < m->inlined.n && shown < 12; i++) {
+        const tf_op *op = m->g->nodes.data[m->inlined.data[i]].op;
+        if (op->kind == TF_VIEW || m->inlined.data[i] == q->members.data[0]) continue;
+        tf_str_printf(&s, "+%s", op->name[0] == '_' ? op->name + 1 : op->name);
+        shown++;
+    }
+    const char *name = s.failed ? NULL : tf_arena_string(arena, s.data);
+    tf_str_release(&s);
+    return name;
+}
+
+const char *tf_emit_hooks(tf_emitter *m, tuff_graph *g, const tf_fusion *fusion, uint32_t group, const tf_limits *limits,
+                          const tf_compile_options *options, tf_arena *scratch)
+{
+    memset(m, 0, sizeof *m);
+    m->g = g;
+    m->fusion = fusion;
+    m->group = group;
+    m->arena = scratch;
+    m->options = options;
+    m->build.g = g;
+    m->build.limits = limits;
+    m->build.defines = &m->defines_text;
+    tf_str_init(&m->body, &scratch->allocator);
+    tf_str_init(&m->defines_text, &scratch->allocator);
+    tf_exprs_init(&m->x, scratch, g);
+    if (fusion->groups.data[group - 1].anchor == TF_NO_NODE) emit_map(m);
+    else emit_anchor(m);
+    if (tf_dim_is_dynamic(m->build.groups)) (void)tf_emit_param(m, TF_PARAM_DIM, m->build.groups);
+    if (m->error) return m->error;
+    return m->failed || scratch->failed || m->body.failed || m->defines_text.failed ? "out of host memory" : NULL;
+}
+
+const char *tf_emit_text(tf_emitter *m, tf_arena *out, tf_kernel *kernel)
+{
+    tf_str text, declarations, library;
+    const char *error = NULL;
+    tf_str_init(&text, &out->allocator);
+    tf_str_init(&declarations, &out->allocator);
+    tf_str_init(&library, &out->allocator);
+    for (uint32_t i = 0; i < m->args.n; i++) declare(m, &declarations, i);
+    tf_str head;
+    tf_str_init(&head, &out->allocator);
+    tf_str_add(&head, m->defines_text.data ? m->defines_text.data : "");
+    tf_str_add(&head, declarations.data ? declarations.data : "");
+    tf_str_add(&head, m->body.data ? m->body.data : "");
+    tf_shader_library(head.data ? head.data : "", &library);
+    tf_str_release(&head);
+    prelude(m, &text, declarations.data ? declarations.data : "");
+    tf_str_add(&text, m->defines_text.data ? m->defines_text.data : "");
+    tf_str_add(&text, library.data ? library.data : "");
+    tf_str_add(&text, declarations.data ? declarations.data : "");
+    tf_str_add(&text, m->body.data ? m->body.data : "");
+    memset(kernel, 0, sizeof *kernel);
+    kernel->name = kernel_name(m, out);
+    kernel->algorithm = tf_arena_string(out, m->algorithm ? m->algorithm : "");
+    kernel->glsl = text.data ? tf_arena_string_n(out, text.data, text.n) : NULL;
+    memcpy(kernel->local, m->build.local, sizeof kernel->local);
+    kernel->n_bindings = m->slots;
+    kernel->n_params = m->params.n;
+    kernel->subgroup_size = m->build.subgroup_size;
+    kernel->shared_bytes = m->build.shared_bytes;
+    if (text.failed || declarations.failed || library.failed || !kernel->glsl || m->failed || out->failed) error = "out of host memory";
+    else kernel->hash = tf_hash(tf_hash_string(0, kernel->glsl), &kernel->subgroup_size, sizeof kernel->subgroup_size);
+    tf_str_release(&text);
+    tf_str_release(&declarations);
+    tf_str_release(&library);
+    return error;
+}
+
+void tf_emit_release(tf_emitter *m)
+{
+    tf_str_release(&m->body);
+    tf_str_release(&m->defines_text);
+}

@@ -1,0 +1,400 @@
+/* fuse.c - grow kernels from anchors and stored values.
+ *
+ * Two sweeps. `rise` goes forward: from each anchor's result through pointwise nodes and bijective views of equal
+ * size whose other operands are ready before the anchor runs; these become store hooks, evaluated once per element.
+ * `sink` goes backward over what is left: every reader of a node is known when it is reached, so it is either stored
+ * by a map kernel of its own or recomputed inside its readers, whichever the cost model says moves less. */
+#include "fuse.h"
+#include "kernel.h"
+
+#include <string.h>
+
+enum {
+    MEMORY_COST = 16,   /* a 4-byte load or store, in flops: 20-50 lane FMAs on software drivers, about 60 on GPUs */
+    MAX_READERS = 8,
+    MAX_OPS = 96        /* pointwise nodes a kernel may hold, for compile time */
+};
+
+typedef struct readers {
+    uint32_t group[MAX_READERS];
+    uint32_t n;
+    bool many;
+    double evaluations;     /* element evaluations asked for if recomputed */
+} readers;
+
+typedef struct fuser {
+    tf_fusion *f;
+    const tuff_graph *g;
+    const tf_compile_options *options;
+    uint32_t *use_first, *use;   /* consumers of value v: nodes use[use_first[v] .. use_first[v+1]) */
+    bool *port;                  /* [value] an output or a state's new value */
+    double *cost;                /* [value] flops to recompute one element from memory */
+    uint32_t *layout;            /* [value] inside the store side being grown: which order its elements are in */
+    uint32_t *mark, epoch;       /* [node] visited stamps */
+    uint32_t *stack;
+    readers *read;               /* [value] */
+} fuser;
+
+static double elements(const tuff_graph *g, uint32_t value)
+{
+    uint64_t n = 0;
+    return tf_count_bound(g, tf_type_of(g, value), &n) ? (double)n : 1e18;
+}
+
+static bool is_free(const tf_node *n) { return n->op->kind == TF_VIEW; }
+static bool is_buffer(const tf_node *n)
+{
+    return n->op->kind == TF_SOURCE && strcmp(n->op->name, "literal") && strcmp(n->op->name, "scalar");
+}
+
+static void refuse(fuser *u, uint32_t producer, uint32_t reader, tf_refusal_reason why)
+{
+    tf_refusal *r = tf_push(u->f->arena, &u->f->refusals);
+    if (!r) return;
+    const tuff_graph *g = u->g;
+    r->producer = g->nodes.data[producer].op->name;
+    r->reader = reader == TF_NO_NODE ? "" : g->nodes.data[reader].op->name;
+    r->reason = why;
+}
+
+/* ---- preparation ------------------------------------------------------------------------------- */
+
+static void mark_live(fuser *u)
+{
+    const tuff_graph *g = u->g;
+    for (uint32_t i = 0; i < g->ports.n; i++) {
+        const tf_port *p = &g->ports.data[i];
+        const uint32_t v = p->kind == TF_PORT_OUTPUT ? p->value : p->kind == TF_PORT_STATE ? p->assigned : 0;
+        if (!v) continue;
+        u->port[v] = true;
+        u->f->live[tf_val(g, v)->node] = true;
+    }
+    for (uint32_t n = g->nodes.n; n-- > 0;) {
+        const tf_node *node = &g->nodes.data[n];
+        if (!u->f->live[n]) continue;
+        for (uint32_t i = 0; i < node->n_src; i++)
+            if (node->src[i]) u->f->live[tf_val(g, node->src[i])->node] = true;
+    }
+}
+
+static bool index_uses(fuser *u)
+{
+    const tuff_graph *g = u->g;
+    uint32_t total = 0;
+    u->use_first = tf_arena_array(u->f->arena, uint32_t, (size_t)g->values.n + 2);
+    if (!u->use_first) return false;
+    for (uint32_t n = 0; n < g->nodes.n; n++)
+        for (uint32_t i = 0; u->f->live[n] && i < g->nodes.data[n].n_src; i++)
+            if (g->nodes.data[n].src[i]) { u->use_first[g->nodes.data[n].src[i] + 1]++; total++; }
+    for (uint32_t v = 1; v < g->values.n + 2; v++) u->use_first[v] += u->use_first[v - 1];
+    u->use = tf_arena_array(u->f->arena, uint32_t, (size_t)total + 1);
+    uint32_t *fill = tf_arena_array(u->f->arena, uint32_t, (size_t)g->values.n + 2);
+    if (!u->use || !fill) return false;
+    for (uint32_t n = 0; n < g->nodes.n; n++)
+        for (uint32_t i = 0; u->f->live[n] && i < g->nodes.data[n].n_src; i++) {
+            const uint32_t v = g->nodes.data[n].src[i];
+            if (v) u->use[u->use_first[v] + fill[v]++] = n;
+        }
+    return true;
+}
+
+static uint32_t bytes_of(tuff_dtype t) { return (tf_dtype_bits(t) + 7) / 8; }
+
+/* Optimistic: everything pointwise below is recomputed, down to memory. Broadcast operands are loaded less often. */
+static void estimate_costs(fuser *u)
+{
+    const tuff_graph *g = u->g;
+    for (uint32_t n = 0; n < g->nodes.n; n++) {
+        const tf_node *node = &g->nodes.data[n];
+        double c = 0;
+        switch (node->op->kind) {
+        case TF_POINTWISE: case TF_VIEW: case TF_INDEXED: {
+            const double out = TF_MAX(elements(g, node->out), 1.0);
+            c = node->op->kind == TF_POINTWISE ? TF_MAX(node->op->flops, 1u) : node->op->kind == TF_INDEXED ? 4 : 0;
+            for (uint32_t i = 0; i < node->n_src; i++)
+                if (node->src[i]) {
+                    const double ratio = elements(g, node->src[i]) / out;
+                    c += u->cost[node->src[i]] * (ratio < 1 ? TF_MAX(ratio, 1.0 / 64) : 1);
+                }
+            break;
+        }
+        default: c = is_buffer(node) || node->op->kind == TF_ANCHOR ? MEMORY_COST * bytes_of(tf_type_of(g, node->out)->dtype) / 4.0 : 0;
+        }
+        for (uint32_t r = 0; r < node->n_out; r++) u->cost[node->out + r] = c;
+    }
+}
+
+/* ---- groups ------------------------------------------------------------------------------------ */
+
+static tf_group *group_new(fuser *u, uint32_t anchor, uint32_t root, uint32_t *id)
+{
+    tf_group *q = tf_push(u->f->arena, &u->f->groups);
+    if (!q) return NULL;
+    *id = u->f->groups.n; /* id + 1 form */
+    q->anchor = anchor;
+    uint32_t *m = tf_push(u->f->arena, &q->members);
+    if (m) *m = root;
+    return q;
+}
+
+static bool store(fuser *u, uint32_t group1, uint32_t value)
+{
+    if (u->f->stored[value]) return true;
+    uint32_t *s = tf_push(u->f->arena, &u->f->groups.data[group1 - 1].stores);
+    if (!s) return false;
+    *s = value;
+    u->f->stored[value] = group1;
+    return true;
+}
+
+/* Does computing `node` need group `target`'s kernel to have run? Groups count as one unit. */
+static bool depends_on(fuser *u, uint32_t node, uint32_t target1)
+{
+    const tuff_graph *g = u->g;
+    uint32_t n = 0;
+    u->epoch++;
+    u->stack[n++] = node;
+    u->mark[node] = u->epoch;
+    while (n) {
+        const uint32_t at = u->stack[--n], own = u->f->risen[at];
+        if (own == target1) return true;
+        const tf_group *q = own ? &u->f->groups.data[own - 1] : NULL;
+        for (uint32_t m = 0; m < (q ? q->members.n : 1); m++) {
+            const tf_node *x = &g->nodes.data[q ? q->members.data[m] : at];
+            if (q) u->mark[q->members.data[m]] = u->epoch;
+            for (uint32_t i = 0; i < x->n_src; i++) {
+                if (!x->src[i]) continue;
+                const uint32_t s = tf_val(g, x->src[i])->node;
+                if (u->mark[s] == u->epoch) continue;
+                u->mark[s] = u->epoch;
+                u->stack[n++] = s;
+            }
+        }
+    }
+    return false;
+}
+
+static bool narrow_store_ok(const fuser *u, tuff_dtype t)
+{
+    const uint32_t bits = tf_dtype_bits(t);
+    return bits >= 32 || (bits == 16 && u->f->limits->storage16) || (bits == 8 && u->f->limits->storage8);
+}
+
+static bool same_dims(const tf_type *a, const tf_type *b)
+{
+    if (a->rank != b->rank) return false;
+    for (int32_t i = 0; i < a->rank; i++)
+        if (!tf_dim_equal(a->dim[i], b->dim[i])) return false;
+    return true;
+}
+
+/* May node join the store side of group1? Operands inside must all lie in one element order; others must be ready
+ * before the anchor runs. Returns the layout of its result, 0: no. */
+static uint32_t rise_layout(fuser *u, uint32_t node, uint32_t group1, uint32_t *next_layout)
+{
+    const tuff_graph *g = u->g;
+    const tf_node *x = &g->nodes.data[node];
+    const tf_type *t = tf_type_of(g, x->out);
+    if (u->f->risen[node] || !u->f->live[node] || x->n_out != 1) return 0;
+    if (is_free(x)) {
+        const bool inside = u->f->risen[tf_val(g, x->src[0])->node] == group1 && u->layout[x->src[0]];
+        return x->op->bijective && inside ? ++*next_layout : 0;
+    }
+    if (x->op->kind != TF_POINTWISE || u->options->no_fusion || !narrow_store_ok(u, t->dtype)) return 0;
+    uint32_t layout = 0;
+    for (uint32_t i = 0; i < x->n_src; i++) {
+        const uint32_t v = x->src[i];
+        if (u->f->risen[tf_val(g, v)->node] != group1) continue;
+        if (!u->layout[v] || (layout && u->layout[v] != layout) || !same_dims(tf_type_of(g, v), t)) return 0;
+        layout = u->layout[v];
+    }
+    for (uint32_t i = 0; layout && i < x->n_src; i++) {
+        const uint32_t def = tf_val(g, x->src[i])->node;
+        if (u->f->risen[def] != group1 && depends_on(u, def, group1)) return 0;
+    }
+    return layout;
+}
+
+/* Views at the end of a store side, read by others only, are left to the readers. */
+static bool needed_in_store(fuser *u, uint32_t node, uint32_t group1)
+{
+    const tuff_graph *g = u->g;
+    const uint32_t v = g->nodes.data[node].out;
+    if (u->port[v]) return true;
+    for (uint32_t i = u->use_first[v]; i < u->use_first[v + 1]; i++)
+        if (u->f->risen[u->use[i]] == group1) return true;
+    return false;
+}
+
+static bool read_outside(fuser *u, uint32_t value, uint32_t group1)
+{
+    for (uint32_t i = u->use_first[value]; i < u->use_first[value + 1]; i++)
+        if (u->f->risen[u->use[i]] != group1) return true;
+    return false;
+}
+
+/* Distinct values other than store-side ones that a node reads, as a bound on bindings. */
+static uint32_t outside_operands(fuser *u, const tf_node *x, uint32_t group1)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < x->n_src; i++)
+        if (x->src[i] && u->f->risen[tf_val(u->g, x->src[i])->node] != group1) n++;
+    return n;
+}
+
+static bool rise(fuser *u, uint32_t node)
+{
+    const tuff_graph *g = u->g;
+    const tf_node *a = &g->nodes.data[node];
+    uint32_t id, layouts = 1;
+    if (!group_new(u, node, node, &id)) return false;
+    u->f->risen[node] = id;
+    tf_group *q = &u->f->groups.data[id - 1];
+    for (uint32_t i = 0; i < a->n_src; i++) q->leaves += a->src[i] != 0;
+    u->layout[a->out] = 1; /* hooks grow from result 0 only */
+    for (uint32_t n = node + 1; n < g->nodes.n; n++) {
+        const tf_node *x = &g->nodes.data[n];
+        const uint32_t layout = rise_layout(u, n, id, &layouts);
+        if (!layout) continue;
+        const uint32_t more = outside_operands(u, x, id);
+        if (!is_free(x) && (q->leaves + more + 2 > u->f->limits->storage_bindings || q->ops >= MAX_OPS)) {
+            refuse(u, node, n, q->ops >= MAX_OPS ? TF_REFUSE_SIZE : TF_REFUSE_BINDINGS);
+            continue;
+        }
+        uint32_t *m = tf_push(u->f->arena, &q->members);
+        if (!m) return false;
+        *m = n;
+        u->f->risen[n] = id;
+        u->layout[x->out] = layout;
+        if (!is_free(x)) { q->leaves += more; q->ops++; }
+    }
+    for (uint32_t i = q->members.n; i-- > 1;) { /* trailing views go back */
+        const uint32_t n = q->members.data[i];
+        if (!is_free(&g->nodes.data[n]) || needed_in_store(u, n, id)) continue;
+        u->f->risen[n] = 0;
+        u->layout[g->nodes.data[n].out] = 0;
+        memmove(&q->members.data[i], &q->members.data[i + 1], (q->members.n - i - 1) * sizeof *q->members.data);
+        q->members.n--;
+    }
+    for (uint32_t i = 0; i < q->members.n; i++) {
+        const tf_node *x = &g->nodes.data[q->members.data[i]];
+        for (uint32_t r = 0; r < x->n_out; r++)
+            if ((u->port[x->out + r] || read_outside(u, x->out + r, id)) && !store(u, id, x->out + r)) return false;
+    }
+    return true;
+}
+
+/* ---- backward sweep ----------------------------------------------------------------------------- */
+
+static bool has_reader(const readers *r, uint32_t group)
+{
+    for (uint32_t i = 0; i < r->n; i++)
+        if (r->group[i] == group) return true;
+    return false;
+}
+
+static void demand(fuser *u, uint32_t value, uint32_t group1, double evaluations)
+{
+    readers *r = &u->read[value];
+    r->evaluations += evaluations;
+    if (has_reader(r, group1)) return;
+    const tf_node *def = tf_def(u->g, value);
+    if (def->op->kind != TF_SOURCE || is_buffer(def)) u->f->groups.data[group1 - 1].leaves++;
+    if (r->n == MAX_READERS) { r->many = true; return; }
+    r->group[r->n++] = group1;
+}
+
+static void demand_operands(fuser *u, const tf_node *x, uint32_t group1, double evaluations)
+{
+    for (uint32_t i = 0; i < x->n_src; i++)
+        if (x->src[i] && u->f->risen[tf_val(u->g, x->src[i])->node] != group1) demand(u, x->src[i], group1, evaluations);
+}
+
+/* Why node n must be stored; TF_REFUSE_COUNT: it may be recomputed by its readers. */
+static tf_refusal_reason why_store(fuser *u, uint32_t n)
+{
+    const tuff_graph *g = u->g;
+    const tf_node *x = &g->nodes.data[n];
+    const readers *r = &u->read[x->out];
+    if (u->port[x->out]) return TF_REFUSE_OUTPUT;
+    if (is_free(x)) return TF_REFUSE_COUNT;
+    if (u->options->no_fusion) return TF_REFUSE_DISABLED;
+    if (r->many) return TF_REFUSE_READERS;
+    const double count = TF_MAX(elements(g, x->out), 1.0), cost = u->cost[x->out];
+    const double memory = MEMORY_COST * bytes_of(tf_type_of(g, x->out)->dtype) / 4.0;
+    if (r->evaluations * cost > count * (cost + memory) + r->evaluations * memory)
+        return r->n > 1 ? TF_REFUSE_READERS : TF_REFUSE_RECOMPUTE;
+    for (uint32_t i = 0; i < r->n; i++) {
+        const tf_group *q = &u->f->groups.data[r->group[i] - 1];
+        uint32_t more = 0;
+        for (uint32_t s = 0; s < x->n_src; s++) more += x->src[s] && !has_reader(&u->read[x->src[s]], r->group[i]);
+        if (q->leaves + more > u->f->limits->storage_bindings) return TF_REFUSE_BINDINGS; /* n's own leaf is freed: room for the store */
+        if (q->ops >= MAX_OPS) return TF_REFUSE_SIZE;
+    }
+    return TF_REFUSE_COUNT;
+}
+
+static bool sink(fuser *u, uint32_t n)
+{
+    const tuff_graph *g = u->g;
+    const tf_node *x = &g->nodes.data[n];
+    if (u->f->risen[n]) {
+        const uint32_t id = u->f->risen[n];
+        const tf_anchor *a = x->op->anchor;
+        for (uint32_t i = 0; i < x->n_src; i++) {
+            if (!x->src[i] || u->f->risen[tf_val(g, x->src[i])->node] == id) continue;
+            const double reread = a && i < TF_COUNT(a->loads) ? 1.0 + a->loads[i].reread : 1.0;
+            demand(u, x->src[i], id, reread * elements(g, a ? x->src[i] : x->out));
+        }
+        return true;
+    }
+    const tf_refusal_reason why = why_store(u, n);
+    const double count = elements(g, x->out);
+    if (why != TF_REFUSE_COUNT) {
+        uint32_t id;
+        if (why != TF_REFUSE_OUTPUT && why != TF_REFUSE_DISABLED) refuse(u, n, u->f->groups.data[u->read[x->out].group[0] - 1].members.data[0], why);
+        if (!group_new(u, TF_NO_NODE, n, &id) || !store(u, id, x->out)) return false;
+        u->f->groups.data[id - 1].ops = 1;
+        u->f->groups.data[id - 1].leaves = 1;
+        demand_operands(u, x, id, count);
+        return true;
+    }
+    const readers r = u->read[x->out];
+    for (uint32_t i = 0; i < r.n; i++) {
+        u->f->groups.data[r.group[i] - 1].leaves--;
+        if (!is_free(x)) u->f->groups.data[r.group[i] - 1].ops++;
+        for (uint32_t s = 0; s < x->n_src; s++)
+            if (x->src[s]) demand(u, x->src[s], r.group[i], r.evaluations / r.n);
+    }
+    return true;
+}
+
+bool tf_fuse(const tuff_graph *g, const tf_limits *limits, const tf_compile_options *options, tf_arena *arena, tf_fusion *out)
+{
+    memset(out, 0, sizeof *out);
+    out->g = g;
+    out->arena = arena;
+    out->limits = limits;
+    fuser u = { .f = out, .g = g, .options = options };
+    const size_t values = (size_t)g->values.n + 1, nodes = (size_t)g->nodes.n + 1;
+    out->stored = tf_arena_array(arena, uint32_t, values);
+    out->risen = tf_arena_array(arena, uint32_t, nodes);
+    out->live = tf_arena_array(arena, bool, nodes);
+    u.port = tf_arena_array(arena, bool, values);
+    u.cost = tf_arena_array(arena, double, values);
+    u.layout = tf_arena_array(arena, uint32_t, values);
+    u.mark = tf_arena_array(arena, uint32_t, nodes);
+    u.stack = tf_arena_array(arena, uint32_t, nodes);
+    u.read = tf_arena_array(arena, readers, values);
+    if (arena->failed) return false;
+    mark_live(&u);
+    if (!index_uses(&u)) return false;
+    estimate_costs(&u);
+    for (uint32_t n = 0; n < g->nodes.n; n++)
+        if (out->live[n] && g->nodes.data[n].op->kind == TF_ANCHOR && !rise(&u, n)) return false;
+    for (uint32_t n = g->nodes.n; n-- > 0;) {
+        if (!out->live[n] || g->nodes.data[n].op->kind == TF_SOURCE) continue;
+        if (!sink(&u, n)) return false;
+    }
+    return !arena->failed;
+}
