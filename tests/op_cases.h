@@ -1,0 +1,127 @@
+/* op_cases.h - for every op that is not pointwise, graphs of one node to run on the device against the reference. (Pointwise
+ * rows need no table: test_ops_gpu runs each of them over every dtype of its classes.)
+ *
+ * X(op, types of the operands a b c ..., the rest of the statement after the op's name, fill). Fill of float inputs:
+ * 'n' normal, 'p' positive, 'u' in [-1, 1), 'q' normal, and integers all different in 0..23. A test refuses an op without a row here. Sizes are odd where a
+ * tile, a vector or a workgroup could hide a mistake, and a few exceed one workgroup. */
+#ifndef TEST_OP_CASES_H
+#define TEST_OP_CASES_H
+
+#define OP_CASES(X) \
+    X("cast", "f32[3,37]", "(a) {dtype=f16}", 'n') \
+    X("cast", "f32[3,37]", "(a) {dtype=bf16}", 'n') \
+    X("cast", "f32[5,7]", "(a) {dtype=i8}", 'n') \
+    X("cast", "i32[129]", "(a) {dtype=f32}", 'n') \
+    X("cast", "bool[33]", "(a) {dtype=f32}", 'n') \
+    X("cast", "f32[8]", "(a) {dtype=bool}", 'n') \
+    X("cast", "f16[3,5]", "(a) {dtype=f32}", 'n') \
+    X("bitcast", "f32[65]", "(a) {dtype=u32}", 'n') \
+    X("bitcast", "i32[65]", "(a) {dtype=f32}", 'n') \
+    X("leaky_relu", "f32[3,37]", "(a) {slope=0.1}", 'n') \
+    X("elu", "f32[3,37]", "(a) {alpha=0.5}", 'n') \
+    X("dequant", "i8[4,64] f32[4,1]", "(a, b)", 'n') \
+    X("dequant", "u4[6,64] f32[6,4] f32[6,4]", "(a, b, zero=c) {group=16}", 'n') \
+    X("dequant", "f8e4m3[3,12] f32[1]", "(a, b)", 'n') \
+    \
+    X("reshape", "f32[6,35]", "(a) {shape=[7,30]}", 'n') \
+    X("reshape", "f16[4,3,5]", "(a) {shape=[-1]}", 'n') \
+    X("permute", "f32[3,5,7]", "(a) {axes=[2,0,1]}", 'n') \
+    X("permute", "f16[33,65]", "(a) {axes=[1,0]}", 'n') \
+    X("transpose", "f32[70,41]", "(a) {a=0, b=1}", 'n') \
+    X("squeeze", "f32[1,5,1,3]", "(a)", 'n') \
+    X("unsqueeze", "f32[5,3]", "(a) {axes=[0,2]}", 'n') \
+    X("expand", "f32[5,1,3]", "(a) {shape=[2,5,4,3]}", 'n') \
+    X("slice", "f32[9,33]", "(a) {start=[1,30], stop=[8,2], step=[2,-3]}", 'n') \
+    X("slice", "i8[64,5]", "(a) {start=[3], stop=[40]}", 'n') \
+    X("pad", "f32[5,7]", "(a) {lo=[1,2], hi=[3,4], value=1.5}", 'n') \
+    X("pad", "f32[5,7]", "(a) {lo=[2,3], hi=[4,1], mode=edge}", 'n') \
+    X("pad", "f32[5,7]", "(a) {lo=[4,6], hi=[3,2], mode=reflect}", 'n') \
+    X("pad", "f32[5,7]", "(a) {lo=[5,1], hi=[2,7], mode=wrap}", 'n') \
+    X("roll", "f32[5,9]", "(a) {shift=[2,-4], axes=[0,1]}", 'n') \
+    X("flip", "f32[5,9,2]", "(a) {axes=[0,2]}", 'n') \
+    X("diagonal", "f32[7,3,9]", "(a) {a=0, b=2, offset=1}", 'n') \
+    X("unfold", "f32[17,23]", "(a) {sizes=[3,5]}", 'n') \
+    X("unfold", "f32[2,40]", "(a) {sizes=[4], stride=[3], dilation=[2]}", 'n') \
+    \
+    X("concat", "f32[3,5] f32[3,8] f32[3,1]", "(a, b, c) {axis=1}", 'n') \
+    X("concat", "f16[4,3] f16[9,3]", "(a, b) {axis=0}", 'n') \
+    X("stack", "f32[3,5] f32[3,5]", "(a, b) {axis=1}", 'n') \
+    X("split", "f32[4,18]", "(a) {axis=1, sections=3}", 'n') \
+    X("gather", "f32[16,7] i32[5,3]", "(a, b) {axis=0}", 'n') \
+    X("gather", "f16[3,16,5] i32[9]", "(a, b) {axis=1}", 'n') \
+    X("take_along_axis", "f32[6,16] i32[6,5]", "(a, b) {axis=1}", 'n') \
+    X("scatter", "f32[24,5] i32[7] f32[7,5]", "(a, b, c) {axis=0, mode=add}", 'n') \
+    X("scatter", "f32[24,5] i32[7] f32[7,5]", "(a, b, c) {axis=0}", 'q') \
+    X("scatter", "f16[3,24] i32[24] f16[3,24]", "(a, b, c) {axis=1}", 'q') \
+    X("one_hot", "i32[13]", "(a) {depth=9}", 'n') \
+    X("tril", "f32[3,9,13]", "(a) {offset=1}", 'n') \
+    X("triu", "f32[13,9]", "(a) {offset=-2}", 'n') \
+    X("iota", "", "() {shape=[3,70], axis=1}", 'n') \
+    X("iota", "", "() {shape=[5,6], axis=0, dtype=f32}", 'n') \
+    X("map", "f32[5,9] f32[9]", "(x=a, y=b) {expr=\"let z = exp(-x*x); z * y + i1\"}", 'n') \
+    X("map", "f32[5,9] i32[7]", "(x=a, t=b) {expr=\"x[t[i0], i1] + 1.0\"}", 'n') \
+    \
+    X("uniform", "", "() {shape=[5,1023], seed=81985529216486895}", 'n') \
+    X("normal", "", "() {shape=[3,257], seed=42, stream=7, draw=3}", 'n') \
+    X("normal", "", "() {shape=[4,30], seed=1, antithetic=true}", 'n') \
+    X("gumbel", "", "() {shape=[2,100], seed=5}", 'n') \
+    X("rademacher", "", "() {shape=[2,100], seed=5}", 'n') \
+    \
+    X("sum", "f32[5,300]", "(a) {axes=[1]}", 'n') \
+    X("sum", "f32[300,5]", "(a) {axes=[0], keep=true}", 'n') \
+    X("sum", "f32[7,11,13]", "(a) {axes=[0,2]}", 'n') \
+    X("sum", "f32[3,40000]", "(a)", 'n') \
+    X("sum", "f16[9,1000]", "(a) {axes=[-1]}", 'p') \
+    X("sum", "i8[40,9]", "(a) {axes=[0]}", 'n') \
+    X("sum", "c64[6,50]", "(a) {axes=[1]}", 'n') \
+    X("mean", "f32[33,65]", "(a) {axes=[1]}", 'p') \
+    X("prod", "f32[9,12]", "(a) {axes=[1]}", 'u') \
+    X("max", "f32[9,333]", "(a) {axes=[1]}", 'n') \
+    X("max", "i32[333,9]", "(a) {axes=[0]}", 'n') \
+    X("min", "f32[9,4,33]", "(a) {axes=[1]}", 'n') \
+    X("any", "bool[9,12]", "(a) {axes=[1]}", 'n') \
+    X("all", "bool[9,3]", "(a) {axes=[1]}", 'n') \
+    X("logsumexp", "f32[7,300]", "(a) {axes=[1]}", 'n') \
+    X("argmax", "f32[9,333]", "(a) {axis=1}", 'n') \
+    X("argmin", "f32[333,9]", "(a) {axis=0}", 'n') \
+    X("variance", "f32[9,333]", "(a) {axes=[1], correction=1}", 'n') \
+    X("std", "f32[9,33]", "(a) {axes=[1]}", 'n') \
+    X("norm", "f32[9,333]", "(a) {axes=[1]}", 'n') \
+    X("norm", "f32[9,33]", "(a) {axes=[1], order=l1}", 'n') \
+    X("norm", "f32[9,33]", "(a) {axes=[0], order=max}", 'n') \
+    \
+    X("softmax", "f32[9,333]", "(a) {axis=1}", 'n') \
+    X("softmax", "f32[33,9]", "(a) {axis=0}", 'n') \
+    X("softmax", "f32[2,5000]", "(a) {axis=-1}", 'n') \
+    X("softmax", "f16[5,64]", "(a) {axis=-1}", 'n') \
+    X("log_softmax", "f32[9,100]", "(a) {axis=1}", 'n') \
+    X("layer_norm", "f32[9,100] f32[100] f32[100]", "(a, gain=b, bias=c)", 'n') \
+    X("layer_norm", "f32[5,6,7]", "(a) {axes=2}", 'n') \
+    X("rms_norm", "f32[9,333] f32[333]", "(a, gain=b)", 'n') \
+    X("group_norm", "f32[2,12,5,5] f32[12] f32[12]", "(a, gain=b, bias=c) {groups=3, axis=1}", 'n') \
+    X("batch_norm", "f32[3,6,7] f32[6] f32[6]", "(a, b, c) {axis=1}", 'p') \
+    \
+    X("matmul", "f32[37,65] f32[65,41]", "(a, b)", 'n') \
+    X("matmul", "f32[128,128] f32[128,128]", "(a, b)", 'n') \
+    X("matmul", "f32[1,300] f32[300,70]", "(a, b)", 'n') \
+    X("matmul", "f32[2,1,17,33] f32[3,33,5]", "(a, b)", 'n') \
+    X("matmul", "f32[33,17] f32[9,33]", "(a, b) {transpose_a=true, transpose_b=true}", 'n') \
+    X("matmul", "f16[40,64] f16[64,24]", "(a, b) {dtype=f32}", 'n') \
+    X("matmul", "bf16[8,64] f32[64,24]", "(a, b) {dtype=f32}", 'n') \
+    X("matmul", "f32[65] f32[65]", "(a, b)", 'n') \
+    X("matmul", "c64[5,9] c64[9,6]", "(a, b)", 'n') \
+    X("matmul", "i8[5,9] i8[9,6]", "(a, b)", 'n') \
+    X("cumsum", "f32[9,333]", "(a) {axis=1}", 'p') \
+    X("cumsum", "f32[3,5000]", "(a) {axis=1, reverse=true}", 'p') \
+    X("cumsum", "i32[300,5]", "(a) {axis=0, exclusive=true}", 'n') \
+    X("cumprod", "f32[9,33]", "(a) {axis=1}", 'u') \
+    \
+    X("attention", "f32[1,33,2,16] f32[1,33,2,16] f32[1,33,2,16]", "(a, b, c)", 'n') \
+    X("attention", "f32[2,65,4,64] f32[2,70,2,64] f32[2,70,2,64]", "(a, b, c) {causal=true}", 'n') \
+    X("attention", "f32[1,40,2,20] f32[1,40,1,20] f32[1,40,1,12] f32[1,2,40,40]", "(a, b, c, bias=d) {softcap=5, window_left=9}", 'n') \
+    X("attention", "f32[1,1,4,64] f32[1,300,4,64] f32[1,300,4,64]", "(a, b, c)", 'n') \
+    X("attention", "f16[1,20,2,32] f16[1,50,2,32] f16[1,50,2,32] bool[1,1,20,50]", "(a, b, c, mask=d)", 'n') \
+    X("attention", "f32[3,16,1,27] f32[3,64,1,27] f32[3,64,1,3] f32[3,1,1,64]", \
+      "(a, b, c, bias=d) {scale=0.5, causal_align=top_left, score=\"abs(k / 8 - q / 4 - 2) > 2 ? -1e30 : q == k ? s - 1.0 : s\"}", 'n')
+
+#endif
