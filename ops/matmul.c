@@ -1,0 +1,363 @@
+/* matmul.c - matrix products with broadcast leading axes, any sizes, f32 accumulation.
+ *
+ * Lowering brings the operands to [b, m, k] and [b, k, n] (or their transposes, by looking through a permute) for the
+ * anchor _matmul. A batch of left matrices against one right matrix becomes one tall matrix. A product with one row or
+ * column is a reduction whose load hook multiplies, so it gets the reduction's ways of filling a device. */
+#include "anchors.h"
+
+#include <string.h>
+
+typedef struct shape_plan {
+    tf_type a, b;        /* with rank-1 operands made matrices and transposes applied */
+    int64_t m, k, n;
+    tf_type batch;       /* broadcast leading axes */
+} shape_plan;
+
+/* ---- inference ----------------------------------------------------------------------------------- */
+
+static tf_type as_matrix(const tf_type *t, bool transposed, bool column)
+{
+    tf_type r = *t;
+    if (t->rank == 1) {
+        r.rank = 2;
+        r.dim[0] = column ? t->dim[0] : 1;
+        r.dim[1] = column ? 1 : t->dim[0];
+    } else if (transposed) {
+        r.dim[t->rank - 2] = t->dim[t->rank - 1];
+        r.dim[t->rank - 1] = t->dim[t->rank - 2];
+    }
+    return r;
+}
+
+static bool check_dtypes(tf_infer *c)
+{
+    const tuff_dtype a = c->type[0]->dtype, b = c->type[1]->dtype, want = ((const tuff_matmul_desc *)c->desc)->dtype;
+    const unsigned ca = tf_dtype_class(a), cb = tf_dtype_class(b);
+    const bool narrow = ca == TF_CLS_FLOAT && cb == TF_CLS_FLOAT && a != TUFF_F64 && b != TUFF_F64;
+    if (!narrow && (a != b || ca == TF_CLS_BOOL || !ca))
+        return tf_bad(c, TUFF_E_DTYPE, "%s with %s; it takes f32, f16 and bf16 in any mixture, and f64, c64 and int with the same (%s; %s)",
+                      tuff_dtype_name(a), tuff_dtype_name(b), tf_src_text(c, 0), tf_src_text(c, 1));
+    const tuff_dtype natural = ca == TF_CLS_INT ? a == TUFF_U32 ? TUFF_U32 : TUFF_I32 : a;
+    if (want && want != natural && !(narrow && (want == TUFF_F32 || want == TUFF_F16 || want == TUFF_BF16)))
+        return tf_bad(c, TUFF_E_DTYPE, "dtype is %s; the product of %s and %s gives %s", tuff_dtype_name(want), tuff_dtype_name(a),
+                      tuff_dtype_name(b), narrow ? "f32, f16 or bf16" : tuff_dtype_name(natural));
+    c->out[0].dtype = want ? want : natural;
+    return true;
+}
+
+static bool matmul_infer(tf_infer *c)
+{
+    const tuff_matmul_desc *d = c->desc;
+    for (uint32_t i = 0; i < 2; i++)
+        if (c->type[i]->rank == 0)
+            return tf_bad(c, TUFF_E_SHAPE, "a scalar is no matrix; multiply with mul (%s)", tf_src_text(c, i));
+    if (!check_dtypes(c))
+        return false;
+    const tf_type a = as_matrix(c->type[0], d->transpose_a, false), b = as_matrix(c->type[1], d->transpose_b, true);
+    if (!tf_dim_equal(a.dim[a.rank - 1], b.dim[b.rank - 2]))
+        return tf_bad(c, TUFF_E_SHAPE, "a has %s columns, b has %s rows (%s; %s)", tf_dim_text(c->g, a.dim[a.rank - 1]),
+                      tf_dim_text(c->g, b.dim[b.rank - 2]), tf_src_text(c, 0), tf_src_text(c, 1));
+    tf_type la = a, lb = b, batch = { 0 };
+    la.rank -= 2;
+    lb.rank -= 2;
+    if (!tf_broadcast(c, &la, &lb, &batch))
+        return false;
+    tf_type *out = &c->out[0];
+    out->rank = batch.rank;
+    memcpy(out->dim, batch.dim, sizeof out->dim);
+    if (c->type[0]->rank > 1)
+        out->dim[out->rank++] = a.dim[a.rank - 2];
+    if (c->type[1]->rank > 1)
+        out->dim[out->rank++] = b.dim[b.rank - 1];
+    return true;
+}
+
+/* ---- reference ----------------------------------------------------------------------------------- */
+
+typedef struct matrices { /* where matrix i of a batch starts, and its strides */
+    uint64_t row, col, rows, cols, count;
+} matrices;
+
+static matrices layout(const tf_ref_tensor *t, bool transposed, bool column)
+{
+    matrices m = { 0 };
+    if (t->rank == 1)
+        m = column ? (matrices){ 1, 1, (uint64_t)t->dim[0], 1, 1 } : (matrices){ (uint64_t)t->dim[0], 1, 1, (uint64_t)t->dim[0], 1 };
+    else {
+        const uint64_t r = (uint64_t)t->dim[t->rank - 2], c = (uint64_t)t->dim[t->rank - 1];
+        m = transposed ? (matrices){ 1, c, c, r, 0 } : (matrices){ c, 1, r, c, 0 };
+        m.count = r && c ? t->n / (r * c) : 0;
+    }
+    return m;
+}
+
+/* Index of t's matrix for matrix `i` of the broadcast batch of `rank` axes with dims `dim`. */
+static uint64_t batch_index(const tf_ref_tensor *t, const int64_t *dim, int32_t rank, uint64_t i)
+{
+    const int32_t own = t->rank > 2 ? t->rank - 2 : 0;
+    uint64_t at = 0, step = 1;
+    for (int32_t a = rank - 1; a >= 0; a--) {
+        const int32_t mine = a - (rank - own);
+        if (mine >= 0) {
+            at += t->dim[mine] == 1 ? 0 : i % (uint64_t)dim[a] * step;
+            step *= (uint64_t)t->dim[mine];
+        }
+        i /= (uint64_t)dim[a];
+    }
+    return at;
+}
+
+static tuff_status matmul_reference(tf_ref *r)
+{
+    const tuff_matmul_desc *d = r->desc;
+    const tf_ref_tensor *a = r->src[0], *b = r->src[1];
+    tf_ref_tensor *y = &r->out[0];
+    const matrices la = layout(a, d->transpose_a, false), lb = layout(b, d->transpose_b, true);
+    const int32_t batch = y->rank - (a->rank > 1) - (b->rank > 1);
+    const uint64_t each = la.rows * lb.cols;
+    for (uint64_t i = 0; each && i < y->n; i++) {
+        const uint64_t m = i % each / lb.cols, n = i % lb.cols, at = i / each;
+        const uint64_t pa = batch_index(a, y->dim, batch, at) * la.rows * la.cols + m * la.row;
+        const uint64_t pb = batch_index(b, y->dim, batch, at) * lb.rows * lb.cols + n * lb.col;
+        double re = 0, im = 0;
+        for (uint64_t k = 0; k < la.cols; k++) {
+            const uint64_t ia = pa + k * la.col, ib = pb + k * lb.row;
+            re += a->re[ia] * b->re[ib] - (a->im ? a->im[ia] * b->im[ib] : 0);
+            im += a->im ? a->re[ia] * b->im[ib] + a->im[ia] * b->re[ib] : 0;
+        }
+        y->re[i] = re;
+        if (y->im)
+            y->im[i] = im;
+    }
+    return TUFF_OK;
+}
+
+/* ---- lowering ------------------------------------------------------------------------------------ */
+
+/* A matrix operand: x is [.., r, c]; `flipped` means the product sees it as [.., c, r]. */
+typedef struct operand {
+    tuff_tensor x;
+    bool flipped;
+} operand;
+
+static tuff_tensor swapped(tuff_tensor x)
+{
+    const int32_t rank = tf_ty(x)->rank;
+    return tuff_transpose(x, rank - 2, rank - 1);
+}
+
+/* What x was before a permute that exchanged its last two axes and nothing else. */
+static bool before_swap(tuff_tensor x, tuff_tensor *before)
+{
+    const tf_node *n = tf_def(x.graph, x.id);
+    const tf_type *t = tf_ty(x);
+    const char *name = n->op->name;
+    if (n->n_src != 1 || t->rank < 2)
+        return false;
+    if (!strcmp(name, "permute")) {
+        const tf_attr *attr = tf_attr_find(n->op, "axes");
+        if (!attr || attr->type != TF_ATTR_INTS)
+            return false;
+        tuff_ints axes;
+        memcpy(&axes, (const char *)n->desc + attr->offset, sizeof axes);
+        for (int32_t i = 0; i < t->rank - 2; i++)
+            if (axes.v[i] != i)
+                return false;
+        if (axes.v[t->rank - 2] != t->rank - 1)
+            return false;
+        *before = tf_tensor(x.graph, n->src[0]);
+        return true;
+    }
+    return false;
+}
+
+static operand matrix_operand(tuff_tensor x, bool transposed, bool column)
+{
+    const tf_type *t = tf_ty(x);
+    if (t->rank == 1) {
+        const int64_t d[2] = { column ? t->dim[0] : 1, column ? 1 : t->dim[0] };
+        return (operand){ tf_reshaped(x, 2, d), false };
+    }
+    operand o = { x, transposed };
+    tuff_tensor before;
+    if (before_swap(x, &before)) {
+        o.x = before;
+        o.flipped = !transposed;
+    }
+    return o;
+}
+
+static tuff_tensor straight(operand o)
+{
+    return o.flipped ? swapped(o.x) : o.x;
+}
+
+/* Leading axes broadcast to `batch` and merged: [b, r, c]. */
+static tuff_tensor batched(tuff_tensor x, const int64_t *batch, int32_t rank)
+{
+    const tf_type t = *tf_ty(x);
+    tuff_shape full = { .rank = rank + 2 };
+    bool same = t.rank == rank + 2;
+    for (int32_t i = 0; i < rank; i++) {
+        full.dim[i] = batch[i];
+        same = same && tf_dim_equal(t.dim[i], batch[i]);
+    }
+    full.dim[rank] = t.dim[t.rank - 2];
+    full.dim[rank + 1] = t.dim[t.rank - 1];
+    const int64_t d[3] = { tf_dim_product(x.graph, batch, 0, rank), full.dim[rank], full.dim[rank + 1] };
+    return tf_reshaped(same ? x : tuff_expand(x, full), 3, d);
+}
+
+static bool one_matrix(tuff_tensor x)
+{
+    const tf_type *t = tf_ty(x);
+    for (int32_t i = 0; i < t->rank - 2; i++)
+        if (t->dim[i] != 1)
+            return false;
+    return true;
+}
+
+/* One or two rows against a matrix: y[b, m, n] = sum over k of a[b, m, k] * b[b, k, n], as a reduction. */
+static tuff_tensor as_reduction(tf_lower *l, tuff_tensor a, operand b, const int64_t *batch, int32_t rank)
+{
+    a = batched(a, batch, rank);
+    tuff_tensor w = batched(b.x, batch, rank);
+    if (!a.id || !w.id)
+        return a;
+    const tf_type ta = *tf_ty(a), tw = *tf_ty(w);
+    const int64_t k = ta.dim[2], n = tw.dim[b.flipped ? 1 : 2];
+    const int64_t row[4] = { ta.dim[0], ta.dim[1], b.flipped ? 1 : k, b.flipped ? k : 1 };
+    const int64_t mat[4] = { ta.dim[0], 1, b.flipped ? n : k, b.flipped ? k : n };
+    const tuff_tensor p = tuff_mul(tf_reshaped(a, 4, row), tf_reshaped(w, 4, mat));
+    return tf_reduce(l->g, l->limits, p, b.flipped ? 8u : 4u, TF_FOLD_SUM, 0);
+}
+
+static bool few(const tf_lower *l, int64_t dim)
+{
+    return tf_dim_bound(l->g, dim) <= (l->limits->cpu ? 1 : 2);
+}
+
+/* The product of real operands as [.., m, n] with the batch axes of the result. */
+static tuff_tensor product(tf_lower *l, tuff_tensor xa, tuff_tensor xb)
+{
+    const tuff_matmul_desc *d = l->desc;
+    if (!xa.id || !xb.id)
+        return (tuff_tensor){ 0 };
+    operand a = matrix_operand(xa, d->transpose_a, false), b = matrix_operand(xb, d->transpose_b, true);
+    const bool whole = tf_dtype_class(tf_ty(xa)->dtype) == TF_CLS_INT;
+    a.x = whole ? tf_cast_to(a.x, l->out_type->dtype) : tf_widened(a.x); /* below the permutes, which must stay visible */
+    b.x = whole ? tf_cast_to(b.x, l->out_type->dtype) : tf_widened(b.x);
+    if (!a.x.id || !b.x.id)
+        return (tuff_tensor){ 0 };
+    const tf_type ta = *tf_ty(a.x), tb = *tf_ty(b.x);
+    const int32_t rank = l->out_type->rank - (tf_ty(l->src[0])->rank > 1) - (tf_ty(l->src[1])->rank > 1);
+    int64_t dim[TUFF_MAX_RANK + 2];
+    memcpy(dim, l->out_type->dim, sizeof l->out_type->dim);
+    const int64_t m = ta.dim[ta.rank - (a.flipped ? 1 : 2)], n = tb.dim[tb.rank - (b.flipped ? 2 : 1)];
+    dim[rank] = m;
+    dim[rank + 1] = n;
+
+    if (few(l, m))
+        return as_reduction(l, straight(a), b, dim, rank);
+    if (few(l, n)) { /* (b^T a^T)^T */
+        const operand at = { a.x, !a.flipped }, bt = { b.x, !b.flipped };
+        const tuff_tensor y = as_reduction(l, straight(bt), at, dim, rank);
+        return y.id && n != 1 ? swapped(y) : y;
+    }
+    tf_matmul_desc md = { .ta = a.flipped, .tb = b.flipped };
+    tuff_tensor src[2];
+    if (one_matrix(b.x) && !a.flipped) {
+        const int64_t rows[3] = { 1, tf_dim_product(l->g, ta.dim, 0, ta.rank - 1), ta.dim[ta.rank - 1] };
+        const int64_t one[3] = { 1, tb.dim[tb.rank - 2], tb.dim[tb.rank - 1] };
+        src[0] = tf_reshaped(a.x, 3, rows);
+        src[1] = tf_reshaped(b.x, 3, one);
+    } else {
+        src[0] = batched(a.x, dim, rank);
+        src[1] = batched(b.x, dim, rank);
+    }
+    return tf_add(l->g, &tf_op_anchor_matmul, src, 2, &md);
+}
+
+static void matmul_lower(tf_lower *l)
+{
+    const tuff_tensor a = l->src[0], b = l->src[1];
+    tuff_tensor y;
+    if (tf_ty(a)->dtype == TUFF_C64) {
+        const tuff_tensor ar = tuff_real(a), ai = tuff_imag(a), br = tuff_real(b), bi = tuff_imag(b);
+        y = tuff_complex(tuff_sub(product(l, ar, br), product(l, ai, bi)), tuff_add(product(l, ar, bi), product(l, ai, br)));
+    } else {
+        y = product(l, a, b);
+    }
+    if (y.id)
+        l->out[0] = tf_cast_to(tf_reshaped(y, l->out_type->rank, l->out_type->dim), l->out_type->dtype);
+}
+
+static const tf_attr matmul_attrs[] = {
+    TF_A(tuff_matmul_desc, transpose_a, TF_ATTR_BOOL, "a is [...,k,m]"),
+    TF_A(tuff_matmul_desc, transpose_b, TF_ATTR_BOOL, "b is [...,n,k]"),
+    TF_A(tuff_matmul_desc, dtype, TF_ATTR_DTYPE, "of the result; none: that of a, i32 for int"),
+};
+const tf_op tf_op_matmul = {
+    .name = "matmul", .doc = "a[...,m,k] x b[...,k,n] -> [...,m,n]; leading axes broadcast, rank-1 operands are a row and a column", .operands = "a b",
+    .kind = TF_COMPOSITE, .attrs = matmul_attrs, .attr_count = TF_COUNT(matmul_attrs), .desc_size = sizeof(tuff_matmul_desc),
+    .classes = TF_CLS_NUM, .infer = matmul_infer, .lower = matmul_lower, .reference = matmul_reference, .rel = 2,
+};
+tuff_tensor tuff_matmul(tuff_tensor a, tuff_tensor b, const tuff_matmul_desc *desc)
+{
+    const tuff_tensor src[2] = { a, b };
+    return tf_add(a.graph, &tf_op_matmul, src, 2, desc);
+}
+
+/* ---- the anchor ---------------------------------------------------------------------------------- */
+
+static bool anchor_infer(tf_infer *c)
+{
+    const tf_matmul_desc *d = c->desc;
+    const tf_type *a = c->type[0], *b = c->type[1];
+    if (a->rank != 3 || b->rank != 3)
+        return tf_bad(c, TUFF_E_SHAPE, "ranks are %d and %d; they are 3", (int)a->rank, (int)b->rank);
+    if (!tf_dim_equal(a->dim[d->ta ? 1 : 2], b->dim[d->tb ? 2 : 1]) || !tf_dim_equal(a->dim[0], b->dim[0]))
+        return tf_bad(c, TUFF_E_SHAPE, "batches or inner dims differ (%s; %s)", tf_src_text(c, 0), tf_src_text(c, 1));
+    if (a->dtype != b->dtype)
+        return tf_bad(c, TUFF_E_DTYPE, "dtypes differ (%s; %s)", tf_src_text(c, 0), tf_src_text(c, 1));
+    c->out[0] = *a;
+    c->out[0].dim[1] = a->dim[d->ta ? 2 : 1];
+    c->out[0].dim[2] = b->dim[d->tb ? 1 : 2];
+    return true;
+}
+
+static tuff_status anchor_reference(tf_ref *r)
+{
+    const tf_matmul_desc *d = r->desc;
+    const tf_ref_tensor *a = r->src[0], *b = r->src[1];
+    const matrices la = layout(a, d->ta, false), lb = layout(b, d->tb, true);
+    const uint64_t each = la.rows * lb.cols;
+    for (uint64_t i = 0; each && i < r->out[0].n; i++) {
+        const uint64_t pa = i / each * la.rows * la.cols + i % each / lb.cols * la.row, pb = i / each * lb.rows * lb.cols + i % lb.cols * lb.col;
+        double sum = 0;
+        for (uint64_t k = 0; k < la.cols; k++)
+            sum += a->re[pa + k * la.col] * b->re[pb + k * lb.row];
+        r->out[0].re[i] = sum;
+    }
+    return TUFF_OK;
+}
+
+static bool configure(tf_kernel_build *k)
+{
+    (void)k;
+    return false;
+}
+
+static const tf_attr anchor_attrs[] = {
+    TF_A(tf_matmul_desc, ta, TF_ATTR_BOOL, "a is [b,k,m]"),
+    TF_A(tf_matmul_desc, tb, TF_ATTR_BOOL, "b is [b,n,k]"),
+};
+static const tf_anchor matmul_anchor = {
+    .name = "matmul", .loads = { { .name = "a", .widths = 5, .reread = 255 }, { .name = "b", .widths = 5, .reread = 255 } },
+    .stores = { { .name = "y", .widths = 5 } }, .configure = configure,
+};
+const tf_op tf_op_anchor_matmul = {
+    .name = "_matmul", .doc = "a[b,m,k] x b[b,k,n] -> [b,m,n]", .operands = "a b", .kind = TF_ANCHOR, .internal = true, .attrs = anchor_attrs,
+    .attr_count = TF_COUNT(anchor_attrs), .desc_size = sizeof(tf_matmul_desc), .infer = anchor_infer, .reference = anchor_reference,
+    .anchor = &matmul_anchor, .rel = 2,
+};

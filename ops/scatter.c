@@ -1,0 +1,241 @@
+/* scatter.c - writes through indices, without atomics: the result never depends on the order of execution.
+ *
+ * SET asks, for each row n of x, for the last update that names it (a reduction over comparisons) and gathers that one.
+ * ADD with few updates sums masked updates in one reduction. With many it sorts: the place of update i in the sorted
+ * order is the number of updates that precede it, the segment of row n starts at the number of smaller keys, and the
+ * anchor _segment_sum adds the updates of each segment in their original order. */
+#include "anchors.h"
+
+#include <string.h>
+
+typedef struct scatter_desc {
+    int32_t axis;
+    tuff_scatter_mode mode;
+} scatter_desc;
+
+static bool infer(tf_infer *c)
+{
+    scatter_desc *d = c->mut;
+    const tf_type *x = c->type[0], *i = c->type[1], *u = c->type[2];
+    if (!tf_axis(c, d->axis, x->rank, &d->axis))
+        return false;
+    if (tf_dtype_class(i->dtype) != TF_CLS_INT)
+        return tf_bad(c, TUFF_E_DTYPE, "%s is no index dtype: int (%s)", tuff_dtype_name(i->dtype), tf_src_text(c, 1));
+    if (u->dtype != x->dtype)
+        return tf_bad(c, TUFF_E_DTYPE, "x and updates differ in dtype; cast one of them (%s; %s)", tf_src_text(c, 0), tf_src_text(c, 2));
+    if (!tf_dtype_class(x->dtype) || (d->mode == TUFF_SCATTER_ADD && x->dtype == TUFF_BOOL))
+        return tf_bad(c, TUFF_E_DTYPE, "there is no arithmetic in %s (%s)", tuff_dtype_name(x->dtype), tf_src_text(c, 0));
+    bool fits = u->rank == x->rank - 1 + i->rank;
+    for (int32_t a = 0; fits && a < u->rank; a++) {
+        const int64_t want = a < d->axis ? x->dim[a] : a < d->axis + i->rank ? i->dim[a - d->axis] : x->dim[a - i->rank + 1];
+        fits = tf_dim_equal(u->dim[a], want);
+    }
+    if (!fits)
+        return tf_bad(c, TUFF_E_SHAPE, "updates need x's dims with axis %d replaced by those of indices (%s; %s; %s)", (int)d->axis,
+                      tf_src_text(c, 0), tf_src_text(c, 1), tf_src_text(c, 2));
+    c->out[0] = *x;
+    return true;
+}
+
+static tuff_status reference(tf_ref *r)
+{
+    const scatter_desc *d = r->desc;
+    const tf_ref_tensor *x = r->src[0], *index = r->src[1], *u = r->src[2];
+    tf_ref_tensor *y = &r->out[0];
+    uint64_t cols = 1;
+    for (int32_t a = d->axis + 1; a < x->rank; a++)
+        cols *= (uint64_t)x->dim[a];
+    memcpy(y->re, x->re, (size_t)x->n * sizeof *y->re);
+    if (y->im)
+        memcpy(y->im, x->im, (size_t)x->n * sizeof *y->im);
+    const double rows = (double)x->dim[d->axis];
+    for (uint64_t i = 0; i < u->n; i++) { /* updates [outer, index->n, cols] */
+        const double at = index->re[i / cols % index->n];
+        if (at < 0 || at >= rows)
+            continue;
+        const uint64_t to = (i / cols / index->n * (uint64_t)x->dim[d->axis] + (uint64_t)at) * cols + i % cols;
+        y->re[to] = u->re[i] + (d->mode == TUFF_SCATTER_ADD ? y->re[to] : 0);
+        if (y->im)
+            y->im[to] = u->im[i] + (d->mode == TUFF_SCATTER_ADD ? y->im[to] : 0);
+    }
+    return TUFF_OK;
+}
+
+/* ---- lowering: x[outer, rows, cols], keys[n], updates[outer, n, cols] -------------------------------- */
+
+typedef struct parts {
+    tf_lower *l;
+    tuff_tensor x, keys, u; /* keys i32 */
+    int64_t outer, rows, cols, n;
+} parts;
+
+static tuff_tensor iota(parts *p, int64_t count)
+{
+    return tuff_iota(p->l->g, (tuff_shape){ 1, { count } }, 0, NULL);
+}
+
+static tuff_tensor column(tuff_tensor x)
+{
+    return tf_reshaped(x, 2, (int64_t[2]){ tf_ty(x)->dim[0], 1 });
+}
+
+static tuff_tensor line(tuff_tensor x)
+{
+    return tf_reshaped(x, 2, (int64_t[2]){ 1, tf_ty(x)->dim[0] });
+}
+
+/* Counts, in each row of a bool [r, c]. */
+static tuff_tensor count(parts *p, tuff_tensor hit)
+{
+    return tf_reduce(p->l->g, p->l->limits, tuff_cast(hit, TUFF_I32), 2, TF_FOLD_SUM, 0);
+}
+
+static tuff_tensor set(parts *p)
+{
+    tuff_graph *g = p->l->g;
+    const tuff_tensor none = tuff_literal(g, -1, TUFF_I32);
+    const tuff_tensor hit = tuff_equal(line(p->keys), column(iota(p, p->rows)));
+    const tuff_tensor last = tf_reduce(g, p->l->limits, tuff_where(hit, line(iota(p, p->n)), none), 2, TF_FOLD_MAX, 0);
+    if (!last.id)
+        return last;
+    const tuff_tensor named = tf_reshaped(tuff_greater(last, none), 3, (int64_t[3]){ 1, p->rows, 1 });
+    return tuff_where(named, tuff_gather(p->u, last, 1), p->x);
+}
+
+static tuff_tensor add_masked(parts *p)
+{
+    tuff_graph *g = p->l->g;
+    const tuff_tensor keys = tf_reshaped(p->keys, 4, (int64_t[4]){ 1, 1, p->n, 1 });
+    const tuff_tensor rows = tf_reshaped(iota(p, p->rows), 4, (int64_t[4]){ 1, p->rows, 1, 1 });
+    const tuff_tensor u = tf_reshaped(p->u, 4, (int64_t[4]){ p->outer, 1, p->n, p->cols });
+    const tuff_tensor masked = tuff_where(tuff_equal(keys, rows), u, tuff_literal(g, 0, tf_ty(u)->dtype));
+    return tuff_add(p->x, tf_reduce(g, p->l->limits, masked, 4, TF_FOLD_SUM, 0));
+}
+
+static tuff_tensor add_sorted(parts *p)
+{
+    tuff_graph *g = p->l->g;
+    /* Keys outside [0, rows) become `rows`, behind every segment. */
+    const tuff_tensor rows = iota(p, tf_dim_bin(g, TUFF_DIM_ADD, p->rows, 1)), zero = tuff_literal(g, 0, TUFF_I32);
+    const tuff_tensor end = tf_dim_is_dynamic(p->rows) ? tf_reduce(g, p->l->limits, rows, 1, TF_FOLD_MAX, 0)
+                                                       : tuff_literal(g, (double)p->rows, TUFF_I32);
+    const tuff_tensor inside = tuff_logical_and(tuff_greater_equal(p->keys, zero), tuff_less(p->keys, end));
+    const tuff_tensor keys = tuff_where(inside, p->keys, end), at = iota(p, p->n);
+    const tuff_tensor before = tuff_logical_or(tuff_less(line(keys), column(keys)),
+                                               tuff_logical_and(tuff_equal(line(keys), column(keys)), tuff_less(line(at), column(at))));
+    const tuff_tensor place = count(p, before);
+    const tuff_tensor is = tuff_where(tuff_equal(line(place), column(at)), line(at), zero);
+    const tuff_tensor order = tf_reduce(g, p->l->limits, is, 2, TF_FOLD_MAX, 0);
+    const tuff_tensor start = count(p, tuff_less(line(keys), column(rows)));
+    const tuff_tensor src[3] = { p->u, order, start };
+    return tuff_add(p->x, tf_add(g, &tf_op_anchor_segment_sum, src, 3, NULL));
+}
+
+static void lower(tf_lower *l)
+{
+    const scatter_desc *d = l->desc;
+    const tf_type *t = l->out_type;
+    parts p = { .l = l, .rows = t->dim[d->axis] };
+    p.outer = tf_dim_product(l->g, t->dim, 0, d->axis);
+    p.cols = tf_dim_product(l->g, t->dim, d->axis + 1, t->rank);
+    p.n = tf_dim_product(l->g, tf_ty(l->src[1])->dim, 0, tf_ty(l->src[1])->rank);
+    const bool add = d->mode == TUFF_SCATTER_ADD;
+    p.x = tf_reshaped(add ? tf_widened(l->src[0]) : l->src[0], 3, (int64_t[3]){ p.outer, p.rows, p.cols });
+    p.u = tf_reshaped(add ? tf_widened(l->src[2]) : l->src[2], 3, (int64_t[3]){ p.outer, p.n, p.cols });
+    p.keys = tf_cast_to(tf_reshaped(l->src[1], 1, &p.n), TUFF_I32);
+    if (tf_dim_bound(l->g, p.n) == 0 || !p.keys.id) {
+        l->out[0] = l->src[0];
+        return;
+    }
+    const int64_t n = tf_dim_bound(l->g, p.n), copies = TF_MAX(tf_dim_bound(l->g, p.outer) * ((tf_dim_bound(l->g, p.cols) + 3) / 4), 1);
+    const int64_t sort_cost = n + tf_dim_bound(l->g, p.rows), masked_cost = tf_dim_bound(l->g, p.rows) * copies;
+    const tuff_tensor y = !add ? set(&p) : n <= 16 || masked_cost <= 2 * sort_cost ? add_masked(&p) : add_sorted(&p);
+    if (y.id)
+        l->out[0] = tf_cast_to(tf_reshaped(y, t->rank, t->dim), t->dtype);
+}
+
+static const char *const modes[] = { "set", "add", NULL };
+static const tf_attr attrs[] = {
+    TF_A(scatter_desc, axis, TF_ATTR_INT, "the axis that indices address", .required = true),
+    TF_A(scatter_desc, mode, TF_ATTR_ENUM, "set: the last update stays; add: all are added", .choices = modes),
+};
+const tf_op tf_op_scatter = {
+    .name = "scatter", .doc = "x[A..,n,B..] with y[a,indices[i],b] set to, or increased by, updates[a,i,b]; indices outside are skipped",
+    .operands = "x indices updates", .kind = TF_COMPOSITE, .attrs = attrs, .attr_count = TF_COUNT(attrs),
+    .desc_size = sizeof(scatter_desc), .classes = TF_CLS_ANY, .infer = infer, .lower = lower, .reference = reference, .rel = 2,
+};
+tuff_tensor tuff_scatter(tuff_tensor x, tuff_tensor indices, tuff_tensor updates, int32_t axis, const tuff_scatter_desc *desc)
+{
+    const scatter_desc d = { axis, desc ? desc->mode : TUFF_SCATTER_SET };
+    const tuff_tensor src[3] = { x, indices, updates };
+    return tf_add(x.graph, &tf_op_scatter, src, 3, &d);
+}
+
+/* ---- the anchor: u[outer, n, cols], order[n], start[rows + 1] -> y[outer, rows, cols] ----------------- */
+
+static bool anchor_infer(tf_infer *c)
+{
+    if (c->type[0]->rank != 3 || c->type[1]->rank != 1 || c->type[2]->rank != 1)
+        return tf_bad(c, TUFF_E_SHAPE, "ranks are %d, %d, %d; they are 3, 1, 1", (int)c->type[0]->rank, (int)c->type[1]->rank, (int)c->type[2]->rank);
+    if (c->type[1]->dtype != TUFF_I32 || c->type[2]->dtype != TUFF_I32)
+        return tf_bad(c, TUFF_E_DTYPE, "order and start are i32");
+    c->out[0] = *c->type[0];
+    c->out[0].dim[1] = tf_dim_bin(c->g, TUFF_DIM_SUB, c->type[2]->dim[0], 1);
+    return true;
+}
+
+static tuff_status anchor_reference(tf_ref *r)
+{
+    const tf_ref_tensor *u = r->src[0];
+    const uint64_t n = (uint64_t)u->dim[1], cols = (uint64_t)u->dim[2], rows = (uint64_t)r->out[0].dim[1];
+    for (uint64_t i = 0; i < r->out[0].n; i++) {
+        const uint64_t o = i / cols / rows, row = i / cols % rows;
+        double re = 0, im = 0;
+        for (uint64_t j = (uint64_t)r->src[2]->re[row]; j < (uint64_t)r->src[2]->re[row + 1] && j < n; j++) {
+            const uint64_t from = (o * n + (uint64_t)r->src[1]->re[j]) * cols + i % cols;
+            re += u->re[from];
+            im += u->im ? u->im[from] : 0;
+        }
+        r->out[0].re[i] = re;
+        if (r->out[0].im)
+            r->out[0].im[i] = im;
+    }
+    return TUFF_OK;
+}
+
+static bool configure(tf_kernel_build *k)
+{
+    const tf_type *u = k->src[0], *y = &k->out[0];
+    int width = tf_define_type(k, u->dtype);
+    if (tf_dim_bound(k->g, u->dim[2]) < 4)
+        width = 1;
+    const int64_t vectors = tf_dim_ceildiv(k->g, u->dim[2], width);
+    const int64_t work = tf_dim_bin(k->g, TUFF_DIM_MUL, tf_dim_bin(k->g, TUFF_DIM_MUL, y->dim[0], y->dim[1]), vectors);
+    tf_define(k, "WIDTH", "%d", width);
+    tf_define(k, "WGSIZE", "64");
+    tf_define_dim(k, "OUTER", y->dim[0]);
+    tf_define_dim(k, "ROWS", y->dim[1]);
+    tf_define_dim(k, "COUNT", u->dim[1]);
+    tf_define_dim(k, "VECTORS", vectors);
+    k->source = tf_shader_text("anchors/scatter.glsl");
+    k->algorithm = "segment per invocation";
+    k->local[0] = 64;
+    k->local[1] = k->local[2] = 1;
+    k->groups = tf_dim_ceildiv(k->g, work, 64);
+    tf_count_bound(k->g, u, &k->flops);
+    k->loads[0] = (tf_hook){ .name = "u", .widths = (uint8_t)width };
+    k->loads[1] = (tf_hook){ .name = "order", .widths = 1, .reread = 255 };
+    k->loads[2] = (tf_hook){ .name = "start", .widths = 1, .reread = 255 };
+    k->stores[0] = (tf_hook){ .name = "y", .widths = (uint8_t)width };
+    return true;
+}
+
+static const tf_anchor segment_anchor = {
+    .name = "scatter", .loads = { { .name = "u", .widths = 5 }, { .name = "order", .widths = 1, .reread = 255 }, { .name = "start", .widths = 1, .reread = 255 } },
+    .stores = { { .name = "y", .widths = 5 } }, .configure = configure,
+};
+const tf_op tf_op_anchor_segment_sum = {
+    .name = "_segment_sum", .doc = "u[outer,n,cols], order[n], start[rows+1] -> y[outer,rows,cols]: y[r] sums u[order[j]], start[r] <= j < start[r+1]",
+    .operands = "u order start", .kind = TF_ANCHOR, .internal = true, .infer = anchor_infer, .reference = anchor_reference,
+    .anchor = &segment_anchor, .rel = 2,
+};
