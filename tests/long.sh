@@ -1,0 +1,93 @@
+#!/bin/sh
+# long.sh SOURCE BUILD SWIFTSHADER-DIR: everything ./check --long runs, one line per part, then the count of all.
+#   the short tests | the same under AddressSanitizer and UBSan | clang, warnings as errors | gcc -O0 -std=c17 strict
+#   longer fuzzing, synchronisation validation | the configuration without glslang, also cross-built for Windows
+set -u
+source=$1 build=$2 swift=$3
+logs=$build/long
+mkdir -p "$logs"
+passed=0 failed=0 skipped=0
+jobs=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
+swift_option=-DTUFF_SWIFTSHADER=${swift:+$swift/vk_swiftshader_icd.json}
+
+# Adds the counts of a log's last line; a log without one is a failure.
+add_counts() {
+    counts=$(sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed, \([0-9]*\) skipped$/\1 \2 \3/p' "$1" | tail -1)
+    # shellcheck disable=SC2086
+    set -- ${counts:-0 1 0}
+    passed=$((passed + $1)) failed=$((failed + $2)) skipped=$((skipped + $3))
+}
+
+# part NAME COMMAND...: one pass or one failure.
+part() {
+    name=$1
+    shift
+    printf '== %s: ' "$name"
+    if "$@" >"$logs/$name.log" 2>&1; then
+        echo passed
+        passed=$((passed + 1))
+    else
+        echo "FAILED, see $logs/$name.log"
+        failed=$((failed + 1))
+    fi
+}
+
+skip() {
+    echo "== $1: skipped, $2"
+    skipped=$((skipped + 1))
+}
+
+# tree NAME CMAKE-OPTION...: configure and build beside the main build.
+tree() {
+    dir=$build-$1
+    shift
+    cmake -G Ninja -S "$source" -B "$dir" "$swift_option" "$@" && cmake --build "$dir" -j "$jobs"
+}
+
+count() { # NAME BUILD: run its tests
+    echo "== testing $1"
+    sh "$source/tests/count.sh" "$2" >"$logs/$1-tests.log" 2>&1
+    tail -1 "$logs/$1-tests.log"
+    add_counts "$logs/$1-tests.log"
+}
+
+# The compiler-less library needs only volk and Vulkan's headers; a folder with nothing but those keeps the host's
+# other headers out of the cross-build.
+mingw() {
+    include=$logs/mingw-include
+    mkdir -p "$include"
+    for name in vulkan vk_video volk.h volk.c; do
+        [ ! -e "/usr/include/$name" ] || ln -sfn "/usr/include/$name" "$include/$name"
+    done
+    cmake -G Ninja -S "$source" -B "$build-mingw" -DCMAKE_SYSTEM_NAME=Windows -DCMAKE_C_COMPILER=x86_64-w64-mingw32-gcc \
+        -DCMAKE_CXX_COMPILER=x86_64-w64-mingw32-g++ -DTUFF_COMPILER=OFF -DTUFF_TOOLS=OFF -DTUFF_TESTS=OFF \
+        "-DCMAKE_C_FLAGS=-isystem $include -Werror" "-DCMAKE_INCLUDE_PATH=$include" "-DVulkan_INCLUDE_DIR=$include" &&
+        cmake --build "$build-mingw" -j "$jobs"
+}
+
+count release "$build"
+
+part asan-build tree asan -DCMAKE_BUILD_TYPE=RelWithDebInfo -DTUFF_SANITIZE=ON
+count asan "$build-asan"
+
+if command -v clang >/dev/null 2>&1; then
+    part clang-build tree clang -DCMAKE_BUILD_TYPE=Release -DCMAKE_C_COMPILER=clang -DCMAKE_CXX_COMPILER=clang++ -DCMAKE_C_FLAGS=-Werror
+    count clang "$build-clang"
+else
+    skip clang-build "clang is not installed"
+fi
+part gcc-debug tree debug -DCMAKE_BUILD_TYPE=Debug "-DCMAKE_C_FLAGS=-O0 -Werror -pedantic-errors"
+part no-compiler tree nocompiler -DTUFF_COMPILER=OFF -DTUFF_TOOLS=OFF -DTUFF_TESTS=OFF -DCMAKE_C_FLAGS=-Werror
+if command -v x86_64-w64-mingw32-gcc >/dev/null 2>&1; then
+    part mingw mingw
+else
+    skip mingw "gcc-mingw-w64-x86-64 is not installed"
+fi
+TUFF_FUZZ=${TUFF_FUZZ:-400}
+export TUFF_FUZZ
+for entry in $(ctest --test-dir "$build" -N | sed -n 's/.*: \(fuzz@[a-z]*\)$/\1/p'); do
+    part "long-$entry" ctest --test-dir "$build" -R "^$entry\$" --timeout 3000 --output-on-failure --no-tests=error
+done
+
+printf '\n%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"
+[ "$failed" = 0 ]

@@ -1,0 +1,17 @@
+# cmake -DREADME=... -DHELLO=... -DOUT=... -P readme.cmake
+# The README's C example is samples/hello.c to the letter (which is compiled and run); its text example goes to OUT.
+file(READ ${README} readme)
+file(READ ${HELLO} hello)
+string(FIND "${readme}" "```c\n${hello}```" at)
+if(at EQUAL -1)
+  message(FATAL_ERROR "the C example of ${README} differs from ${HELLO}")
+endif()
+string(FIND "${readme}" "```\n# attention.tuff\n" at)
+if(at EQUAL -1)
+  message(FATAL_ERROR "${README} has no text example that starts with '# attention.tuff'")
+endif()
+math(EXPR at "${at} + 4")
+string(SUBSTRING "${readme}" ${at} -1 rest)
+string(FIND "${rest}" "```" end)
+string(SUBSTRING "${rest}" 0 ${end} text)
+file(WRITE ${OUT} "${text}")
