@@ -365,6 +365,24 @@ typedef struct tuff_attention_desc {
  * sinks included. A row without visible keys gives o = 0 and lse = -inf (lse = its sink when there are sinks). */
 TUFF_API tuff_tensor tuff_attention(tuff_tensor q, tuff_tensor k, tuff_tensor v, const tuff_attention_desc *desc);
 
+/* ---- the user's own kernel ------------------------------------------------------------------------- */
+
+/* glsl is the text of a compute shader below a generated head: it defines void main() and may define functions. It reads operand
+ * "x" by x_at(i, j, ..) (one uint per axis) and writes the result by y_put(i, j, .., value), so producers and consumers fuse into
+ * it. Values are float (f32 f16 bf16 f8), double, vec2 (c64), int, uint or bool. x_dim0, x_dim1, .. and y_dim0, .. are sizes; LID the
+ * invocation's index in its workgroup of WG, GROUP the workgroup's index of NGROUPS. Every element of y must be written once.
+ * It has no CPU reference. A text that does not compile makes tuff_compile fail with E_COMPILER and the compiler's message. */
+typedef struct tuff_custom_desc {
+    const char *glsl;
+    tuff_dtype dtype;           /* of y; NONE: f32 */
+    tuff_shape shape;           /* of y */
+    int32_t local;              /* workgroup size; 0: 64 */
+    int64_t groups;             /* workgroups; 0: one invocation per element of y */
+    const tuff_named *inputs;   /* at most 16; names are GLSL identifiers other than y */
+    uint32_t input_count;
+} tuff_custom_desc;
+TUFF_API tuff_tensor tuff_custom(tuff_graph *g, const tuff_custom_desc *desc);
+
 #ifdef __cplusplus
 }
 #endif
