@@ -23,6 +23,7 @@ installed() {
         g++) command -v c++ >/dev/null 2>&1 && return 0 ;;
         ninja-build) command -v ninja >/dev/null 2>&1 && return 0 ;;
         cmake | pkg-config) command -v "$1" >/dev/null 2>&1 && return 0 ;;
+        spirv-tools) [ -e /usr/include/spirv-tools/libspirv.h ]; return ;; # newer releases: spirv-tools-dev
     esac
     dpkg-query -W -f '${Status}\n' "$1" 2>/dev/null | grep -q ' installed$'
 }
@@ -57,6 +58,9 @@ need() {
     fi
     say "installing with apt-get:$missing"
     $sudo apt-get update -q || say "the package lists could not be refreshed; trying with the present ones"
+    if apt-cache show spirv-tools-dev >/dev/null 2>&1; then
+        missing=$(echo "$missing" | sed 's/spirv-tools/&-dev/')
+    fi
     # shellcheck disable=SC2086
     $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $missing ||
         die "apt-get could not install:$missing"
