@@ -7,9 +7,7 @@
 #include "plan.h"
 
 #include <stdlib.h>
-#include <string.h>
 
-#define NONE UINT32_MAX
 typedef unsigned long long ull;
 
 typedef struct access {
@@ -264,24 +262,9 @@ static bool check_wave(checker *c, uint32_t first, uint32_t end, access *a)
     return true;
 }
 
-/* Contents: a buffer is good from its first write until another buffer's write touches its bytes. */
-typedef struct contents { bool good; uint32_t spoiled_by; } contents;
-
-static void write_buffer(const tf_plan *p, contents *state, uint32_t buffer, uint32_t step)
-{
-    const tf_buffer *b = &p->buffers.data[buffer];
-    state[buffer] = (contents){ .good = true, .spoiled_by = NONE };
-    if (b->kind != TF_BUF_ARENA)
-        return;
-    for (uint32_t o = 0; o < p->buffers.n; o++) {
-        const tf_buffer *x = &p->buffers.data[o];
-        if (o != buffer && state[o].good && x->kind == TF_BUF_ARENA && x->chunk == b->chunk
-            && x->offset < b->offset + b->bytes && b->offset < x->offset + x->bytes)
-            state[o] = (contents){ .good = false, .spoiled_by = step };
-    }
-}
-
-static bool check_contents(checker *c, uint32_t first, uint32_t end, contents *state)
+/* `written` per buffer: whether it holds anything. That it still holds it when read follows from check_overlap, since
+ * check_wave has seen every use inside the buffer's interval. */
+static bool check_contents(checker *c, uint32_t first, uint32_t end, bool *written)
 {
     const tf_plan *p = c->plan;
     for (uint32_t i = first; i < end; i++)
@@ -290,19 +273,14 @@ static bool check_contents(checker *c, uint32_t first, uint32_t end, contents *s
             const tf_buffer *b = &p->buffers.data[g->buffer];
             if (g->write && (b->kind == TF_BUF_CONST || b->kind == TF_BUF_INPUT))
                 return fault(c, "step '%s' writes '%s', which is an input or a constant", name_of(c, i), b->name ? b->name : "?");
-            if (!g->read || b->bytes == 0 || state[g->buffer].good)
-                continue;
-            if (state[g->buffer].spoiled_by != NONE)
-                return fault(c, "step '%s' of wave %u reads buffer %u after step '%s' wrote over its bytes", name_of(c, i),
-                             p->steps.data[i].wave, g->buffer, name_of(c, state[g->buffer].spoiled_by));
-            return fault(c, "step '%s' of wave %u reads buffer %u, which no earlier wave has written", name_of(c, i),
-                         p->steps.data[i].wave, g->buffer);
+            if (g->read && b->bytes > 0 && !written[g->buffer])
+                return fault(c, "step '%s' of wave %u reads buffer %u, which no earlier wave has written", name_of(c, i),
+                             p->steps.data[i].wave, g->buffer);
         }
     for (uint32_t i = first; i < end; i++)
         for (uint32_t j = 0; j < p->steps.data[i].n_args; j++) {
             const tf_arg *g = &p->args.data[p->steps.data[i].arg + j];
-            if (g->write)
-                write_buffer(p, state, g->buffer, i);
+            written[g->buffer] = written[g->buffer] || g->write;
         }
     return true;
 }
@@ -314,16 +292,14 @@ static bool check_hazards(checker *c)
     for (uint32_t i = 0; i < p->steps.n; i++)
         all_args += p->steps.data[i].n_args;
     access *a = tf_arena_array(&c->arena, access, (size_t)all_args);
-    contents *state = tf_arena_array(&c->arena, contents, p->buffers.n);
-    if (!a || !state)
+    bool *written = tf_arena_array(&c->arena, bool, p->buffers.n);
+    if (!a || !written)
         return fault(c, "out of host memory");
-    for (uint32_t b = 0; b < p->buffers.n; b++) {
-        const tf_buffer_kind kind = p->buffers.data[b].kind;
-        state[b] = (contents){ .good = kind != TF_BUF_ARENA && kind != TF_BUF_OUTPUT, .spoiled_by = NONE };
-    }
+    for (uint32_t b = 0; b < p->buffers.n; b++)
+        written[b] = p->buffers.data[b].kind != TF_BUF_ARENA && p->buffers.data[b].kind != TF_BUF_OUTPUT;
     for (uint32_t first = 0, end; first < p->steps.n; first = end) {
         for (end = first + 1; end < p->steps.n && p->steps.data[end].wave == p->steps.data[first].wave; end++) {}
-        if (!check_wave(c, first, end, a) || !check_contents(c, first, end, state))
+        if (!check_wave(c, first, end, a) || !check_contents(c, first, end, written))
             return false;
     }
     return true;

@@ -23,6 +23,7 @@ typedef struct group {
     uint32_t head;           /* items that share a chunk */
     uint64_t size, area;     /* of the largest member; size times waves over all members */
     uint32_t first;
+    bool several;            /* more than one member: placed before the others, so that a slot's range stays short */
 } group;
 
 typedef struct packing {
@@ -100,6 +101,7 @@ static bool collect(packing *k)
         item *t = &k->items[k->n];
         *t = (item){ .buffer = b, .first = x->first_wave, .last = x->last_wave,
                      .size = tf_arena_bytes(&plan->limits, x->bytes), .next = g->head };
+        g->several = g->head != NONE;
         g->head = k->n++;
         g->size = TF_MAX(g->size, t->size);
         g->area += t->size * ((uint64_t)(t->last - t->first) + 1);
@@ -209,6 +211,8 @@ static uint64_t key(const group *g, int by)
 static bool before(const packing *k, uint32_t a, uint32_t b, int by)
 {
     const group *x = &k->groups[a], *y = &k->groups[b];
+    if (x->several != y->several)
+        return x->several;
     if (key(x, by) != key(y, by))
         return key(x, by) > key(y, by);
     if (x->area != y->area)
@@ -230,7 +234,7 @@ static void sort_order(const packing *k, uint32_t *order, uint32_t *spare, uint3
         order[out++] = j < n && before(k, order[j], spare[i], by) ? order[j++] : spare[i++];
 }
 
-/* The group of the item that ends highest goes to the front: the next try gives it a low place. */
+/* The group of the item that ends highest goes to the front of its kind: the next try gives it a low place. */
 static bool promote_highest(packing *k, uint32_t *group_of_item)
 {
     uint32_t top = NONE;
@@ -242,13 +246,15 @@ static bool promote_highest(packing *k, uint32_t *group_of_item)
         }
     if (top == NONE)
         return false;
-    uint32_t at = 0;
+    uint32_t at = 0, front = 0;
     while (k->order[at] != group_of_item[top])
         at++;
     const uint32_t g = k->order[at];
-    memmove(k->order + 1, k->order, at * sizeof *k->order);
-    k->order[0] = g;
-    return at > 0;
+    while (front < at && k->groups[k->order[front]].several && !k->groups[g].several)
+        front++;
+    memmove(k->order + front + 1, k->order + front, (at - front) * sizeof *k->order);
+    k->order[front] = g;
+    return at > front;
 }
 
 static void search(packing *k, uint32_t *spare, uint32_t *group_of_item)
