@@ -4,6 +4,7 @@
  * integer arithmetic (n - 3 + 1 is n - 2); a dim that could be negative is wrapped in max(0, ..) when it enters
  * a shape. Ranges saturate at +-DIM_LIMIT, far below the encodings of dynamic dims. */
 #include "graph.h"
+#include "text.h"
 
 #include <string.h>
 
@@ -293,7 +294,7 @@ void tf_dim_write(tf_str *s, const tuff_graph *g, int64_t d)
     if (e->kind == TF_DIM_CONST) {
         tf_str_printf(s, "%lld", (long long)e->a);
     } else if (e->kind == TF_DIM_PARAM) {
-        tf_str_add(s, g->dim_params.data[e->a].name);
+        tf_write_name(s, g->dim_params.data[e->a].name);
     } else if (e->op == TUFF_DIM_MAX) {
         tf_str_add(s, "max(");
         tf_dim_write(s, g, e->a);
@@ -361,11 +362,13 @@ int64_t tuff_dim_param(tuff_graph *g, const char *name, int64_t max)
         tf_fail(g, TUFF_E_ARGUMENT, "dim \"%s\": the bound is %lld; it is from 1 to %d", name, (long long)max, INT32_MAX);
         return 0;
     }
+    bool taken = tf_port_find(g, ~(1u << TF_PORT_OUTPUT), name) != NULL;
     for (uint32_t i = 0; i < g->dim_params.n; i++)
-        if (!strcmp(g->dim_params.data[i].name, name)) {
-            tf_fail(g, TUFF_E_NAME, "dim \"%s\" is there already", name);
-            return 0;
-        }
+        taken = taken || !strcmp(g->dim_params.data[i].name, name);
+    if (taken) {
+        tf_fail(g, TUFF_E_NAME, "dim: the name \"%s\" is taken", name);
+        return 0;
+    }
     const char *copy = tf_arena_string(&g->arena, name);
     tf_dim_param *p = copy ? tf_push(&g->arena, &g->dim_params) : NULL;
     if (!p)

@@ -350,9 +350,12 @@ static bool take_attr(tuff_graph *g, const tf_op *op, const tf_attr *a, void *de
         memcpy(&v, at, sizeof v);
         if (v.n < 0 || v.n > TUFF_MAX_RANK)
             return bad_attr(g, op, a, "has more than 8 entries");
-        for (int32_t i = 0; i < v.n; i++)
-            if (!check_number(g, op, a, (double)v.v[i]))
+        for (int32_t i = 0; i < v.n; i++) {
+            if (!dim_known(g, v.v[i]))
+                return bad_attr(g, op, a, "has an entry that is neither an integer nor a dim of this graph");
+            if (!tf_dim_is_dynamic(v.v[i]) && !check_number(g, op, a, (double)v.v[i]))
                 return false;
+        }
         return true;
     }
     case TF_ATTR_SHAPE: {

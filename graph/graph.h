@@ -148,6 +148,9 @@ bool tf_count_bound(const tuff_graph *g, const tf_type *t, uint64_t *out);
 bool tf_bytes_bound(const tuff_graph *g, const tf_type *t, uint64_t *out);
 bool tf_type_is_static(const tf_type *t);
 
+/* The text form of g (text_print.c). */
+void tf_graph_write(const tuff_graph *g, tf_str *out);
+
 /* ---- whole graph --------------------------------------------------------------------------------- */
 /* Structure checks after every pass in debug builds and fuzzing: NULL, or a sentence saying what is wrong. */
 const char *tf_graph_check(const tuff_graph *g);

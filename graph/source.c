@@ -12,7 +12,10 @@ static bool check_name(tf_infer *c, const char *name)
 {
     if (!tf_name_ok(name))
         return tf_bad(c, TUFF_E_NAME, "a name has 1 to 255 bytes and no control characters");
-    if (tf_port_find(c->g, WRITABLE | 1u << TF_PORT_OUTPUT, name))
+    bool taken = tf_port_find(c->g, WRITABLE | 1u << TF_PORT_OUTPUT, name) != NULL;
+    for (uint32_t i = 0; i < c->g->dim_params.n; i++)
+        taken = taken || !strcmp(c->g->dim_params.data[i].name, name);
+    if (taken)
         return tf_bad(c, TUFF_E_NAME, "the name \"%s\" is taken", name);
     return true;
 }
