@@ -1,0 +1,77 @@
+/* fuzz_targets.c - see fuzz_targets.h. */
+#include "fuzz_targets.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "graph/graph.h"
+#include "graph/npy.h"
+
+static void require(bool good, const char *what)
+{
+    if (good) return;
+    fprintf(stderr, "violated: %s\n", what);
+    abort();
+}
+
+static char *print(const tuff_graph *g)
+{
+    const size_t n = tuff_graph_print(g, NULL, 0);
+    char *text = malloc(n + 1);
+    require(text != NULL, "memory");
+    require(tuff_graph_print(g, text, n + 1) == n && strlen(text) == n, "tuff_graph_print returns the length it writes");
+    return text;
+}
+
+void fuzz_text(const uint8_t *data, size_t size)
+{
+    char message[256] = "unset";
+    tuff_graph *g = NULL, *again = NULL;
+    const tuff_status status = tuff_graph_parse((const char *)data, size, &(tuff_parse_desc){ .dir = "/nonexistent" }, &g, message, sizeof message);
+    if (status) {
+        require(g == NULL, "a failed parse leaves no graph");
+        require(message[0] && memchr(message, 0, sizeof message), "a failed parse says why");
+        return;
+    }
+    const char *fault = tf_graph_check(g);
+    require(!fault, fault ? fault : "");
+    char *first = print(g);
+    const tuff_status second_status = tuff_graph_parse(first, strlen(first), NULL, &again, message, sizeof message);
+    if (second_status) fprintf(stderr, "%s\n%s\n", message, first);
+    require(!second_status, "what is printed parses");
+    char *second = print(again);
+    if (strcmp(first, second)) fprintf(stderr, "%s\n----\n%s\n", first, second);
+    require(!strcmp(first, second), "printing is a fixed point");
+    free(first);
+    free(second);
+    tuff_graph_destroy(g);
+    tuff_graph_destroy(again);
+}
+
+void fuzz_npy(const uint8_t *data, size_t size)
+{
+    static const tuff_dtype wants[] = { TUFF_DTYPE_NONE, TUFF_F32, TUFF_I32, TUFF_C64, TUFF_BOOL };
+    for (size_t i = 0; i < sizeof wants / sizeof *wants; i++) {
+        char message[256] = "unset";
+        tf_npy npy = { 0 };
+        const tuff_status status = tf_npy_parse(data, size, wants[i], NULL, &npy, message, sizeof message);
+        if (status) {
+            require(message[0] && memchr(message, 0, sizeof message), "a failed read says why");
+            require(!npy.data, "a failed read leaves no data");
+            continue;
+        }
+        uint64_t n = 1;
+        for (int32_t a = 0; a < npy.shape.rank; a++) require(tf_mul_u64(&n, n, (uint64_t)npy.shape.dim[a]), "the shape does not overflow");
+        require(npy.bytes == (n * tf_dtype_bits(npy.dtype) + 7) / 8, "bytes fit the shape");
+        tf_str out;
+        tf_str_init(&out, NULL);
+        require(!tf_npy_format(npy.dtype, &npy.shape, npy.data, &out), "what was read can be written");
+        tf_npy back = { 0 };
+        require(!tf_npy_parse(out.data, out.n, npy.dtype, NULL, &back, message, sizeof message), "what is written can be read");
+        require(back.bytes == npy.bytes && (!npy.bytes || !memcmp(back.data, npy.data, npy.bytes)), "and is the same");
+        tf_str_release(&out);
+        tf_npy_release(&back, NULL);
+        tf_npy_release(&npy, NULL);
+    }
+}
