@@ -127,14 +127,18 @@ static void print_packed_store(tf_emitter *m, uint32_t value, const tf_ex *e, ui
 static void emit_map(tf_emitter *m)
 {
     const tf_group *q = &m->fusion->groups.data[m->group - 1];
-    const uint32_t value = q->stores.data[0];
-    const tf_type *t = tf_type_of(m->g, value);
+    const uint32_t root = q->stores.data[0];
+    const tf_type *t = tf_type_of(m->g, root);
     tuff_graph *g = m->build.g;
     const int64_t count = tf_dim_product(g, t->dim, 0, t->rank);
-    const bool fixed = !tf_dim_is_dynamic(count);
+    const bool fixed = !tf_dim_is_dynamic(count), packed = packed_here(m, t->dtype) && tf_def(g, root)->op == &tf_op_copy;
     const uint64_t bound = (uint64_t)tf_dim_bound(g, count);
     bool tail;
-    const uint32_t width = map_width(m, value, bound, fixed, &tail);
+    uint32_t width = map_width(m, root, bound, fixed, &tail);
+    for (uint32_t s = 1; s < q->stores.n; s++) {
+        bool ignored;
+        width = TF_MIN(width, map_width(m, q->stores.data[s], bound, fixed, &ignored));
+    }
     const uint32_t wg = TF_MIN(m->build.limits->max_invocations, bound >= 65536 ? 256u : 64u);
     const uint32_t unroll = q->ops <= SMALL_BODY && bound / width >= (uint64_t)wg * MAP_UNROLL * 16 ? MAP_UNROLL : 1;
     const int64_t round = tail ? tf_dim_bin(g, TUFF_DIM_ADD, count, width - 1) : count;
@@ -143,37 +147,35 @@ static void emit_map(tf_emitter *m)
     m->build.groups = tf_dim_bin(g, TUFF_DIM_FLOORDIV, tf_dim_bin(g, TUFF_DIM_ADD, threads, per_group - 1), per_group);
     m->build.local[0] = wg;
     m->build.local[1] = m->build.local[2] = 1;
-    m->algorithm = width == 1 ? "one element a thread" : tf_arena_printf(m->arena, "%u elements a thread", width * unroll);
+    m->build.flops = bound * TF_MAX(q->ops, 1u);
+    m->algorithm = width * unroll == 1 ? "one element a thread" : tf_arena_printf(m->arena, "%u elements a thread", width * unroll);
     tf_define_dim(&m->build, "THREADS", threads);
     tf_define_dim(&m->build, "COUNT", count);
 
-    const tf_ex thread = tf_ex_var(&m->x, TF_VAR_THREAD, threads);
-    tf_ex e[8], index[8];
-    const char *inside[8];
-    const tf_ex last = tf_ex_sub(&m->x, tf_ex_dim(&m->x, count), tf_ex_int(&m->x, 1));
+    const tf_ex thread = tf_ex_var(&m->x, TF_VAR_THREAD, threads), last = tf_ex_sub(&m->x, tf_ex_dim(&m->x, count), tf_ex_int(&m->x, 1));
+    tf_ex e[4 * 8], index[8];
     for (uint32_t k = 0; k < width; k++) {
         tf_ex coords[TUFF_MAX_RANK] = { 0 };
         index[k] = tf_ex_add(&m->x, tf_ex_mul(&m->x, thread, tf_ex_int(&m->x, width)), tf_ex_int(&m->x, k));
         tf_ex_unlinear(&m->x, t, tail ? tf_ex_min(&m->x, index[k], last) : index[k], coords);
-        e[k] = tf_hook_value(m, value, coords, tail ? tf_ex_lt(&m->x, index[k], tf_ex_dim(&m->x, count)) : 0, true);
+        for (uint32_t s = 0; s < q->stores.n; s++)
+            e[s * width + k] = tf_hook_value(m, q->stores.data[s], coords, tail ? tf_ex_lt(&m->x, index[k], tf_ex_dim(&m->x, count)) : 0, true);
     }
     if (m->failed) return;
-    tf_print_begin(m, e, width);
+    tf_print_begin(m, e, width * q->stores.n);
     tf_str_add(&m->body, "void main()\n{\n    LEAVE_SPARE_GROUPS\n");
-    const char *indent = "    ";
-    if (unroll > 1) {
-        tf_str_printf(&m->body, "    [[unroll]] for (uint u = 0u; u < %uu; u++) {\n        const uint t = (GROUP * %uu + u) * WG + LID;\n", unroll, unroll);
-        indent = "        ";
-    } else tf_str_add(&m->body, "    const uint t = GROUP * WG + LID;\n");
-    if (fixed && bound / width % ((uint64_t)wg * unroll) == 0) { /* every thread has work */ }
-    else if (unroll > 1) tf_str_printf(&m->body, "%sif (t >= uint(THREADS)) break;\n", indent);
-    else tf_str_printf(&m->body, "%sif (t >= uint(THREADS)) return;\n", indent);
-    if (packed_here(m, t->dtype) && tf_def(g, value)->op == &tf_op_copy) {
+    const char *indent = unroll > 1 ? "        " : "    ";
+    if (unroll > 1) tf_str_printf(&m->body, "    [[unroll]] for (uint u = 0u; u < %uu; u++) {\n        const uint t = (GROUP * %uu + u) * WG + LID;\n", unroll, unroll);
+    else tf_str_add(&m->body, "    const uint t = GROUP * WG + LID;\n");
+    const bool exact = fixed && bound / width % ((uint64_t)wg * unroll) == 0;
+    if (!exact) tf_str_printf(&m->body, "%sif (t >= uint(THREADS)) %s;\n", indent, unroll > 1 ? "break" : "return");
+    if (packed) {
+        const char *inside[8];
         for (uint32_t k = 0; k < width; k++) inside[k] = tf_arena_printf(m->arena, "t * %uu + %uu < uint(COUNT)", width, k);
-        print_packed_store(m, value, e, width, tail ? inside : NULL, indent);
-    } else print_stores(m, value, index, e, width, NULL, indent);
+        print_packed_store(m, root, e, width, tail ? inside : NULL, indent);
+    } else
+        for (uint32_t s = 0; s < q->stores.n; s++) print_stores(m, q->stores.data[s], index, &e[s * width], width, NULL, indent);
     tf_str_add(&m->body, unroll > 1 ? "    }\n}\n" : "}\n");
-    m->build.flops = bound * TF_MAX(q->ops, 1u);
 }
 
 /* ---- anchors ------------------------------------------------------------------------------------- */
@@ -296,6 +298,19 @@ static void print_store_hook(tf_emitter *m, const char *name, uint32_t result, u
     tf_str_add(&m->body, "}\n");
 }
 
+static void print_score_hook(tf_emitter *m, const tf_node *n)
+{
+    tf_ex coords[4];
+    for (int i = 0; i < 4; i++) coords[i] = tf_ex_var(&m->x, TF_VAR_COORD + i, m->build.score_dim[i]);
+    const tf_ex e = tf_hook_score(m, n, coords, tf_ex_leaf(&m->x, TF_EX_RESULT, TUFF_F32, 0));
+    if (!e) m->failed = true;
+    if (m->failed) return;
+    tf_print_begin(m, &e, 1);
+    tf_str_add(&m->body, "float score_hook(float r0, uint c0, uint c1, uint c2, uint c3)\n{\n");
+    const char *v = tf_print(m, e, "    ");
+    tf_str_printf(&m->body, "    return %s;\n}\n", v);
+}
+
 static void emit_anchor(tf_emitter *m)
 {
     const tf_group *q = &m->fusion->groups.data[m->group - 1];
@@ -334,6 +349,7 @@ static void emit_anchor(tf_emitter *m)
         if (k->loads[i].widths & 1) print_load_hook(m, k->loads[i].name, n->src[i], 1);
         if (k->loads[i].widths & 4) print_load_hook(m, k->loads[i].name, n->src[i], 4);
     }
+    if (k->score && !m->failed) print_score_hook(m, n);
     for (uint32_t r = 0; r < n->n_out && !m->failed; r++) {
         if (!k->stores[r].name || !want[r]) continue;
         if (k->stores[r].widths & 1) print_store_hook(m, k->stores[r].name, r, 1);
@@ -481,14 +497,19 @@ static const char *kernel_name(tf_emitter *m, tf_arena *arena)
     const tf_group *q = &m->fusion->groups.data[m->group - 1];
     tf_str s;
     tf_str_init(&s, &arena->allocator);
-    const char *first = m->g->nodes.data[q->members.data[0]].op->name;
-    tf_str_add(&s, first[0] == '_' ? first + 1 : first);
-    for (uint32_t i = 0, shown = 0; i < m->inlined.n && shown < 12; i++) {
-        const tf_op *op = m->g->nodes.data[m->inlined.data[i]].op;
-        if (op->kind == TF_VIEW || m->inlined.data[i] == q->members.data[0]) continue;
-        tf_str_printf(&s, "+%s", op->name[0] == '_' ? op->name + 1 : op->name);
+    uint32_t shown = 0;
+    if (q->anchor != TF_NO_NODE) {
+        const char *first = m->g->nodes.data[q->anchor].op->name;
+        tf_str_add(&s, first + (first[0] == '_'));
         shown++;
     }
+    for (uint32_t i = 0; i < m->inlined.n && shown < 12; i++) {
+        const tf_op *op = m->g->nodes.data[m->inlined.data[i]].op;
+        if (op->kind == TF_VIEW) continue;
+        tf_str_printf(&s, "%s%s", shown ? "+" : "", op->name + (op->name[0] == '_'));
+        shown++;
+    }
+    if (!shown) tf_str_add(&s, "move");
     const char *name = s.failed ? NULL : tf_arena_string(arena, s.data);
     tf_str_release(&s);
     return name;
@@ -529,6 +550,7 @@ const char *tf_emit_text(tf_emitter *m, tf_arena *out, tf_kernel *kernel)
     tf_str_add(&head, m->defines_text.data ? m->defines_text.data : "");
     tf_str_add(&head, declarations.data ? declarations.data : "");
     tf_str_add(&head, m->body.data ? m->body.data : "");
+    if (head.data && strstr(head.data, "double")) tf_str_add(&library, "#define TF_F64\n");
     tf_shader_library(head.data ? head.data : "", &library);
     tf_str_release(&head);
     prelude(m, &text, declarations.data ? declarations.data : "");

@@ -53,6 +53,8 @@ typedef struct tf_emitter {
 /* ---- hook.c ---- */
 /* The value at coordinates; `whole` expands the group's own stored root instead of reading it back. */
 tf_ex tf_hook_value(tf_emitter *m, uint32_t value, const tf_ex *coords, tf_ex guard, bool whole);
+/* The score expression of an attention anchor at (batch, head, query, key). */
+tf_ex tf_hook_score(tf_emitter *m, const tf_node *node, const tf_ex *coords, tf_ex s);
 /* Start a new function: nothing printed yet. `roots` decide which loads become vector loads. */
 void tf_print_begin(tf_emitter *m, const tf_ex *roots, uint32_t n);
 /* Print what e needs into m->body with the indent; returns its name or literal (arena string). */

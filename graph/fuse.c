@@ -17,6 +17,7 @@ enum {
 
 typedef struct readers {
     uint32_t group[MAX_READERS];
+    bool aligned[MAX_READERS]; /* a map that reads it at its own coordinates */
     uint32_t n;
     bool many;
     double evaluations;     /* element evaluations asked for if recomputed */
@@ -293,21 +294,79 @@ static bool has_reader(const readers *r, uint32_t group)
     return false;
 }
 
-static void demand(fuser *u, uint32_t value, uint32_t group1, double evaluations)
+static void demand(fuser *u, uint32_t value, uint32_t group1, double evaluations, bool aligned)
 {
     readers *r = &u->read[value];
     r->evaluations += evaluations;
-    if (has_reader(r, group1)) return;
+    for (uint32_t i = 0; i < r->n; i++)
+        if (r->group[i] == group1) { r->aligned[i] |= aligned; return; }
     const tf_node *def = tf_def(u->g, value);
     if (def->op->kind != TF_SOURCE || is_buffer(def)) u->f->groups.data[group1 - 1].leaves++;
     if (r->n == MAX_READERS) { r->many = true; return; }
+    r->aligned[r->n] = aligned;
     r->group[r->n++] = group1;
 }
 
-static void demand_operands(fuser *u, const tf_node *x, uint32_t group1, double evaluations)
+/* x is computed inside group1; `aligned`: at the group's own coordinates. */
+static void demand_operands(fuser *u, const tf_node *x, uint32_t group1, double evaluations, bool aligned)
 {
     for (uint32_t i = 0; i < x->n_src; i++)
-        if (x->src[i] && u->f->risen[tf_val(u->g, x->src[i])->node] != group1) demand(u, x->src[i], group1, evaluations);
+        if (x->src[i] && u->f->risen[tf_val(u->g, x->src[i])->node] != group1)
+            demand(u, x->src[i], group1, evaluations,
+                   aligned && x->op->kind == TF_POINTWISE && same_dims(tf_type_of(u->g, x->src[i]), tf_type_of(u->g, x->out)));
+}
+
+/* Does group a need anything group b computes? Undecided nodes are walked through. */
+static bool group_needs(fuser *u, uint32_t a1, uint32_t b1)
+{
+    const tuff_graph *g = u->g;
+    const tf_group *a = &u->f->groups.data[a1 - 1], *b = &u->f->groups.data[b1 - 1];
+    uint32_t n = 0;
+    u->epoch++;
+    for (uint32_t i = 0; i < a->members.n; i++) { u->stack[n++] = a->members.data[i]; u->mark[a->members.data[i]] = u->epoch; }
+    while (n) {
+        const uint32_t at = u->stack[--n];
+        for (uint32_t i = 0; i < b->members.n; i++)
+            if (b->members.data[i] == at) return true;
+        const uint32_t own = u->f->risen[at];
+        const tf_group *q = own && own != a1 ? &u->f->groups.data[own - 1] : NULL;
+        for (uint32_t m = 0; m < (q ? q->members.n : 1); m++) {
+            const tf_node *x = &g->nodes.data[q ? q->members.data[m] : at];
+            for (uint32_t i = 0; i < x->n_src; i++) {
+                const uint32_t s = x->src[i] ? tf_val(g, x->src[i])->node : at;
+                if (u->mark[s] == u->epoch) continue;
+                u->mark[s] = u->epoch;
+                u->stack[n++] = s;
+            }
+        }
+    }
+    return false;
+}
+
+/* A stored value that a map already computes at its own coordinates is stored by that map as well. */
+static bool join_reader(fuser *u, uint32_t n)
+{
+    const tuff_graph *g = u->g;
+    const tf_node *x = &g->nodes.data[n];
+    const readers *r = &u->read[x->out];
+    if (u->options->no_fusion || x->op->kind != TF_POINTWISE || r->many || !narrow_store_ok(u, tf_type_of(g, x->out)->dtype)) return false;
+    for (uint32_t i = 0; i < r->n; i++) {
+        tf_group *q = &u->f->groups.data[r->group[i] - 1];
+        uint32_t more = 0;
+        if (!r->aligned[i] || q->anchor != TF_NO_NODE || q->stores.n >= 4 || q->ops >= MAX_OPS) continue;
+        for (uint32_t s = 0; s < x->n_src; s++) more += x->src[s] && !has_reader(&u->read[x->src[s]], r->group[i]);
+        bool fits = q->leaves + more + q->stores.n <= u->f->limits->storage_bindings;
+        for (uint32_t j = 0; j < r->n && fits; j++) fits = j == i || !group_needs(u, r->group[i], r->group[j]);
+        if (!fits) continue;
+        uint32_t *m = tf_push(u->f->arena, &q->members);
+        if (!m || !store(u, r->group[i], x->out)) return false;
+        *m = n;
+        q->ops++;
+        q->leaves--;
+        demand_operands(u, x, r->group[i], elements(g, x->out), true);
+        return true;
+    }
+    return false;
 }
 
 /* Why node n must be stored; TF_REFUSE_COUNT: it may be recomputed by its readers. */
@@ -344,7 +403,7 @@ static bool sink(fuser *u, uint32_t n)
         for (uint32_t i = 0; i < x->n_src; i++) {
             if (!x->src[i] || u->f->risen[tf_val(g, x->src[i])->node] == id) continue;
             const double reread = a && i < TF_COUNT(a->loads) ? 1.0 + a->loads[i].reread : 1.0;
-            demand(u, x->src[i], id, reread * elements(g, a ? x->src[i] : x->out));
+            demand(u, x->src[i], id, reread * elements(g, a ? x->src[i] : x->out), false);
         }
         return true;
     }
@@ -352,19 +411,19 @@ static bool sink(fuser *u, uint32_t n)
     const double count = elements(g, x->out);
     if (why != TF_REFUSE_COUNT) {
         uint32_t id;
+        if (join_reader(u, n)) return true;
         if (why != TF_REFUSE_OUTPUT && why != TF_REFUSE_DISABLED) refuse(u, n, u->f->groups.data[u->read[x->out].group[0] - 1].members.data[0], why);
         if (!group_new(u, TF_NO_NODE, n, &id) || !store(u, id, x->out)) return false;
         u->f->groups.data[id - 1].ops = 1;
         u->f->groups.data[id - 1].leaves = 1;
-        demand_operands(u, x, id, count);
+        demand_operands(u, x, id, count, true);
         return true;
     }
     const readers r = u->read[x->out];
     for (uint32_t i = 0; i < r.n; i++) {
         u->f->groups.data[r.group[i] - 1].leaves--;
         if (!is_free(x)) u->f->groups.data[r.group[i] - 1].ops++;
-        for (uint32_t s = 0; s < x->n_src; s++)
-            if (x->src[s]) demand(u, x->src[s], r.group[i], r.evaluations / r.n);
+        demand_operands(u, x, r.group[i], r.evaluations / r.n, r.aligned[i]);
     }
     return true;
 }

@@ -89,17 +89,30 @@ static tf_ex source_value(tf_emitter *m, uint32_t value, const tf_ex *coords, tf
     return tf_ex_load(&m->x, value, index, 0, 0);
 }
 
+typedef struct mapped { tf_view_map v; indexed user; } mapped;
+
+static void map_init(mapped *a, tf_emitter *m, const tf_node *n, const tf_ex *coords, tf_ex guard)
+{
+    a->user = (indexed){ m, n, guard };
+    a->v = (tf_view_map){ .x = &m->x, .g = m->g, .node = n, .desc = n->desc, .out = coords, .out_type = tf_type_of(m->g, n->out),
+                          .src_type = n->n_src && n->src[0] ? tf_type_of(m->g, n->src[0]) : NULL, .operand = indexed_operand, .user = &a->user };
+}
+
+tf_ex tf_hook_score(tf_emitter *m, const tf_node *n, const tf_ex *coords, tf_ex s)
+{
+    mapped a;
+    map_init(&a, m, n, coords, 0);
+    return n->op->anchor->score(&a.v, s);
+}
+
 static tf_ex view_value(tf_emitter *m, const tf_node *n, const tf_ex *coords, tf_ex guard)
 {
-    const tf_type *t = tf_type_of(m->g, n->out);
-    const indexed user = { m, n, guard };
-    tf_view_map v = { .x = &m->x, .g = m->g, .node = n, .desc = n->desc, .out = coords, .out_type = t,
-                      .src_type = n->n_src && n->src[0] ? tf_type_of(m->g, n->src[0]) : NULL, .operand = indexed_operand };
-    v.user = (void *)(uintptr_t)&user;
-    if (n->op->kind == TF_INDEXED) return n->op->expr(&v);
-    n->op->view(&v);
-    const tf_ex inner = tf_hook_value(m, n->src[0], v.src, tf_ex_and(&m->x, guard, v.valid), false);
-    return v.valid ? tf_ex_select(&m->x, v.valid, inner, tf_ex_const(&m->x, t->dtype, v.fill)) : inner;
+    mapped a;
+    map_init(&a, m, n, coords, guard);
+    if (n->op->kind == TF_INDEXED) return n->op->expr(&a.v);
+    n->op->view(&a.v);
+    const tf_ex inner = tf_hook_value(m, n->src[0], a.v.src, tf_ex_and(&m->x, guard, a.v.valid), false);
+    return a.v.valid ? tf_ex_select(&m->x, a.v.valid, inner, tf_ex_const(&m->x, a.v.out_type->dtype, a.v.fill)) : inner;
 }
 
 static tf_ex pointwise_value(tf_emitter *m, const tf_node *n, const tf_ex *coords, tf_ex guard)
@@ -131,7 +144,8 @@ tf_ex tf_hook_value(tf_emitter *m, uint32_t value, const tf_ex *coords, tf_ex gu
     if (own && n->op->kind == TF_ANCHOR)
         return tf_ex_leaf(&m->x, TF_EX_RESULT, val->type.dtype, m->lane ? 8 + 4 * (int64_t)val->result + m->lane - 1 : val->result);
     if (n->op->kind == TF_SOURCE) return source_value(m, value, coords, guard);
-    if (m->fusion->stored[value] && !whole && !own) return source_value(m, value, coords, guard);
+    const bool mine = m->fusion->stored[value] == m->group && m->fusion->groups.data[m->group - 1].anchor == TF_NO_NODE;
+    if (m->fusion->stored[value] && !whole && !own && !mine) return source_value(m, value, coords, guard);
     tf_memo key;
     memset(&key, 0, sizeof key);
     key.value = value;
