@@ -1,21 +1,24 @@
 /* memory.c - offsets for arena buffers: intervals of waves on one axis, bytes on the other.
  *
  * Two buffers live in a common wave never overlap, so reusing memory never needs a barrier beyond the wave edges.
- * Each buffer goes to the lowest gap that holds it, in three orders; then the buffer that ends highest is moved to
- * the front of the order a few times. The smallest result is kept. Chunks are one VkBuffer each. Buffers that share
- * a descriptor slot of some kernel must lie in one chunk, which then is no larger than a storage binding. */
+ * Buffers are placed one after the other, each into the lowest gap that holds it; all depends on the order. Orders
+ * tried: a skyline (always fill the lowest ledge with the longest-lived buffer that fits there), largest area first,
+ * largest first, earliest first. Each is then improved: the first buffer that would exceed the best result
+ * so far moves to the front, and placing starts again. The smallest result is kept.
+ *
+ * Chunks are one VkBuffer each. Buffers that share a descriptor slot of some kernel must lie in one chunk, which
+ * then is no larger than a storage binding. */
 #include "plan.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #define NONE UINT32_MAX
-enum { ALIGN = 256, RETRIES = 40, MANY_ITEMS = 1500 };
+enum { ALIGN = 256, RETRIES = 200, WORK_MAX = 20000000, SKYLINE_MAX = 4000 };
 
 typedef struct item {
     uint32_t buffer, first, last;
     uint64_t size, offset;
-    uint32_t chunk;
+    uint32_t chunk, group;
     uint32_t next;           /* next item of the group, NONE: the end */
 } item;
 
@@ -26,18 +29,24 @@ typedef struct group {
     bool several;            /* more than one member: placed before the others, so that a slot's range stays short */
 } group;
 
+typedef struct spot {        /* a placed item; what finding a gap reads */
+    uint64_t offset, end;
+    uint32_t first, last, item;
+} spot;
+
 typedef struct packing {
     tf_arena arena;
     const tf_plan *plan;
     item *items;
     group *groups;
-    uint32_t *order, *best_order; /* of groups */
+    uint32_t *order, *best_order, *spare; /* of groups */
     uint32_t n, n_groups;
     uint64_t limit;          /* of a chunk */
-    uint32_t *placed;        /* items of all chunks, by chunk and offset */
-    uint32_t *chunk_first;   /* chunk c: placed[chunk_first[c] .. chunk_first[c + 1]) */
+    spot *spots;             /* of all chunks, by chunk and offset */
+    uint32_t *chunk_first;   /* chunk c: spots[chunk_first[c] .. chunk_first[c + 1]) */
     uint64_t *chunk_bytes;
     uint32_t chunks;
+    uint64_t work;           /* spots looked at: bounds the search */
 } packing;
 
 uint64_t tf_arena_bytes(const tf_limits *limits, uint64_t bytes)
@@ -99,7 +108,7 @@ static bool collect(packing *k)
         }
         group *g = &k->groups[group_of[r] - 1];
         item *t = &k->items[k->n];
-        *t = (item){ .buffer = b, .first = x->first_wave, .last = x->last_wave,
+        *t = (item){ .buffer = b, .first = x->first_wave, .last = x->last_wave, .group = group_of[r] - 1,
                      .size = tf_arena_bytes(&plan->limits, x->bytes), .next = g->head };
         g->several = g->head != NONE;
         g->head = k->n++;
@@ -115,44 +124,51 @@ static bool collect(packing *k)
 
 /* ---- placing ------------------------------------------------------------------------------------ */
 
-static bool fits_chunk(packing *k, item *t, uint32_t chunk, uint64_t limit, uint32_t *at)
+/* Lowest offset in the chunk where the item fits below the limit; *at: its place among the spots. */
+static bool find_gap(packing *k, item *t, uint32_t chunk, uint64_t limit, uint32_t *at)
 {
+    const spot *s = k->spots + k->chunk_first[chunk], *const end = k->spots + k->chunk_first[chunk + 1];
     uint64_t low = 0;
-    const uint32_t end = k->chunk_first[chunk + 1];
-    uint32_t p = k->chunk_first[chunk];
-    for (; p < end; p++) {
-        const item *o = &k->items[k->placed[p]];
-        if (o->last < t->first || t->last < o->first)
+    k->work += (uint64_t)(end - s);
+    for (; s < end; s++) {
+        if (s->last < t->first || t->last < s->first)
             continue;
-        if (o->offset >= low && o->offset - low >= t->size)
+        if (s->offset >= low && s->offset - low >= t->size)
             break;
-        low = TF_MAX(low, o->offset + o->size);
+        low = TF_MAX(low, s->end);
     }
     if (low > limit || t->size > limit - low)
         return false;
     t->offset = low;
-    for (p = k->chunk_first[chunk]; p < end && k->items[k->placed[p]].offset <= low; p++) {}
-    *at = p;
+    uint32_t a = k->chunk_first[chunk], b = k->chunk_first[chunk + 1];
+    while (a < b) {
+        const uint32_t mid = a + (b - a) / 2;
+        if (k->spots[mid].offset <= low)
+            a = mid + 1;
+        else
+            b = mid;
+    }
+    *at = a;
     return true;
 }
 
 static void insert(packing *k, uint32_t i, uint32_t chunk, uint32_t at)
 {
-    const uint32_t n = k->chunk_first[k->chunks];
-    memmove(k->placed + at + 1, k->placed + at, (n - at) * sizeof *k->placed);
-    k->placed[at] = i;
-    k->items[i].chunk = chunk;
+    item *t = &k->items[i];
+    memmove(k->spots + at + 1, k->spots + at, (k->chunk_first[k->chunks] - at) * sizeof *k->spots);
+    k->spots[at] = (spot){ t->offset, t->offset + t->size, t->first, t->last, i };
+    t->chunk = chunk;
     for (uint32_t c = chunk + 1; c <= k->chunks; c++)
         k->chunk_first[c]++;
 }
 
 static void withdraw(packing *k, uint32_t i)
 {
-    const uint32_t chunk = k->items[i].chunk, n = k->chunk_first[k->chunks];
+    const uint32_t chunk = k->items[i].chunk;
     uint32_t at = k->chunk_first[chunk];
-    while (k->placed[at] != i)
+    while (k->spots[at].item != i)
         at++;
-    memmove(k->placed + at, k->placed + at + 1, (n - at - 1) * sizeof *k->placed);
+    memmove(k->spots + at, k->spots + at + 1, (k->chunk_first[k->chunks] - at - 1) * sizeof *k->spots);
     for (uint32_t c = chunk + 1; c <= k->chunks; c++)
         k->chunk_first[c]--;
 }
@@ -162,7 +178,7 @@ static bool place_group(packing *k, const group *g, uint32_t chunk, uint64_t lim
 {
     uint32_t at;
     for (uint32_t i = g->head; i != NONE; i = k->items[i].next) {
-        if (fits_chunk(k, &k->items[i], chunk, limit, &at)) {
+        if (find_gap(k, &k->items[i], chunk, limit, &at)) {
             insert(k, i, chunk, at);
             continue;
         }
@@ -173,9 +189,11 @@ static bool place_group(packing *k, const group *g, uint32_t chunk, uint64_t lim
     return true;
 }
 
-/* Place all groups in k->order; returns the bytes of all chunks. */
-static uint64_t place_all(packing *k)
+/* Place all groups in k->order. Returns the bytes of all chunks, or `stop` as soon as they reach it; *culprit is the
+ * position in the order that did. */
+static uint64_t place_all(packing *k, uint64_t stop, uint32_t *culprit)
 {
+    uint64_t total = 0;
     k->chunks = 0;
     k->chunk_first[0] = 0;
     for (uint32_t o = 0; o < k->n_groups; o++) {
@@ -184,24 +202,27 @@ static uint64_t place_all(packing *k)
         while (c < k->chunks && !place_group(k, g, c, k->limit))
             c++;
         if (c == k->chunks) {
-            k->chunks++;
+            k->chunk_bytes[c] = 0;
             k->chunk_first[c + 1] = k->chunk_first[c];
+            k->chunks++;
             place_group(k, g, c, UINT64_MAX); /* alone it may be larger than the limit: bindings.c says so by name */
         }
-    }
-    uint64_t total = 0;
-    for (uint32_t c = 0; c < k->chunks; c++) {
-        k->chunk_bytes[c] = 0;
-        for (uint32_t p = k->chunk_first[c]; p < k->chunk_first[c + 1]; p++)
-            k->chunk_bytes[c] = TF_MAX(k->chunk_bytes[c], k->items[k->placed[p]].offset + k->items[k->placed[p]].size);
-        total += k->chunk_bytes[c];
+        uint64_t bytes = k->chunk_bytes[c];
+        for (uint32_t i = g->head; i != NONE; i = k->items[i].next)
+            bytes = TF_MAX(bytes, k->items[i].offset + k->items[i].size);
+        total += bytes - k->chunk_bytes[c];
+        k->chunk_bytes[c] = bytes;
+        if (total >= stop) {
+            *culprit = o;
+            return stop;
+        }
     }
     return total;
 }
 
 /* ---- orders ------------------------------------------------------------------------------------- */
 
-enum { BY_SIZE, BY_AREA, BY_TIME, ORDERS };
+enum { BY_SKYLINE, BY_AREA, BY_SIZE, BY_TIME, ORDERS };
 
 static uint64_t key(const group *g, int by)
 {
@@ -234,22 +255,99 @@ static void sort_order(const packing *k, uint32_t *order, uint32_t *spare, uint3
         order[out++] = j < n && before(k, order[j], spare[i], by) ? order[j++] : spare[i++];
 }
 
-/* The group of the item that ends highest goes to the front of its kind: the next try gives it a low place. */
-static bool promote_highest(packing *k, uint32_t *group_of_item)
+/* Skyline over waves: ledges of equal height, from the first wave to the last. */
+typedef struct ledge { uint32_t first, last; uint64_t height; } ledge;
+
+/* Replace ledge `at` by up to three: what the item leaves free on both sides, and the item's top. */
+static uint32_t stack_item(ledge *l, uint32_t n, uint32_t at, const item *t)
 {
-    uint32_t top = NONE;
-    uint64_t end = 0;
-    for (uint32_t i = 0; i < k->n; i++)
-        if (k->items[i].offset + k->items[i].size > end) {
-            end = k->items[i].offset + k->items[i].size;
-            top = i;
-        }
-    if (top == NONE)
+    ledge parts[3];
+    uint32_t count = 0;
+    if (l[at].first < t->first)
+        parts[count++] = (ledge){ l[at].first, t->first - 1, l[at].height };
+    parts[count++] = (ledge){ t->first, t->last, l[at].height + t->size };
+    if (t->last < l[at].last)
+        parts[count++] = (ledge){ t->last + 1, l[at].last, l[at].height };
+    memmove(l + at + count, l + at + 1, (n - at - 1) * sizeof *l);
+    memcpy(l + at, parts, count * sizeof *l);
+    return n + count - 1;
+}
+
+/* Nothing fits on the ledge: lift it to its lower neighbour and join equal heights. */
+static uint32_t lift(ledge *l, uint32_t n, uint32_t at)
+{
+    const uint64_t left = at > 0 ? l[at - 1].height : UINT64_MAX, right = at + 1 < n ? l[at + 1].height : UINT64_MAX;
+    l[at].height = TF_MIN(left, right);
+    if (right == l[at].height) {
+        l[at].last = l[at + 1].last;
+        memmove(l + at + 1, l + at + 2, (n - at - 2) * sizeof *l);
+        n--;
+    }
+    if (left == l[at].height) {
+        l[at - 1].last = l[at].last;
+        memmove(l + at, l + at + 1, (n - at - 1) * sizeof *l);
+        n--;
+    }
+    return n;
+}
+
+/* The order in which a skyline places items, lowest ledge first. Placing again in this order puts nothing higher. */
+static bool skyline_order(packing *k)
+{
+    uint32_t *rest = tf_arena_array(&k->arena, uint32_t, k->n);
+    bool *seen = tf_arena_array(&k->arena, bool, k->n_groups);
+    ledge *l = tf_arena_array(&k->arena, ledge, 2 * (size_t)k->n + 4);
+    if (!rest || !seen || !l)
         return false;
-    uint32_t at = 0, front = 0;
-    while (k->order[at] != group_of_item[top])
-        at++;
+    uint32_t n_rest = k->n, n = 1, out = 0;
+    for (uint32_t i = 0; i < k->n; i++) /* longest first; insertion, stable */
+        for (uint32_t j = rest[i] = i; j > 0; j--) {
+            const item *a = &k->items[rest[j - 1]], *b = &k->items[rest[j]];
+            const uint32_t la = a->last - a->first, lb = b->last - b->first;
+            if (la > lb || (la == lb && a->size >= b->size))
+                break;
+            const uint32_t swap = rest[j];
+            rest[j] = rest[j - 1];
+            rest[j - 1] = swap;
+        }
+    l[0] = (ledge){ 0, k->plan->waves ? k->plan->waves - 1 : 0, 0 };
+    for (uint32_t i = 0; i < k->n; i++)
+        l[0].last = TF_MAX(l[0].last, k->items[i].last);
+    while (n_rest) {
+        uint32_t low = 0, r = 0;
+        for (uint32_t i = 1; i < n; i++)
+            low = l[i].height < l[low].height ? i : low;
+        while (r < n_rest && (k->items[rest[r]].first < l[low].first || k->items[rest[r]].last > l[low].last))
+            r++;
+        if (r == n_rest) {
+            n = lift(l, n, low);
+            continue;
+        }
+        const item *t = &k->items[rest[r]];
+        n = stack_item(l, n, low, t);
+        memmove(rest + r, rest + r + 1, (--n_rest - r) * sizeof *rest);
+        if (!seen[t->group])
+            k->order[out++] = t->group;
+        seen[t->group] = true;
+    }
+    return true;
+}
+
+static bool start_order(packing *k, int by)
+{
+    if (by == BY_SKYLINE)
+        return k->n <= SKYLINE_MAX && skyline_order(k);
+    for (uint32_t g = 0; g < k->n_groups; g++)
+        k->order[g] = g;
+    sort_order(k, k->order, k->spare, k->n_groups, by);
+    return true;
+}
+
+/* The group that did not fit goes to the front of its kind. */
+static bool promote(packing *k, uint32_t at)
+{
     const uint32_t g = k->order[at];
+    uint32_t front = 0;
     while (front < at && k->groups[k->order[front]].several && !k->groups[g].several)
         front++;
     memmove(k->order + front + 1, k->order + front, (at - front) * sizeof *k->order);
@@ -257,27 +355,29 @@ static bool promote_highest(packing *k, uint32_t *group_of_item)
     return at > front;
 }
 
-static void search(packing *k, uint32_t *spare, uint32_t *group_of_item)
+static void search(packing *k)
 {
     uint64_t best = UINT64_MAX;
+    uint32_t culprit = 0;
     for (int by = 0; by < ORDERS && best > k->plan->live_bytes; by++) {
-        for (uint32_t g = 0; g < k->n_groups; g++)
-            k->order[g] = g;
-        sort_order(k, k->order, spare, k->n_groups, by);
-        for (int t = 0; t <= (k->n > MANY_ITEMS ? 0 : RETRIES); t++) {
-            if (t > 0 && !promote_highest(k, group_of_item))
-                break;
-            const uint64_t total = place_all(k);
+        if (!start_order(k, by))
+            continue;
+        for (int t = 0; t < RETRIES; t++) {
+            const uint64_t total = place_all(k, best, &culprit);
             if (total < best) {
                 best = total;
                 memcpy(k->best_order, k->order, k->n_groups * sizeof *k->order);
+                if (best <= k->plan->live_bytes)
+                    break;
+                t = 0;
+                place_all(k, best, &culprit); /* the one that reaches the top */
             }
-            if (best <= k->plan->live_bytes)
+            if (k->work > WORK_MAX / ORDERS * ((uint64_t)by + 1) || !promote(k, culprit))
                 break;
         }
     }
     memcpy(k->order, k->best_order, k->n_groups * sizeof *k->order);
-    place_all(k);
+    place_all(k, UINT64_MAX, &culprit);
 }
 
 static bool total_fits(const packing *k)
@@ -313,21 +413,17 @@ bool tf_place(tf_plan *plan)
     tf_arena_init(&k.arena, &plan->arena.allocator);
     bool ok = collect(&k) && total_fits(&k);
     if (ok) {
-        uint32_t *spare = tf_arena_array(&k.arena, uint32_t, k.n_groups);
-        uint32_t *group_of_item = tf_arena_array(&k.arena, uint32_t, k.n);
         k.order = tf_arena_array(&k.arena, uint32_t, k.n_groups);
         k.best_order = tf_arena_array(&k.arena, uint32_t, k.n_groups);
-        k.placed = tf_arena_array(&k.arena, uint32_t, k.n);
-        k.chunk_first = tf_arena_array(&k.arena, uint32_t, (size_t)k.n + 1);
+        k.spare = tf_arena_array(&k.arena, uint32_t, k.n_groups);
+        k.spots = tf_arena_array(&k.arena, spot, k.n);
+        k.chunk_first = tf_arena_array(&k.arena, uint32_t, (size_t)k.n + 2);
         k.chunk_bytes = tf_arena_array(&k.arena, uint64_t, k.n);
         ok = !k.arena.failed;
-        for (uint32_t g = 0; ok && g < k.n_groups; g++)
-            for (uint32_t i = k.groups[g].head; i != NONE; i = k.items[i].next)
-                group_of_item[i] = g;
-        if (ok) {
-            search(&k, spare, group_of_item);
-            ok = deliver(&k, plan);
-        }
+    }
+    if (ok) {
+        search(&k);
+        ok = !k.arena.failed && deliver(&k, plan);
     }
     tf_arena_release(&k.arena);
     return ok;

@@ -74,7 +74,8 @@ static tf_plan *random_plan(rng *r, const tf_limits *limits, uint32_t steps)
     const bool deep = rng_below(r, 2);
     for (uint32_t i = 0; i < steps && n_live < COUNT(live); i++) {
         const bool last = i + 1 == steps;
-        const uint64_t words = (uint64_t)(1 + rng_below(r, 20)) << (rng_below(r, 11));
+        const uint32_t scale = rng_below(r, 11);
+        const uint64_t words = (uint64_t)(1 + rng_below(r, 20)) << scale;
         const uint32_t choice = rng_below(r, 12);
         const uint32_t out = last || choice == 0 ? add_buffer(p, TF_BUF_OUTPUT, words) : choice == 1 ? state
                            : add_buffer(p, TF_BUF_ARENA, words);
@@ -84,7 +85,7 @@ static tf_plan *random_plan(rng *r, const tf_limits *limits, uint32_t steps)
             add_arg(p, out, false, true);
         }
         add_step(p, TF_STEP_DISPATCH)->region = i >= split;
-        const uint32_t reads = 1 + rng_below(r, rng_below(r, 8) ? 3 : 9);
+        const uint32_t most = rng_below(r, 8) ? 3 : 9, reads = 1 + rng_below(r, most);
         for (uint32_t k = 0; k < reads; k++) {
             const uint32_t near = TF_MIN(n_live, deep ? 3u : 12u);
             const uint32_t b = rng_below(r, 5) ? live[n_live - 1 - rng_below(r, near)] : live[rng_below(r, n_live)];
