@@ -1,0 +1,77 @@
+/* attention.h - what the public attention row and its kernels share. */
+#ifndef TF_ATTENTION_H
+#define TF_ATTENTION_H
+
+#include "graph/kernel.h"
+#include "graph/op.h"
+
+/* Sources of attention and _attention, in the order of the row's attributes. */
+enum {
+    TF_ATT_Q, TF_ATT_K, TF_ATT_V, TF_ATT_SLOPES, TF_ATT_BIAS, TF_ATT_MASK, TF_ATT_BLOCK, TF_ATT_SINKS, TF_ATT_Q_START,
+    TF_ATT_KV_LEN, TF_ATT_SCORE_INPUTS
+};
+
+/* _attention: the same operands after lowering. The mask has become part of the bias, bias and block mask have their
+ * full shapes. splits > 0: the keys of a row are divided into that many parts and the results are f32 parts
+ * o[splits, b, sq, hq, dv] and lse[splits, b, hq, sq]; sinks count in part 0. */
+typedef struct tf_attention_desc {
+    tuff_attention_desc user; /* first: both rows share attribute offsets */
+    int32_t splits;
+} tf_attention_desc;
+
+/* _attention_merge: o[p, b, s, h, d], lse[p, b, h, s] -> o[b, s, h, d], lse[b, h, s]. */
+typedef struct tf_attention_merge_desc { tuff_dtype dtype; /* of o; 0: f32 */ } tf_attention_merge_desc;
+
+extern const tf_op tf_op_attention_anchor, tf_op_attention_merge;
+
+/* How an attention runs on a device. A pure function of shapes (at their bounds) and limits. */
+typedef enum tf_attention_kernel {
+    TF_ATT_ROWS,     /* a query row per lane, all of it in registers */
+    TF_ATT_CHANNELS, /* few rows: lanes share the channels of a key */
+    TF_ATT_TILES     /* tiles in shared memory */
+} tf_attention_kernel;
+typedef struct tf_attention_shape { int64_t b, sq, hq, dk, sk, hk, dv; } tf_attention_shape;
+typedef struct tf_attention_choice {
+    tf_attention_kernel kernel;
+    uint32_t lanes;      /* ROWS: workgroup size; CHANNELS: lanes that share a key */
+    bool shuffle;        /* ROWS: a workgroup is one subgroup whose lanes load a key each and exchange them */
+    uint32_t keys;       /* keys per step, a power of two */
+    uint32_t rows;       /* query rows per lane or per workgroup */
+    uint32_t pack;       /* query heads of one key head whose rows share tiles */
+    uint32_t splits;     /* 0: not split */
+} tf_attention_choice;
+tf_attention_choice tf_attention_choose(const tf_limits *limits, const tf_attention_shape *shape);
+
+/* Shared by rows: result types of attention from its sources; false: tf_bad was called. */
+bool tf_attention_infer(tf_infer *c);
+/* The references of both rows; parts: splits of _attention, 0: whole rows. */
+tuff_status tf_attention_reference(tf_ref *r, int32_t parts);
+/* The score expression as a kernel expression. */
+tf_ex tf_attention_score(tf_view_map *m, tf_ex s);
+
+#define TF_ATTENTION_ATTRS \
+    TF_A(tuff_attention_desc, scale, TF_ATTR_FLOAT, "factor of q.k; 0: 1 / sqrt(dk)"), \
+    TF_A(tuff_attention_desc, causal, TF_ATTR_BOOL, "no key after the query's position"), \
+    TF_A(tuff_attention_desc, causal_align, TF_ATTR_ENUM, "position of query i: i + keys - queries, or i; for causal, windows and ALiBi", \
+         .choices = tf_attention_aligns), \
+    TF_A(tuff_attention_desc, window_left, TF_ATTR_INT, "keys visible to the left, the query's own position included; 0: no limit", \
+         .max = INT32_MAX), \
+    TF_A(tuff_attention_desc, window_right, TF_ATTR_INT, "keys visible to the right, the query's own position included; 0: no limit", \
+         .max = INT32_MAX), \
+    TF_A(tuff_attention_desc, softcap, TF_ATTR_FLOAT, "c: scores become c * tanh(score / c); 0: off", .max = 3.0e38), \
+    TF_A(tuff_attention_desc, alibi_slopes, TF_ATTR_TENSOR, "f32[hq]: adds -slope * |distance|"), \
+    TF_A(tuff_attention_desc, bias, TF_ATTR_TENSOR, "[b|1, hq|1, sq|1, sk|1]: added after softcap; -inf excludes"), \
+    TF_A(tuff_attention_desc, mask, TF_ATTR_TENSOR, "bool or u8 [b|1, hq|1, sq|1, sk|1]: non-zero attends"), \
+    TF_A(tuff_attention_desc, block_mask, TF_ATTR_TENSOR, \
+         "bool or u8 [b|1, hq|1, ceil(sq / block_q), ceil(sk / block_kv)]: non-zero attends"), \
+    TF_A(tuff_attention_desc, block_q, TF_ATTR_INT, "queries per block of block_mask", .max = INT32_MAX), \
+    TF_A(tuff_attention_desc, block_kv, TF_ATTR_INT, "keys per block of block_mask", .max = INT32_MAX), \
+    TF_A(tuff_attention_desc, sinks, TF_ATTR_TENSOR, "f32[hq]: one more logit per head in the sum, with value 0"), \
+    TF_A(tuff_attention_desc, q_start, TF_ATTR_TENSOR, "i32[b]: position of query 0; overrides causal_align"), \
+    TF_A(tuff_attention_desc, kv_len, TF_ATTR_TENSOR, "i32[b]: valid keys; absent: sk"), \
+    TF_A(tuff_attention_desc, score, TF_ATTR_STRING, "expression of `s` (scaled score), `b h q k` and score_inputs; before softcap"), \
+    TF_A(tuff_attention_desc, score_inputs, TF_ATTR_NAMED, "tensors the expression looks up", \
+         .offset2 = (uint32_t)offsetof(tuff_attention_desc, score_input_count))
+extern const char *const tf_attention_aligns[];
+
+#endif

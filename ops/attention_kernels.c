@@ -1,0 +1,324 @@
+/* attention_kernels.c - the kernels of attention: _attention, one pass with online softmax, and _attention_merge.
+ *
+ * Which template runs, and with what sizes, is a pure function of shapes and limits (tf_attention_choose). Drivers that
+ * run on a CPU have many registers, cheap arithmetic and dear loads, shared memory and barriers: rows in registers, keys
+ * passed between lanes. Others get tiles in shared memory, and few rows everywhere get the decoding kernel. */
+#include "attention.h"
+
+#include "anchors.h"
+
+#include <math.h>
+#include <string.h>
+
+/* ---- choice ------------------------------------------------------------------------------------ */
+
+/* Some CPU drivers end a shader's loops after 65535 trips in all; stay below. */
+#define CPU_TRIPS 60000
+
+static int64_t ceildiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+/* The size of subgroups when it is known and lanes can exchange values, else 0. */
+static uint32_t lanes_of(const tf_limits *l)
+{
+    const uint32_t n = l->subgroup_size;
+    const bool fixed = (l->subgroup_min == n && l->subgroup_max == n) || l->subgroup_control;
+    return l->subgroup_shuffle && fixed && n >= 4 && n <= 128 && (n & (n - 1)) == 0 && n <= l->max_invocations ? n : 0;
+}
+
+static void choose_kernel(tf_attention_choice *c, const tf_limits *l, const tf_attention_shape *s)
+{
+    const uint32_t lanes = lanes_of(l);
+    const int64_t group = s->hq / s->hk, rows = group * s->sq, widest = TF_MAX(s->dk, s->dv);
+    if (lanes && rows <= 4 && widest <= (l->cpu ? 32 : 16) * (int64_t)lanes) {
+        c->kernel = TF_ATT_CHANNELS;
+        c->lanes = lanes;
+        c->rows = tf_pow2_ceil((uint64_t)rows);
+        c->keys = lanes / c->rows;
+        c->pack = (uint32_t)group;
+    } else if (l->cpu) {
+        c->kernel = TF_ATT_ROWS;
+        c->shuffle = lanes == 4 || lanes == 8 || lanes == 16;
+        c->lanes = c->shuffle ? lanes : 16;
+        c->keys = c->shuffle ? lanes : 4;
+        c->pack = s->sq < 2 * (int64_t)c->lanes ? (uint32_t)group : 1;
+        c->rows = c->pack * s->sq >= 2 * (int64_t)c->lanes && widest <= 256 ? 2 : 1;
+    } else {
+        c->kernel = TF_ATT_TILES;
+        c->keys = 32;
+        c->pack = s->sq < 32 ? (uint32_t)group : 1;
+        c->rows = c->pack * s->sq > 16 && s->dv <= 256 ? 2 : 1;
+        c->lanes = 128;
+    }
+}
+
+/* Parts that fill the device, or that keep a workgroup within the driver's loop trips. 0: one part. */
+static uint32_t choose_splits(const tf_attention_choice *c, const tf_limits *l, const tf_attention_shape *s)
+{
+    const int64_t tile = c->kernel == TF_ATT_ROWS ? (int64_t)c->lanes * c->rows : c->kernel == TF_ATT_TILES ? 16 * c->rows : c->rows;
+    const int64_t groups = ceildiv(c->pack * s->sq, tile) * (s->hq / c->pack) * TF_MAX(s->b, 1), wanted = 2 * (int64_t)tf_units(l);
+    int64_t splits = 1;
+    if (groups < wanted)
+        splits = TF_MIN(TF_MIN(ceildiv(wanted, groups), ceildiv(s->sk, 256)), 64);
+    if (l->cpu) {
+        const int64_t trips = c->kernel == TF_ATT_ROWS ? ceildiv(s->dk, 4) + ceildiv(s->dv, 4) + c->keys + 1 : 2 * (int64_t)c->keys + 1;
+        const int64_t longest = c->kernel == TF_ATT_CHANNELS && s->hk > 1 ? 512 : CPU_TRIPS / trips * c->keys; /* 512: keys of all heads stay in cache */
+        splits = TF_MAX(splits, ceildiv(s->sk, longest));
+    }
+    return splits > 1 ? (uint32_t)TF_MIN(splits, 4096) : 0;
+}
+
+tf_attention_choice tf_attention_choose(const tf_limits *limits, const tf_attention_shape *shape)
+{
+    tf_attention_choice c = { 0 };
+    choose_kernel(&c, limits, shape);
+    c.splits = choose_splits(&c, limits, shape);
+    return c;
+}
+
+/* ---- configuration ----------------------------------------------------------------------------- */
+
+static const char *const load_names[TF_ATT_SCORE_INPUTS] = {
+    [TF_ATT_Q] = "q", [TF_ATT_K] = "k", [TF_ATT_V] = "v", [TF_ATT_SLOPES] = "slopes", [TF_ATT_BIAS] = "bias",
+    [TF_ATT_BLOCK] = "block", [TF_ATT_SINKS] = "sinks", [TF_ATT_Q_START] = "q_start", [TF_ATT_KV_LEN] = "kv_len",
+};
+
+static void define_problem(tf_kernel_build *k, const tf_attention_desc *d, const tf_attention_choice *c)
+{
+    const tuff_attention_desc *u = &d->user;
+    const tf_type *q = k->src[TF_ATT_Q], *key = k->src[TF_ATT_K];
+    const bool natural = u->softcap > 0 || u->score;
+    const double scale = u->scale != 0 ? (double)u->scale : 1 / sqrt((double)q->dim[3]);
+    const int32_t right = !u->causal ? u->window_right : 1;
+    tf_define_dim(k, "BATCH", q->dim[0]);
+    tf_define_dim(k, "SQ", q->dim[1]);
+    tf_define_dim(k, "SK", key->dim[1]);
+    tf_define_dim(k, "HQ", q->dim[2]);
+    tf_define_dim(k, "HK", key->dim[2]);
+    tf_define_dim(k, "DK", q->dim[3]);
+    tf_define_dim(k, "DV", k->src[TF_ATT_V]->dim[3]);
+    tf_define(k, "SCALE", "%.9e", natural ? scale : scale * 1.4426950408889634);
+    tf_define(k, "NATURAL", "%d", natural);
+    tf_define(k, "TOP_LEFT", "%d", u->causal_align == TUFF_CAUSAL_TOP_LEFT);
+    tf_define(k, "LEFT", "%d", (int)u->window_left);
+    tf_define(k, "RIGHT", "%d", (int)right);
+    tf_define(k, "HAS_SOFTCAP", "%d", u->softcap > 0);
+    tf_define(k, "SOFTCAP", "%.9e", (double)u->softcap);
+    tf_define(k, "HAS_SCORE", "%d", u->score != NULL);
+    tf_define(k, "HAS_SLOPES", "%d", k->src[TF_ATT_SLOPES] != NULL);
+    tf_define(k, "HAS_BIAS", "%d", k->src[TF_ATT_BIAS] != NULL);
+    tf_define(k, "HAS_BLOCK", "%d", k->src[TF_ATT_BLOCK] != NULL);
+    tf_define(k, "HAS_SINKS", "%d", k->src[TF_ATT_SINKS] != NULL);
+    tf_define(k, "HAS_Q_START", "%d", k->src[TF_ATT_Q_START] != NULL);
+    tf_define(k, "HAS_KV_LEN", "%d", k->src[TF_ATT_KV_LEN] != NULL);
+    tf_define(k, "BLOCK_Q", "%d", TF_MAX(u->block_q, 1));
+    tf_define(k, "BLOCK_KV", "%d", TF_MAX(u->block_kv, 1));
+    tf_define(k, "SPLITS", "%d", (int)d->splits);
+    tf_define(k, "PACK", "%u", c->pack);
+    tf_define(k, "LANES", "%u", c->lanes);
+    tf_define(k, "ROWS", "%u", c->rows);
+    tf_define(k, "KEYS", "%u", c->keys);
+    tf_define(k, "SHUFFLE", "%d", c->shuffle);
+    tf_define(k, "WANT_O", "%d", k->want[0]);
+    tf_define(k, "WANT_LSE", "%d", k->want[1]);
+}
+
+/* Keys whose logits are finished per trip in ROWS: long code appears once per row and key of it. */
+static uint32_t step_of(const tf_kernel_build *k, const tf_attention_desc *d, const tf_attention_choice *c)
+{
+    const bool ragged_blocks = k->src[TF_ATT_BLOCK] && d->user.block_kv % (int32_t)c->keys;
+    return d->user.score ? 1 : k->src[TF_ATT_BIAS] || d->user.softcap > 0 || ragged_blocks ? TF_MIN(c->keys, 4) : c->keys;
+}
+
+static void choose_hooks(tf_kernel_build *k, const tf_attention_choice *c, uint32_t step, int64_t tiles)
+{
+    const bool quads = c->kernel == TF_ATT_ROWS && step == 4;
+    for (uint32_t i = 0; i < TF_ATT_SCORE_INPUTS; i++) {
+        k->loads[i] = (tf_hook){ .name = k->src[i] ? load_names[i] : NULL, .widths = 1 };
+        if (i <= TF_ATT_V || (i == TF_ATT_BIAS && quads))
+            k->loads[i].widths = 4;
+    }
+    k->loads[TF_ATT_Q].reread = c->kernel == TF_ATT_TILES ? 255 : 0;
+    k->loads[TF_ATT_K].reread = k->loads[TF_ATT_V].reread = (uint8_t)TF_MIN(tiles - 1, 255);
+    k->stores[0] = (tf_hook){ .name = "o", .widths = 4 };
+    k->stores[1] = (tf_hook){ .name = "lse", .widths = 1 };
+}
+
+static bool configure(tf_kernel_build *k)
+{
+    static const struct { const char *source, *algorithm; } kernels[] = {
+        [TF_ATT_ROWS] = { "anchors/attention_rows.glsl", "query row per lane" },
+        [TF_ATT_CHANNELS] = { "anchors/attention_channels.glsl", "channels of a key over lanes" },
+        [TF_ATT_TILES] = { "anchors/attention_tiles.glsl", "tiles in shared memory" },
+    };
+    const tf_attention_desc *d = k->desc;
+    const tf_type *q = k->src[TF_ATT_Q], *key = k->src[TF_ATT_K], *v = k->src[TF_ATT_V];
+    const tf_attention_shape s = { tf_dim_bound(k->g, q->dim[0]), tf_dim_bound(k->g, q->dim[1]), q->dim[2], q->dim[3],
+                                   tf_dim_bound(k->g, key->dim[1]), key->dim[2], v->dim[3] };
+    const tf_attention_choice c = tf_attention_choose(k->limits, &s);
+    const uint32_t tile = c.kernel == TF_ATT_ROWS ? c.lanes * c.rows : c.kernel == TF_ATT_TILES ? 16 * c.rows : c.rows;
+    const uint32_t step = step_of(k, d, &c);
+    define_problem(k, d, &c);
+    tf_define(k, "STEP", "%u", step);
+
+    const char *common = tf_shader_text("anchors/attention.glsl"), *own = tf_shader_text(kernels[c.kernel].source);
+    k->source = tf_arena_printf(&k->g->arena, "%s%s", common, own);
+    k->algorithm = kernels[c.kernel].algorithm;
+    k->local[0] = c.lanes;
+    k->local[1] = k->local[2] = 1;
+    const bool lanes = c.kernel == TF_ATT_CHANNELS || c.shuffle;
+    k->need_subgroup_shuffle = lanes;
+    k->subgroup_size = lanes && k->limits->subgroup_control ? c.lanes : 0;
+    k->shared_bytes = c.kernel == TF_ATT_TILES ? tile * (9 * 16 + 33 * 4 + 8 * 4) + 32 * 9 * 16 : 0;
+
+    const int64_t tiles = tf_dim_ceildiv(k->g, tf_dim_bin(k->g, TUFF_DIM_MUL, q->dim[1], c.pack), tile);
+    const int64_t groups = tf_dim_bin(k->g, TUFF_DIM_MUL, tf_dim_bin(k->g, TUFF_DIM_MUL, tiles, q->dim[0]), q->dim[2] / c.pack);
+    k->groups = tf_dim_bin(k->g, TUFF_DIM_MUL, groups, TF_MAX(d->splits, 1));
+    k->flops = 2 * (uint64_t)(s.b * s.hq * s.sq) * (uint64_t)(s.sk * (s.dk + s.dv)) / (d->user.causal ? 2 : 1);
+    choose_hooks(k, &c, step, tf_dim_bound(k->g, tiles));
+    k->score = d->user.score != NULL;
+    const int64_t dims[4] = { q->dim[0], q->dim[2], INT32_MAX, key->dim[1] };
+    memcpy(k->score_dim, dims, sizeof dims);
+    return true;
+}
+
+/* ---- _attention -------------------------------------------------------------------------------- */
+
+static bool anchor_infer(tf_infer *c)
+{
+    const tf_attention_desc *d = c->desc;
+    if (!tf_attention_infer(c))
+        return false;
+    if (!d->splits)
+        return true;
+    const tf_type o = c->out[0], lse = c->out[1];
+    c->out[0] = (tf_type){ .dtype = TUFF_F32, .rank = 5, .dim = { d->splits, o.dim[0], o.dim[1], o.dim[2], o.dim[3] } };
+    c->out[1] = (tf_type){ .dtype = TUFF_F32, .rank = 4, .dim = { d->splits, lse.dim[0], lse.dim[1], lse.dim[2] } };
+    return true;
+}
+
+static tuff_status anchor_reference(tf_ref *r) { return tf_attention_reference(r, ((const tf_attention_desc *)r->desc)->splits); }
+
+static const tf_attr anchor_attrs[] = {
+    TF_ATTENTION_ATTRS,
+    TF_A(tf_attention_desc, splits, TF_ATTR_INT, "parts each row's keys are divided into; 0: whole rows", .max = 4096),
+};
+
+static const tf_anchor attention_anchor = {
+    .name = "attention",
+    .loads = { { "q", 4, 0 }, { "k", 4, 8 }, { "v", 4, 8 }, { "slopes", 1, 1 }, { "bias", 5, 0 }, { NULL, 0, 0 }, { "block", 1, 1 },
+               { "sinks", 1, 1 }, { "q_start", 1, 1 }, { "kv_len", 1, 1 } },
+    .stores = { { "o", 4, 0 }, { "lse", 1, 0 } },
+    .configure = configure,
+    .score = tf_attention_score,
+};
+
+const tf_op tf_op_attention_anchor = {
+    .name = "_attention",
+    .doc = "attention in one kernel; with splits: f32 parts o[splits,b,sq,hq,dv], lse[splits,b,hq,sq]",
+    .operands = "q k v",
+    .results = "o lse",
+    .kind = TF_ANCHOR,
+    .internal = true,
+    .attrs = anchor_attrs,
+    .attr_count = TF_COUNT(anchor_attrs),
+    .desc_size = sizeof(tf_attention_desc),
+    .infer = anchor_infer,
+    .reference = anchor_reference,
+    .anchor = &attention_anchor,
+    .rel = 8,
+};
+
+/* ---- _attention_merge -------------------------------------------------------------------------- */
+
+static bool merge_infer(tf_infer *c)
+{
+    const tf_type *o = c->type[0], *lse = c->type[1];
+    const tf_attention_merge_desc *d = c->desc;
+    const tuff_dtype dtype = d->dtype ? d->dtype : TUFF_F32;
+    if (o->rank != 5 || lse->rank != 4)
+        return tf_bad(c, TUFF_E_SHAPE, "o needs [part, batch, token, head, channel], lse [part, batch, head, token] (%s)", tf_src_text(c, 0));
+    if (o->dtype != TUFF_F32 || lse->dtype != TUFF_F32)
+        return tf_bad(c, TUFF_E_DTYPE, "o and lse need f32 (%s, %s)", tf_src_text(c, 0), tf_src_text(c, 1));
+    if (dtype != TUFF_F32 && dtype != TUFF_F16 && dtype != TUFF_BF16)
+        return tf_bad(c, TUFF_E_ATTRIBUTE, "dtype is %s, it needs f32, f16 or bf16", tuff_dtype_name(dtype));
+    const int64_t want[4] = { o->dim[0], o->dim[1], o->dim[3], o->dim[2] };
+    for (int32_t a = 0; a < 4; a++)
+        if (!tf_dim_equal(lse->dim[a], want[a]))
+            return tf_bad(c, TUFF_E_SHAPE, "lse does not fit o (%s, %s)", tf_src_text(c, 0), tf_src_text(c, 1));
+    if (tf_dim_is_dynamic(o->dim[3]) || tf_dim_is_dynamic(o->dim[4]))
+        return tf_bad(c, TUFF_E_SHAPE, "heads and channels of o need fixed sizes (%s)", tf_src_text(c, 0));
+    c->n_out = 2;
+    c->out[0] = (tf_type){ .dtype = dtype, .rank = 4, .dim = { o->dim[1], o->dim[2], o->dim[3], o->dim[4] } };
+    c->out[1] = (tf_type){ .dtype = TUFF_F32, .rank = 3, .dim = { o->dim[1], o->dim[3], o->dim[2] } };
+    return true;
+}
+
+static tuff_status merge_reference(tf_ref *r)
+{
+    const tf_ref_tensor *o = r->src[0], *lse = r->src[1];
+    const int64_t parts = o->dim[0], sq = o->dim[2], hq = o->dim[3], dv = o->dim[4];
+    const uint64_t rows = r->out[1].n, channels = r->out[0].n;
+    for (uint64_t n = 0; n < rows; n++) {
+        const uint64_t i = n % (uint64_t)sq, h = n / (uint64_t)sq % (uint64_t)hq, b = n / (uint64_t)sq / (uint64_t)hq;
+        const uint64_t at = ((b * (uint64_t)sq + i) * (uint64_t)hq + h) * (uint64_t)dv;
+        double max = -INFINITY, sum = 0;
+        for (int64_t p = 0; p < parts; p++)
+            max = lse->re[(uint64_t)p * rows + n] > max ? lse->re[(uint64_t)p * rows + n] : max;
+        for (int64_t p = 0; p < parts; p++) {
+            const double x = lse->re[(uint64_t)p * rows + n], w = x == -INFINITY ? 0 : exp(x - max);
+            sum += w;
+            for (int64_t e = 0; w != 0 && e < dv; e++)
+                r->out[0].re[at + (uint64_t)e] += w * o->re[(uint64_t)p * channels + at + (uint64_t)e];
+        }
+        for (int64_t e = 0; sum != 0 && e < dv; e++)
+            r->out[0].re[at + (uint64_t)e] /= sum;
+        r->out[1].re[n] = sum == 0 ? -INFINITY : max + log(sum);
+    }
+    return TUFF_OK;
+}
+
+static bool merge_configure(tf_kernel_build *k)
+{
+    const tf_type *o = k->src[0];
+    const int64_t rows = tf_dim_bin(k->g, TUFF_DIM_MUL, tf_dim_product(k->g, o->dim, 1, 3), o->dim[3]);
+    const int64_t count = tf_dim_bin(k->g, TUFF_DIM_MUL, rows, (o->dim[4] + 3) / 4);
+    tf_define_dim(k, "PARTS", o->dim[0]);
+    tf_define_dim(k, "SQ", o->dim[2]);
+    tf_define(k, "HQ", "%du", (int)o->dim[3]);
+    tf_define(k, "DV", "%du", (int)o->dim[4]);
+    tf_define_dim(k, "COUNT", count);
+    tf_define(k, "WANT_O", "%d", k->want[0]);
+    tf_define(k, "WANT_LSE", "%d", k->want[1]);
+    k->source = tf_shader_text("anchors/attention_merge.glsl");
+    k->algorithm = "parts per invocation";
+    k->local[0] = 64;
+    k->local[1] = k->local[2] = 1;
+    k->groups = tf_dim_ceildiv(k->g, count, 64);
+    k->flops = (uint64_t)tf_dim_bound(k->g, count) * (uint64_t)tf_dim_bound(k->g, o->dim[0]) * 16;
+    return true;
+}
+
+static const tf_attr merge_attrs[] = { TF_A(tf_attention_merge_desc, dtype, TF_ATTR_DTYPE, "of o; 0: f32") };
+
+static const tf_anchor merge_anchor = {
+    .name = "attention_merge",
+    .loads = { { "o", 4, 0 }, { "lse", 1, 8 } },
+    .stores = { { "y", 4, 0 }, { "z", 1, 0 } },
+    .configure = merge_configure,
+};
+
+const tf_op tf_op_attention_merge = {
+    .name = "_attention_merge",
+    .doc = "o[p,b,s,h,d], lse[p,b,h,s] -> o[b,s,h,d], lse[b,h,s]: parts of an attention joined",
+    .operands = "o lse",
+    .results = "o lse",
+    .kind = TF_ANCHOR,
+    .internal = true,
+    .attrs = merge_attrs,
+    .attr_count = TF_COUNT(merge_attrs),
+    .desc_size = sizeof(tf_attention_merge_desc),
+    .infer = merge_infer,
+    .reference = merge_reference,
+    .anchor = &merge_anchor,
+    .rel = 8,
+};

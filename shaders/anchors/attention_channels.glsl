@@ -1,0 +1,102 @@
+/* Attention of few rows (decoding): the lanes of a subgroup share the channels of a key, so every element of K and V is
+ * loaded once and by neighbours.
+ *
+ * The workgroup is one subgroup of LANES lanes and does ROWS rows, KEYS = LANES / ROWS keys per step. Channel 4 * (c * LANES +
+ * lane) and its three successors are slot c of a lane. Lane e is at home with row e / KEYS and key e % KEYS of the step:
+ * it computes that logit and weight, and the others fetch it by a shuffle. */
+#define Q_SLOTS ((DK + 4 * LANES - 1) / (4 * LANES))
+#define O_SLOTS ((DV + 4 * LANES - 1) / (4 * LANES))
+#define CHANNEL(slot, size) (uint(min((slot) * LANES + int(lane), ((size) + 3) / 4 - 1)) * 4u)
+#define EACH_ROW [[unroll]] for (int r = 0; r < ROWS; r++)
+
+/* Sum over all lanes; SPAN below LANES: maximum or sum over groups of SPAN neighbours. */
+#define FOLD(NAME, JOIN, SPAN)                                        \
+float NAME(float x)                                                   \
+{                                                                     \
+    if (SPAN > 1) x = JOIN(x, subgroupShuffleXor(x, 1u));             \
+    if (SPAN > 2) x = JOIN(x, subgroupShuffleXor(x, 2u));             \
+    if (SPAN > 4) x = JOIN(x, subgroupShuffleXor(x, 4u));             \
+    if (SPAN > 8) x = JOIN(x, subgroupShuffleXor(x, 8u));             \
+    if (SPAN > 16) x = JOIN(x, subgroupShuffleXor(x, 16u));           \
+    if (SPAN > 32) x = JOIN(x, subgroupShuffleXor(x, 32u));           \
+    if (SPAN > 64) x = JOIN(x, subgroupShuffleXor(x, 64u));           \
+    return x;                                                         \
+}
+#define PLUS(a, b) ((a) + (b))
+FOLD(sum_lanes, PLUS, LANES)
+FOLD(sum_keys, PLUS, KEYS)
+FOLD(max_keys, max, KEYS)
+
+void main()
+{
+    LEAVE_SPARE_GROUPS
+    const uint lane = gl_SubgroupInvocationID;
+    const Work w = work_of(GROUP, uint((TILE_ROWS + ROWS - 1) / ROWS));
+    const int len = valid_keys(w.b), first = first_position(w.b, len), r0 = int(w.tile) * ROWS;
+    int lo, hi;
+    key_range(r0, min(r0 + ROWS, TILE_ROWS) - 1, first, len, w.part, lo, hi);
+
+    vec4 q[ROWS][Q_SLOTS], o[ROWS][O_SLOTS];
+    EACH_ROW {
+        const Row row = row_at(w.b, w.group, r0 + r, first);
+        [[unroll]] for (int c = 0; c < Q_SLOTS; c++) {
+            q[r][c] = q_scaled(row, CHANNEL(c, DK));
+            if (c * LANES + int(lane) >= (DK + 3) / 4) q[r][c] = vec4(0.0);
+        }
+        [[unroll]] for (int c = 0; c < O_SLOTS; c++) o[r][c] = vec4(0.0);
+    }
+    const Row home = row_at(w.b, w.group, r0 + int(lane) / KEYS, first);
+    const int mine = int(lane) % KEYS;
+    float m = EXCLUDED, l = 0.0;
+
+    [[dont_unroll]] for (int base = lo; base < hi; base += KEYS) {
+        float s = 0.0;
+        [[dont_unroll]] for (int u = 0; u < KEYS; u++) {
+            const uint key = uint(min(base + u, hi - 1));
+            vec4 a[ROWS];
+            EACH_ROW a[r] = vec4(0.0);
+            [[unroll]] for (int c = 0; c < Q_SLOTS; c++) {
+                const vec4 x = k_at4(w.b, key, w.kv_head, CHANNEL(c, DK));
+                EACH_ROW a[r] += q[r][c] * x;
+            }
+            EACH_ROW {
+                const float t = sum_lanes((a[r].x + a[r].y) + (a[r].z + a[r].w));
+                s = int(lane) == r * KEYS + u ? t : s;
+            }
+        }
+        const int j = base + mine;
+        float bias = 0.0;
+#if HAS_BIAS
+        bias = bias_at(home.b, home.h, uint(home.i), uint(min(j, SK - 1)));
+#endif
+        s = logit(home, j, hi, s, bias, block_attends(home, j));
+        const float top = max(m, max_keys(s)), f = exp2(m - top), p = weight(s, top);
+        m = top;
+        l = l * f + p;
+        EACH_ROW {
+            const float g = subgroupShuffle(f, uint(r * KEYS));
+            [[unroll]] for (int c = 0; c < O_SLOTS; c++) o[r][c] *= g;
+        }
+        [[dont_unroll]] for (int u = 0; u < KEYS; u++) {
+            const uint key = uint(min(base + u, hi - 1));
+            float g[ROWS];
+            EACH_ROW g[r] = subgroupShuffle(p, uint(r * KEYS + u));
+            [[unroll]] for (int c = 0; c < O_SLOTS; c++) {
+                const vec4 x = v_at4(w.b, key, w.kv_head, CHANNEL(c, DV));
+                EACH_ROW o[r][c] += g[r] * x;
+            }
+        }
+    }
+
+    l = sum_keys(l);
+    float f = join_sink(home.h, w.part, m, l);
+    f *= inverse_sum(l);
+    if (mine == 0 && r0 + int(lane) / KEYS < TILE_ROWS) put_lse(w.part, home, m, l);
+    EACH_ROW {
+        const Row row = row_at(w.b, w.group, r0 + r, first);
+        const float g = subgroupShuffle(f, uint(r * KEYS));
+        [[unroll]] for (int c = 0; c < O_SLOTS; c++)
+            if (r0 + r < TILE_ROWS && c * LANES + int(lane) < (DV + 3) / 4)
+                put_o(w.part, row, uint(c * LANES + int(lane)) * 4u, o[r][c] * g);
+    }
+}
