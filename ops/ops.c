@@ -1,0 +1,41 @@
+/* ops.c - the one list of operators. Adding an op means adding its row here. */
+#include "graph/op.h"
+
+/* Rows by the file that defines them; the pointwise rows without attributes come from pointwise.def. */
+#define ROWS(X) \
+    X(input) X(const) X(literal) X(state) X(scalar) X(assign) \
+    X(leaky_relu) X(elu) X(cast) X(bitcast) X(where) X(clamp) X(fma) X(lerp) X(dequant) X(map) \
+    X(reshape) X(permute) X(transpose) X(squeeze) X(unsqueeze) X(expand) X(slice) X(pad) X(roll) X(flip) X(diagonal) X(unfold) \
+    X(concat) X(stack) X(split) X(gather) X(take_along_axis) X(scatter) X(one_hot) X(iota) X(tril) X(triu) \
+    X(uniform) X(normal) X(gumbel) X(rademacher) \
+    X(sum) X(mean) X(prod) X(max) X(min) X(argmax) X(argmin) X(any) X(all) X(logsumexp) X(variance) X(std) X(norm) \
+    X(softmax) X(log_softmax) X(layer_norm) X(rms_norm) X(group_norm) X(batch_norm) \
+    X(matmul) X(cumsum) X(cumprod) X(attention) X(custom)
+
+/* Made by lowering only. */
+#define INTERNAL_ROWS(X) \
+    X(anchor_reduce) X(anchor_reduce_cols) X(anchor_rownorm) X(anchor_matmul) X(anchor_scan) X(anchor_segment_sum) \
+    X(attention_anchor) X(attention_merge)
+
+#define X(op) extern const tf_op tf_op_##op;
+ROWS(X)
+INTERNAL_ROWS(X)
+#undef X
+#define U(op, ...) extern const tf_op tf_op_##op;
+#define B(op, ...) extern const tf_op tf_op_##op;
+#include "pointwise.def"
+#undef U
+#undef B
+
+const tf_op *const tuff_ops[] = {
+#define U(op, ...) &tf_op_##op,
+#define B(op, ...) &tf_op_##op,
+#include "pointwise.def"
+#undef U
+#undef B
+#define X(op) &tf_op_##op,
+    ROWS(X)
+    INTERNAL_ROWS(X)
+#undef X
+    NULL
+};

@@ -1,0 +1,35 @@
+/* ops.h - the rows of the operators, and what the files of this folder share. */
+#ifndef TF_OPS_H
+#define TF_OPS_H
+
+#include "graph/expr.h"
+#include "graph/op.h"
+
+/* Pointwise rows by name: expressions are built from them. */
+#define U(op, ...) extern const tf_op tf_op_##op;
+#define B(op, ...) extern const tf_op tf_op_##op;
+#include "pointwise.def"
+#undef U
+#undef B
+extern const tf_op tf_op_leaky_relu, tf_op_elu, tf_op_cast, tf_op_bitcast, tf_op_where, tf_op_clamp, tf_op_fma, tf_op_lerp;
+
+/* x converted to dtype t, as an expression. */
+tf_ex tf_ex_cast(tf_exprs *x, tf_ex value, tuff_dtype t);
+
+/* Result 0 gets the shape (checked) and the dtype f32; false: tf_bad was called. */
+bool tf_infer_shape(tf_infer *c, const tuff_shape *shape);
+/* Axes of a list made non-negative; false: tf_bad was called for one out of range or named twice. */
+bool tf_axis_list(tf_infer *c, tuff_ints *axes, int32_t rank);
+
+/* Coordinates of an operand of shape `type` below broadcast coordinates of a result with `rank` axes. */
+void tf_broadcast_coords(tf_exprs *x, const tf_type *type, const tf_ex *out, int32_t rank, tf_ex *coords);
+
+/* References of ops that move elements: for each element of out[0] map() gives the coordinates in source 0, or false
+ * where the result is `fill`. */
+typedef bool (*tf_move_fn)(const tf_ref *r, const int64_t *out, int64_t *src);
+tuff_status tf_move(tf_ref *r, tf_move_fn map, double fill);
+/* Row-major index of coordinates, and the next coordinates in row-major order (false after the last). */
+uint64_t tf_ref_index(const tf_ref_tensor *t, const int64_t *coords);
+bool tf_ref_next(const tf_ref_tensor *t, int64_t *coords);
+
+#endif

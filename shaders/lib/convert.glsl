@@ -1,0 +1,266 @@
+// convert.glsl - values of one dtype from values of another, and bit patterns.
+//
+// In a kernel a value is a float (f32 f16 bf16 f8), double (f64), int (i32 i16 i8 i4), uint (u32 u16 u8 u4), bool or vec2
+// (c64). tf_to_<dtype>(v) converts any of them and leaves a value the dtype can hold: floats round to nearest even,
+// float -> int truncates and saturates with NaN -> 0, int -> int wraps, c64 gives its real part.
+// tf_bits_<dtype>(v) is the pattern in the low bits of a uint, tf_from_bits_<dtype>(b) the way back; b may have
+// other bits above the dtype's width. Rounding works on bits: no driver's conversion mode matters.
+
+float tf_round_f16(float x)
+{
+    uint u = floatBitsToUint(x), a = u & 0x7fffffffu;
+    if (a >= 0x7f800000u) return x;
+    precise float d = uintBitsToFloat(a) + 0.5;
+    uint r = a >= 0x477ff000u ? 0x7f800000u
+           : a < 0x38800000u ? floatBitsToUint(d - 0.5) : (a + 0xfffu + ((a >> 13) & 1u)) & 0xffffe000u;
+    return uintBitsToFloat(r | (u & 0x80000000u));
+}
+
+float tf_round_bf16(float x)
+{
+    uint u = floatBitsToUint(x);
+    return (u & 0x7fffffffu) > 0x7f800000u ? x : uintBitsToFloat((u + 0x7fffu + ((u >> 16) & 1u)) & 0xffff0000u);
+}
+
+// Saturates at 448.
+float tf_round_f8e4m3(float x)
+{
+    uint u = floatBitsToUint(x), a = u & 0x7fffffffu;
+    if (a > 0x7f800000u) return x;
+    precise float d = uintBitsToFloat(a) + 16384.0;
+    uint r = a >= 0x43e00000u ? 0x43e00000u
+           : a < 0x3c800000u ? floatBitsToUint(d - 16384.0) : (a + 0x7ffffu + ((a >> 20) & 1u)) & 0xfff00000u;
+    return uintBitsToFloat(r | (u & 0x80000000u));
+}
+
+// Saturates at 57344.
+float tf_round_f8e5m2(float x)
+{
+    uint u = floatBitsToUint(x), a = u & 0x7fffffffu;
+    if (a > 0x7f800000u) return x;
+    precise float d = uintBitsToFloat(a) + 128.0;
+    uint r = a >= 0x47600000u ? 0x47600000u
+           : a < 0x38800000u ? floatBitsToUint(d - 128.0) : (a + 0xfffffu + ((a >> 21) & 1u)) & 0xffe00000u;
+    return uintBitsToFloat(r | (u & 0x80000000u));
+}
+
+// ---- conversion to a dtype ----
+
+float tf_to_f32(float x) { return x; }
+float tf_to_f32(int x) { return float(x); }
+float tf_to_f32(uint x) { return float(x); }
+float tf_to_f32(bool x) { return x ? 1.0 : 0.0; }
+float tf_to_f32(vec2 x) { return x.x; }
+#ifdef TF_F64
+float tf_to_f32(double x) { return float(x); }
+#endif
+
+float tf_to_f16(float x) { return tf_round_f16(x); }
+float tf_to_f16(int x) { return tf_round_f16(float(x)); }
+float tf_to_f16(uint x) { return tf_round_f16(float(x)); }
+float tf_to_f16(bool x) { return x ? 1.0 : 0.0; }
+float tf_to_f16(vec2 x) { return tf_round_f16(x.x); }
+#ifdef TF_F64
+float tf_to_f16(double x) { return tf_round_f16(float(x)); }
+#endif
+
+float tf_to_bf16(float x) { return tf_round_bf16(x); }
+float tf_to_bf16(int x) { return tf_round_bf16(float(x)); }
+float tf_to_bf16(uint x) { return tf_round_bf16(float(x)); }
+float tf_to_bf16(bool x) { return x ? 1.0 : 0.0; }
+float tf_to_bf16(vec2 x) { return tf_round_bf16(x.x); }
+#ifdef TF_F64
+float tf_to_bf16(double x) { return tf_round_bf16(float(x)); }
+#endif
+
+float tf_to_f8e4m3(float x) { return tf_round_f8e4m3(x); }
+float tf_to_f8e4m3(int x) { return tf_round_f8e4m3(float(x)); }
+float tf_to_f8e4m3(uint x) { return tf_round_f8e4m3(float(x)); }
+float tf_to_f8e4m3(bool x) { return x ? 1.0 : 0.0; }
+float tf_to_f8e4m3(vec2 x) { return tf_round_f8e4m3(x.x); }
+
+float tf_to_f8e5m2(float x) { return tf_round_f8e5m2(x); }
+float tf_to_f8e5m2(int x) { return tf_round_f8e5m2(float(x)); }
+float tf_to_f8e5m2(uint x) { return tf_round_f8e5m2(float(x)); }
+float tf_to_f8e5m2(bool x) { return x ? 1.0 : 0.0; }
+float tf_to_f8e5m2(vec2 x) { return tf_round_f8e5m2(x.x); }
+
+#ifdef TF_F64
+double tf_to_f64(float x) { return double(x); }
+double tf_to_f64(double x) { return x; }
+double tf_to_f64(int x) { return double(x); }
+double tf_to_f64(uint x) { return double(x); }
+double tf_to_f64(bool x) { return x ? 1.0lf : 0.0lf; }
+double tf_to_f64(vec2 x) { return double(x.x); }
+#endif
+
+vec2 tf_to_c64(float x) { return vec2(x, 0.0); }
+vec2 tf_to_c64(int x) { return vec2(float(x), 0.0); }
+vec2 tf_to_c64(uint x) { return vec2(float(x), 0.0); }
+vec2 tf_to_c64(bool x) { return vec2(x ? 1.0 : 0.0, 0.0); }
+vec2 tf_to_c64(vec2 x) { return x; }
+#ifdef TF_F64
+vec2 tf_to_c64(double x) { return vec2(float(x), 0.0); }
+#endif
+
+int tf_to_i32(float x)
+{
+    return x >= 2147483648.0 ? 0x7fffffff : x <= -2147483648.0 ? -0x7fffffff - 1 : tf_isnan(x) ? 0 : int(x);
+}
+int tf_to_i32(int x) { return x; }
+int tf_to_i32(uint x) { return int(x); }
+int tf_to_i32(bool x) { return x ? 1 : 0; }
+int tf_to_i32(vec2 x) { return tf_to_i32(x.x); }
+#ifdef TF_F64
+int tf_to_i32(double x) { return x >= 2147483647.0lf ? 0x7fffffff : x <= -2147483648.0lf ? -0x7fffffff - 1 : x == x ? int(x) : 0; }
+#endif
+
+uint tf_to_u32(float x) { return x >= 4294967296.0 ? 0xffffffffu : x > 0.0 ? uint(x) : 0u; }
+uint tf_to_u32(int x) { return uint(x); }
+uint tf_to_u32(uint x) { return x; }
+uint tf_to_u32(bool x) { return x ? 1u : 0u; }
+uint tf_to_u32(vec2 x) { return tf_to_u32(x.x); }
+#ifdef TF_F64
+uint tf_to_u32(double x) { return x >= 4294967295.0lf ? 0xffffffffu : x > 0.0lf ? uint(x) : 0u; }
+#endif
+
+int tf_to_i16(float x) { return clamp(tf_to_i32(x), -32768, 32767); }
+int tf_to_i16(int x) { return bitfieldExtract(x, 0, 16); }
+int tf_to_i16(uint x) { return bitfieldExtract(int(x), 0, 16); }
+int tf_to_i16(bool x) { return x ? 1 : 0; }
+int tf_to_i16(vec2 x) { return tf_to_i16(x.x); }
+#ifdef TF_F64
+int tf_to_i16(double x) { return clamp(tf_to_i32(x), -32768, 32767); }
+#endif
+
+uint tf_to_u16(float x) { return min(tf_to_u32(x), 65535u); }
+uint tf_to_u16(int x) { return uint(x) & 0xffffu; }
+uint tf_to_u16(uint x) { return x & 0xffffu; }
+uint tf_to_u16(bool x) { return x ? 1u : 0u; }
+uint tf_to_u16(vec2 x) { return tf_to_u16(x.x); }
+#ifdef TF_F64
+uint tf_to_u16(double x) { return min(tf_to_u32(x), 65535u); }
+#endif
+
+int tf_to_i8(float x) { return clamp(tf_to_i32(x), -128, 127); }
+int tf_to_i8(int x) { return bitfieldExtract(x, 0, 8); }
+int tf_to_i8(uint x) { return bitfieldExtract(int(x), 0, 8); }
+int tf_to_i8(bool x) { return x ? 1 : 0; }
+int tf_to_i8(vec2 x) { return tf_to_i8(x.x); }
+#ifdef TF_F64
+int tf_to_i8(double x) { return clamp(tf_to_i32(x), -128, 127); }
+#endif
+
+uint tf_to_u8(float x) { return min(tf_to_u32(x), 255u); }
+uint tf_to_u8(int x) { return uint(x) & 0xffu; }
+uint tf_to_u8(uint x) { return x & 0xffu; }
+uint tf_to_u8(bool x) { return x ? 1u : 0u; }
+uint tf_to_u8(vec2 x) { return tf_to_u8(x.x); }
+#ifdef TF_F64
+uint tf_to_u8(double x) { return min(tf_to_u32(x), 255u); }
+#endif
+
+int tf_to_i4(float x) { return clamp(tf_to_i32(x), -8, 7); }
+int tf_to_i4(int x) { return bitfieldExtract(x, 0, 4); }
+int tf_to_i4(uint x) { return bitfieldExtract(int(x), 0, 4); }
+int tf_to_i4(bool x) { return x ? 1 : 0; }
+int tf_to_i4(vec2 x) { return tf_to_i4(x.x); }
+
+uint tf_to_u4(float x) { return min(tf_to_u32(x), 15u); }
+uint tf_to_u4(int x) { return uint(x) & 15u; }
+uint tf_to_u4(uint x) { return x & 15u; }
+uint tf_to_u4(bool x) { return x ? 1u : 0u; }
+uint tf_to_u4(vec2 x) { return tf_to_u4(x.x); }
+
+bool tf_to_bool(float x) { return !(x == 0.0); }
+bool tf_to_bool(int x) { return x != 0; }
+bool tf_to_bool(uint x) { return x != 0u; }
+bool tf_to_bool(bool x) { return x; }
+bool tf_to_bool(vec2 x) { return !(x.x == 0.0 && x.y == 0.0); }
+#ifdef TF_F64
+bool tf_to_bool(double x) { return !(x == 0.0lf); }
+#endif
+
+// ---- bit patterns ----
+
+uint tf_bits_f32(float x) { return floatBitsToUint(x); }
+
+float tf_from_bits_f32(uint b) { return uintBitsToFloat(b); }
+
+uint tf_bits_f16(float x)
+{
+    uint u = floatBitsToUint(x), a = u & 0x7fffffffu, s = (u >> 16) & 0x8000u;
+    if (a >= 0x47800000u) return s | (a > 0x7f800000u ? 0x7e00u : 0x7c00u);
+    return s | (a < 0x38800000u ? uint(uintBitsToFloat(a) * 16777216.0) : (a - 0x38000000u) >> 13);
+}
+
+float tf_from_bits_f16(uint b) { return unpackHalf2x16(b & 0xffffu).x; }
+
+uint tf_bits_bf16(float x) { return floatBitsToUint(x) >> 16; }
+
+float tf_from_bits_bf16(uint b) { return uintBitsToFloat(b << 16); }
+
+uint tf_bits_f8e4m3(float x)
+{
+    uint u = floatBitsToUint(x), a = u & 0x7fffffffu, s = (u >> 24) & 0x80u;
+    if (a > 0x7f800000u) return s | 0x7fu;
+    return s | (a < 0x3c800000u ? uint(uintBitsToFloat(a) * 512.0) : (a - 0x3c000000u) >> 20);
+}
+
+float tf_from_bits_f8e4m3(uint b)
+{
+    uint a = b & 0x7fu;
+    float x = a < 8u ? float(a) * 0.001953125 : uintBitsToFloat((a << 20) + 0x3c000000u);
+    x = a == 0x7fu ? tf_nan() : x;
+    return (b & 0x80u) != 0u ? -x : x;
+}
+
+uint tf_bits_f8e5m2(float x)
+{
+    uint u = floatBitsToUint(x), a = u & 0x7fffffffu, s = (u >> 24) & 0x80u;
+    if (a >= 0x47800000u) return s | (a > 0x7f800000u ? 0x7eu : 0x7cu);
+    return s | (a < 0x38800000u ? uint(uintBitsToFloat(a) * 65536.0) : (a - 0x38000000u) >> 21);
+}
+
+float tf_from_bits_f8e5m2(uint b)
+{
+    uint a = b & 0x7fu;
+    float x = a < 4u ? float(a) * 1.52587890625e-5 : uintBitsToFloat(a >= 0x7cu ? 0x7f800000u | (a << 21) : (a << 21) + 0x38000000u);
+    return uintBitsToFloat(floatBitsToUint(x) | ((b & 0x80u) << 24));
+}
+
+uint tf_bits_i32(int x) { return uint(x); }
+
+uint tf_bits_u32(uint x) { return x; }
+
+uint tf_bits_i16(int x) { return uint(x) & 0xffffu; }
+
+uint tf_bits_u16(uint x) { return x; }
+
+uint tf_bits_i8(int x) { return uint(x) & 0xffu; }
+
+uint tf_bits_u8(uint x) { return x; }
+
+uint tf_bits_i4(int x) { return uint(x) & 15u; }
+
+uint tf_bits_u4(uint x) { return x; }
+
+uint tf_bits_bool(bool x) { return x ? 1u : 0u; }
+
+int tf_from_bits_i32(uint b) { return int(b); }
+
+uint tf_from_bits_u32(uint b) { return b; }
+
+int tf_from_bits_i16(uint b) { return bitfieldExtract(int(b), 0, 16); }
+
+uint tf_from_bits_u16(uint b) { return b & 0xffffu; }
+
+int tf_from_bits_i8(uint b) { return bitfieldExtract(int(b), 0, 8); }
+
+uint tf_from_bits_u8(uint b) { return b & 0xffu; }
+
+int tf_from_bits_i4(uint b) { return bitfieldExtract(int(b), 0, 4); }
+
+uint tf_from_bits_u4(uint b) { return b & 15u; }
+
+bool tf_from_bits_bool(uint b) { return (b & 0xffu) != 0u; }
