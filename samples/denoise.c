@@ -6,7 +6,7 @@
  * a view), values are pixels, the scale is 2 / h^2, and -|p_j|^2 / h^2 is a bias per key. The picture is cut into
  * tiles; the keys of a tile are the tile and a halo, and a score expression keeps to the search window.
  *
- *     denoise PICTURE.png [--sigma 25] [--noisy] [--patch 5] [--radius 8] [--strength 0.6] [--seed 1] [--device D]
+ *     denoise PICTURE.png [--sigma 25] [--noisy] [--patch 3] [--radius 6] [--strength 0.8] [--seed 1] [--device D]
  *
  * Writes noisy.png, denoised.png and side_by_side.png (clean, noisy, denoised) into the working directory. */
 #include <math.h>
@@ -29,7 +29,7 @@ typedef struct options {
 
 typedef struct picture { int64_t height, width; float *rgb; } picture; /* [height, width, 3] in 0..1 */
 
-enum { TILE = 16, CHANNELS = 3 };
+enum { TILE = 8, CHANNELS = 3 };
 
 /* ---- the graph ---------------------------------------------------------------------------------- */
 
@@ -218,7 +218,7 @@ static bool write_png(const char *path, size_t n, const picture *const *pictures
 
 static bool parse(int argc, char **argv, options *o)
 {
-    *o = (options){ .sigma = 25, .strength = 0.6, .patch = 5, .radius = 8, .seed = 1 };
+    *o = (options){ .sigma = 25, .strength = 0.8, .patch = 3, .radius = 6, .seed = 1 };
     for (int i = 1; i < argc; i++) {
         const char *word = argv[i], *value = i + 1 < argc ? argv[i + 1] : "";
         if (word[0] != '-') { o->picture = word; continue; }
@@ -241,7 +241,7 @@ int main(int argc, char **argv)
 {
     options o;
     if (!parse(argc, argv, &o)) {
-        fprintf(stderr, "usage: denoise PICTURE.png [--sigma 25] [--noisy] [--patch 5] [--radius 8] [--strength 0.6] [--seed 1] [--device D]\n"
+        fprintf(stderr, "usage: denoise PICTURE.png [--sigma 25] [--noisy] [--patch 3] [--radius 6] [--strength 0.8] [--seed 1] [--device D]\n"
                         "       sigma and strength are positive, patch is odd, radius is 1 to 64\n");
         return 2;
     }
