@@ -471,10 +471,10 @@ static void prelude(tf_emitter *m, tf_str *out, const char *declarations)
     const tf_limits *l = k->limits;
     const bool many = tf_dim_is_dynamic(k->groups) ? tf_dim_bound(m->g, k->groups) > l->max_groups[0] : k->groups > (int64_t)l->max_groups[0];
     tf_str_add(out, "#version 450\n#extension GL_EXT_control_flow_attributes : enable\n");
-    if (strstr(declarations, "16_t")) tf_str_add(out, "#extension GL_EXT_shader_16bit_storage : require\n");
-    if (strstr(declarations, "int16_t")) tf_str_add(out, "#extension GL_EXT_shader_explicit_arithmetic_types_int16 : enable\n");
-    if (strstr(declarations, "float16_t")) tf_str_add(out, "#extension GL_EXT_shader_explicit_arithmetic_types_float16 : enable\n");
-    if (strstr(declarations, "int8_t")) tf_str_add(out, "#extension GL_EXT_shader_8bit_storage : require\n#extension GL_EXT_shader_explicit_arithmetic_types_int8 : enable\n");
+    if (strstr(declarations, "16_t") || strstr(declarations, "16vec4")) tf_str_add(out, "#extension GL_EXT_shader_16bit_storage : require\n");
+    if (strstr(declarations, "int16_t") || strstr(declarations, "i16vec4") || strstr(declarations, "u16vec4")) tf_str_add(out, "#extension GL_EXT_shader_explicit_arithmetic_types_int16 : enable\n");
+    if (strstr(declarations, "float16_t") || strstr(declarations, "f16vec4")) tf_str_add(out, "#extension GL_EXT_shader_explicit_arithmetic_types_float16 : enable\n");
+    if (strstr(declarations, "int8_t") || strstr(declarations, "8vec4")) tf_str_add(out, "#extension GL_EXT_shader_8bit_storage : require\n#extension GL_EXT_shader_explicit_arithmetic_types_int8 : enable\n");
     if (k->need_subgroup_arithmetic) tf_str_add(out, "#extension GL_KHR_shader_subgroup_arithmetic : require\n");
     if (k->need_subgroup_shuffle) tf_str_add(out, "#extension GL_KHR_shader_subgroup_shuffle : require\n");
     if (k->need_subgroup_ballot) tf_str_add(out, "#extension GL_KHR_shader_subgroup_ballot : require\n");
