@@ -2,11 +2,12 @@
  *
  * 1. Dependencies: steps that touch one buffer, one of them writing, keep their order.
  * 2. Serial orders: the given one, and greedy list schedules from the front and from the back that prefer the step
- *    which frees most bytes, or the one that just became ready. The lowest peak is serial_bytes.
+ *    which frees most bytes, or the one that just became ready; then single steps move where that saves memory.
+ *    The lowest peak is serial_bytes.
  * 3. Waves: walk a serial order; a wave is its first remaining step plus every ready step that can be moved up
  *    from further back while the memory of all later positions stays within 1.25 times serial_bytes. Since the
  *    rest could always go on serially, the bound holds by construction. The result with the fewest waves is kept,
- *    then the one with the least memory.
+ *    then the one with the least memory. Run serially it is one more order; if it is the best, again from there.
  * Waves never span regions. */
 #include "plan.h"
 
@@ -14,7 +15,7 @@
 #include <string.h>
 
 #define NONE UINT32_MAX
-enum { REJECTS_MAX = 32, MANY_STEPS = 2000 };
+enum { REJECTS_MAX = 32, MANY_STEPS = 2000, POLISH_MAX = 300, ROUNDS = 4 };
 
 typedef struct sched {
     tf_arena arena;
@@ -224,6 +225,60 @@ static bool greedy_order(sched *s, bool backward, bool newest_first, uint32_t *o
         for (uint32_t k = next_first[step]; k < next_first[step + 1]; k++)
             if (--waiting[next[k]] == 0)
                 ready[n_ready++] = next[k];
+    }
+    return true;
+}
+
+typedef struct cost { uint64_t peak, sum; } cost;
+
+static cost cost_of(const sched *s, const uint32_t *order, uint32_t *uses_left, uint64_t *profile)
+{
+    cost c = { serial_peak(s, order, uses_left, profile), 0 };
+    for (uint32_t p = 0; p < s->n; p++)
+        c.sum += profile[p];
+    return c;
+}
+
+static void move_step(uint32_t *order, uint32_t from, uint32_t to)
+{
+    const uint32_t step = order[from];
+    if (from < to)
+        memmove(order + from, order + from + 1, (to - from) * sizeof *order);
+    else
+        memmove(order + to + 1, order + to, (from - to) * sizeof *order);
+    order[to] = step;
+}
+
+/* Move single steps as early or as late as their neighbours in the graph allow, where that lowers the peak, or the
+ * sum of live bytes at the same peak. */
+static bool polish(sched *s, uint32_t *order)
+{
+    uint32_t *uses_left = tf_arena_array(&s->arena, uint32_t, s->plan->buffers.n);
+    uint32_t *at = tf_arena_array(&s->arena, uint32_t, s->n);
+    uint64_t *profile = tf_arena_array(&s->arena, uint64_t, s->n);
+    if (!uses_left || !at || !profile)
+        return false;
+    if (s->n > POLISH_MAX)
+        return true;
+    cost best = cost_of(s, order, uses_left, profile);
+    for (uint32_t trial = 0; trial < 4 * s->n; trial++) {
+        const uint32_t step = trial / 2 % s->n;
+        for (uint32_t p = 0; p < s->n; p++)
+            at[order[p]] = p;
+        uint32_t low = 0, high = s->n - 1;
+        for (uint32_t k = s->pred_first[step]; k < s->pred_first[step + 1]; k++)
+            low = TF_MAX(low, at[s->pred[k]] + 1);
+        for (uint32_t k = s->succ_first[step]; k < s->succ_first[step + 1]; k++)
+            high = TF_MIN(high, at[s->succ[k]] - 1);
+        const uint32_t from = at[step], to = trial % 2 ? low : high;
+        if (from == to)
+            continue;
+        move_step(order, from, to);
+        const cost c = cost_of(s, order, uses_left, profile);
+        if (c.peak < best.peak || (c.peak == best.peak && c.sum < best.sum))
+            best = c;
+        else
+            move_step(order, to, from);
     }
     return true;
 }
@@ -450,7 +505,7 @@ static bool make_orders(sched *s, uint32_t *order[ORDERS], uint64_t peak[ORDERS]
             order[k][i] = i;
         if (k > 0 && !greedy_order(s, k % 2 == 0, k > 2, order[k]))
             return false;
-        if (!keep_segments(s, order[k]))
+        if (!polish(s, order[k]) || !keep_segments(s, order[k]))
             return false;
         peak[k] = serial_peak(s, order[k], uses_left, NULL);
     }
@@ -503,6 +558,31 @@ static bool best_waves(sched *s, uint32_t *order[ORDERS], const uint64_t peak[OR
     return true;
 }
 
+/* A wave schedule run step by step is a serial order too, and may be better than the one it came from. Replaces the
+ * worst order by it. */
+static bool learn(sched *s, const result *r, uint32_t *order[ORDERS], uint64_t peak[ORDERS])
+{
+    uint32_t worst = 0, *place = tf_arena_array(&s->arena, uint32_t, (size_t)s->n + 1);
+    uint32_t *uses_left = tf_arena_array(&s->arena, uint32_t, s->plan->buffers.n);
+    uint32_t *at = tf_arena_array(&s->arena, uint32_t, s->n);
+    if (!place || !uses_left || !at)
+        return false;
+    for (uint32_t k = 1; k < ORDERS; k++)
+        worst = peak[k] > peak[worst] ? k : worst;
+    for (uint32_t i = 0; i < s->n; i++) {
+        at[r->position[i]] = i;
+        place[r->wave[i] + 1]++;
+    }
+    for (uint32_t w = 1; w <= r->waves; w++)
+        place[w] += place[w - 1];
+    for (uint32_t p = 0; p < s->n; p++)
+        order[worst][place[r->wave[at[p]]]++] = at[p];
+    if (!polish(s, order[worst]) || !keep_segments(s, order[worst]))
+        return false;
+    peak[worst] = serial_peak(s, order[worst], uses_left, NULL);
+    return true;
+}
+
 static bool reorder(sched *s, tf_plan *plan, const result *r)
 {
     tf_step *sorted = tf_arena_array(&s->arena, tf_step, s->n);
@@ -543,12 +623,17 @@ bool tf_schedule(tf_plan *plan)
     result best = { 0 };
     tf_arena_init(&s.arena, &plan->arena.allocator);
     bool ok = analyse(&s) && make_orders(&s, order, peak);
-    if (ok) {
-        plan->serial_bytes = peak[0];
+    plan->serial_bytes = UINT64_MAX;
+    for (int round = 0; ok && round < ROUNDS; round++) {
+        uint64_t lowest = peak[0];
         for (uint32_t k = 1; k < ORDERS; k++)
-            plan->serial_bytes = TF_MIN(plan->serial_bytes, peak[k]);
-        ok = best_waves(&s, order, peak, plan->serial_bytes, &best) && reorder(&s, plan, &best);
+            lowest = TF_MIN(lowest, peak[k]);
+        if (lowest >= plan->serial_bytes)
+            break;
+        plan->serial_bytes = lowest;
+        ok = best_waves(&s, order, peak, lowest, &best) && learn(&s, &best, order, peak);
     }
+    ok = ok && reorder(&s, plan, &best);
     if (ok) {
         plan->waves = best.waves;
         plan->live_bytes = best.live;
