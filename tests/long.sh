@@ -51,17 +51,17 @@ count() { # NAME BUILD: run its tests
     add_counts "$logs/$1-tests.log"
 }
 
-# The compiler-less library needs only volk and Vulkan's headers; a folder with nothing but those keeps the host's
+# The compiler-less library needs only Vulkan's headers; a folder with nothing but those keeps the host's
 # other headers out of the cross-build.
 mingw() {
     include=$logs/mingw-include
     mkdir -p "$include"
-    for name in vulkan vk_video volk.h volk.c; do
+    for name in vulkan vk_video; do
         [ ! -e "/usr/include/$name" ] || ln -sfn "/usr/include/$name" "$include/$name"
     done
     cmake -G Ninja -S "$source" -B "$build-mingw" -DCMAKE_SYSTEM_NAME=Windows -DCMAKE_C_COMPILER=x86_64-w64-mingw32-gcc \
         -DCMAKE_CXX_COMPILER=x86_64-w64-mingw32-g++ -DTUFF_COMPILER=OFF -DTUFF_TOOLS=OFF -DTUFF_TESTS=OFF \
-        "-DCMAKE_C_FLAGS=-isystem $include -Werror" "-DCMAKE_INCLUDE_PATH=$include" "-DVulkan_INCLUDE_DIR=$include" &&
+        "-DCMAKE_C_FLAGS=-isystem $include -Werror" "-DCMAKE_INCLUDE_PATH=$include" "-DVULKAN_HEADERS_DIR=$include" &&
         cmake --build "$build-mingw" -j "$jobs"
 }
 

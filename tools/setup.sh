@@ -9,7 +9,7 @@ build=${TUFF_BUILD_DIR:-$root/build/release}
 jobs=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 
 # What each is for: README.md, "Dependencies".
-packages_build="cmake ninja-build gcc g++ pkg-config libvulkan-dev libvulkan-volk-dev glslang-dev spirv-tools
+packages_build="cmake ninja-build gcc g++ pkg-config libvulkan-dev glslang-dev spirv-tools
     mesa-vulkan-drivers libpng-dev libcjson-dev"
 packages_tests="libcriterion-dev vulkan-validationlayers"
 
