@@ -69,7 +69,7 @@ bool tf_spirv_load(tuff_device *dev, tf_key key, tf_spirv *out)
     size_t size;
     if (!cache_path(dev, "spv", key, path, sizeof path))
         return false;
-    unsigned char *file = tf_file_read(&dev->allocator, path, SPIRV_LIMIT, &size);
+    unsigned char *file = tf_os_file_read(&dev->allocator, path, SPIRV_LIMIT, &size);
     if (!file)
         return false;
     bool ok = valid(file, size, key) && size >= sizeof(header) + 20 && (size - sizeof(header)) % 4 == 0;
@@ -140,7 +140,7 @@ static VkPipelineCache load(tuff_device *dev, uint64_t *hash)
     VkPipelineCacheCreateInfo info = { .sType = VK_STRUCTURE_TYPE_PIPELINE_CACHE_CREATE_INFO };
     VkPipelineCache cache = VK_NULL_HANDLE;
     *hash = 0;
-    if (cache_path(dev, "pipelines", key, path, sizeof path) && (file = tf_file_read(&dev->allocator, path, PIPELINES_LIMIT, &size))) {
+    if (cache_path(dev, "pipelines", key, path, sizeof path) && (file = tf_os_file_read(&dev->allocator, path, PIPELINES_LIMIT, &size))) {
         const unsigned char *data = file + sizeof(header);
         if (valid(file, size, key) && driver_header_fits(dev, data, size - sizeof(header))) {
             info.initialDataSize = size - sizeof(header);

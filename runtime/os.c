@@ -217,7 +217,7 @@ bool tf_make_directories(const char *path)
     return make_directory(part);
 }
 
-void *tf_file_read(const tuff_allocator *a, const char *path, size_t limit, size_t *size)
+void *tf_os_file_read(const tuff_allocator *a, const char *path, size_t limit, size_t *size)
 {
     FILE *f = fopen(path, "rb");
     if (!f)

@@ -39,7 +39,7 @@ void tf_library_close(void *library);
 bool tf_cache_directory(char *out, size_t size);
 bool tf_make_directories(const char *path);   /* like mkdir -p, private to the user; true if it exists afterwards */
 /* The whole file through the allocator; NULL if it does not exist, is larger than limit, or memory is out. */
-void *tf_file_read(const tuff_allocator *a, const char *path, size_t limit, size_t *size);
+void *tf_os_file_read(const tuff_allocator *a, const char *path, size_t limit, size_t *size);
 /* Replace path in one step: readers see the old file or the whole new one. sync: survive a power cut too. */
 bool tf_file_replace(const char *path, const void *data, size_t size, bool sync);
 /* Delete files of directory whose name ends in suffix, oldest first, until at most keep of them are left. */
