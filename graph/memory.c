@@ -13,7 +13,7 @@
 #include <string.h>
 
 #define NONE UINT32_MAX
-enum { ALIGN = 256, RETRIES = 200, WORK_MAX = 20000000, SKYLINE_MAX = 4000 };
+enum { ALIGN = 256, RETRIES = 200, WORK_MAX = 8000000, SKYLINE_MAX = 4000 };
 
 typedef struct item {
     uint32_t buffer, first, last;
