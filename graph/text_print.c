@@ -17,6 +17,7 @@ typedef struct printer {
     tf_str *out;
     const char **name;     /* by value id - 1 */
     uint32_t *readers;     /* by value id - 1 */
+    bool *exposed;         /* by value id - 1: is an output */
     const char **taken;    /* hash set */
     uint32_t cap;
 } printer;
@@ -44,6 +45,16 @@ static const char *unique(printer *p, const char *base)
     }
 }
 
+/* A literal that reads back the same where an operand stands. */
+static bool is_inline(const printer *p, uint32_t value)
+{
+    const tf_node *n = tf_def(p->g, value);
+    if (n->op != &tf_op_literal || tf_val(p->g, value)->name || p->exposed[value - 1])
+        return false;
+    const tf_source_desc *d = n->desc;
+    return d->implied || d->dtype == TUFF_F32;
+}
+
 static bool name_values(printer *p)
 {
     const tuff_graph *g = p->g;
@@ -53,15 +64,16 @@ static bool name_values(printer *p)
             return false;
     p->name = tf_arena_array(&p->arena, const char *, g->values.n);
     p->readers = tf_arena_array(&p->arena, uint32_t, g->values.n);
+    p->exposed = tf_arena_array(&p->arena, bool, g->values.n);
     p->taken = tf_arena_array(&p->arena, const char *, p->cap);
-    if (!p->name || !p->readers || !p->taken)
+    if (!p->name || !p->readers || !p->exposed || !p->taken)
         return false;
     for (uint32_t i = 0; i < g->dim_params.n; i++)
         claim(p, g->dim_params.data[i].name);
     for (uint32_t i = 0; i < g->ports.n; i++) {
         const tf_port *port = &g->ports.data[i];
         if (port->kind == TF_PORT_OUTPUT)
-            p->readers[port->value - 1]++;
+            p->exposed[port->value - 1] = true;
         else if (port->name)
             p->name[port->value - 1] = claim(p, port->name) ? port->name : unique(p, port->name);
     }
@@ -79,7 +91,7 @@ static bool name_values(printer *p)
         if (!p->name[i] && g->values.data[i].name)
             p->name[i] = unique(p, g->values.data[i].name);
     for (uint32_t i = 0, k = 1; i < g->values.n; i++)
-        while (!p->name[i]) {
+        while (!p->name[i] && !is_inline(p, i + 1)) {
             const char *name = tf_arena_printf(&p->arena, "v%u", (unsigned)k++);
             if (!name)
                 return false;
@@ -90,16 +102,6 @@ static bool name_values(printer *p)
 }
 
 /* ---- values ---- */
-
-/* A literal that reads back the same where an operand stands. */
-static bool is_inline(const printer *p, uint32_t value)
-{
-    const tf_node *n = tf_def(p->g, value);
-    if (n->op != &tf_op_literal || tf_val(p->g, value)->name)
-        return false;
-    const tf_source_desc *d = n->desc;
-    return d->implied || d->dtype == TUFF_F32;
-}
 
 static void write_value(printer *p, uint32_t value)
 {
@@ -296,16 +298,21 @@ static void write_operands(printer *p, const tf_node *n)
     tf_str_add(p->out, ")");
 }
 
+static bool is_wanted(const printer *p, uint32_t value)
+{
+    return p->readers[value - 1] || p->exposed[value - 1] || tf_val(p->g, value)->name;
+}
+
 /* Results up to the last that is read or named; others are _. */
 static void write_results(printer *p, const tf_node *n)
 {
     uint32_t last = 0;
     for (uint32_t i = 0; i < n->n_out; i++)
-        if (p->readers[n->out - 1 + i] || tf_val(p->g, n->out + i)->name)
+        if (is_wanted(p, n->out + i))
             last = i;
     for (uint32_t i = 0; i <= last; i++) {
         tf_str_add(p->out, i ? ", " : "");
-        if (last && !p->readers[n->out - 1 + i] && !tf_val(p->g, n->out + i)->name)
+        if (last && !is_wanted(p, n->out + i))
             tf_str_add(p->out, "_");
         else
             tf_write_name(p->out, p->name[n->out - 1 + i]);
@@ -313,18 +320,10 @@ static void write_results(printer *p, const tf_node *n)
     tf_str_add(p->out, " = ");
 }
 
-static bool output_of(const printer *p, uint32_t value)
-{
-    for (uint32_t i = 0; i < p->g->ports.n; i++)
-        if (p->g->ports.data[i].kind == TF_PORT_OUTPUT && p->g->ports.data[i].value == value)
-            return true;
-    return false;
-}
-
 static void write_node(printer *p, const tf_node *n)
 {
-    /* Literals stand where they are read; only outputs need a statement. */
-    if (n->op == &tf_op_literal && is_inline(p, n->out) && !output_of(p, n->out))
+    /* Literals stand where they are read. */
+    if (is_inline(p, n->out))
         return;
     if (n->op == &tf_op_const) {
         write_const(p, n);

@@ -476,7 +476,8 @@ static bool operand_call(tf_parser *p, const tf_tok *at, const char *name, tuff_
 
 /* ---- declarations ---- */
 
-static bool declaration(tf_parser *p, const tf_tok *keyword, const char *name, bool named, const tf_tok *at)
+/* After the keyword and the name; `bound` is what the text calls the value, `name` its port (NULL: an unnamed constant). */
+static bool declaration(tf_parser *p, const tf_tok *keyword, const char *bound, const char *name, const tf_tok *at)
 {
     tuff_dtype dtype;
     tuff_shape shape;
@@ -505,20 +506,20 @@ static bool declaration(tf_parser *p, const tf_tok *keyword, const char *name, b
         t = tuff_scalar(p->g, name, dtype, v);
     } else {
         if (!value)
-            return tf_text_bad(p, &value_at, TUFF_E_PARSE, "the constant \"%s\" needs = and a number, a list or @file.npy", name);
-        if (!tf_text_constant(p, named ? name : NULL, dtype, &shape, &t))
+            return tf_text_bad(p, &value_at, TUFF_E_PARSE, "the constant \"%s\" needs = and a number, a list or @file.npy", bound);
+        if (!tf_text_constant(p, name, dtype, &shape, &t))
             return false;
-        if (!named)
-            tuff_name(t, name);
+        if (!name)
+            tuff_name(t, bound);
     }
-    return t.id && !tf_status(p->g) && bind_value(p, name, t);
+    return t.id && !tf_status(p->g) && bind_value(p, bound, t);
 }
 
 static bool keyword_declaration(tf_parser *p, const tf_tok *keyword)
 {
     const tf_tok at = p->tok;
     const char *name = tf_text_name(p, "a name");
-    return name && declaration(p, keyword, name, true, &at);
+    return name && declaration(p, keyword, name, name, &at);
 }
 
 static bool is_bare_keyword(const tf_tok *t)
@@ -700,8 +701,13 @@ static bool assignment(tf_parser *p)
     const char *op = tf_text_name(p, "an op");
     if (!op)
         return false;
-    if (is_bare_keyword(&at) && names.n == 1)
-        return declaration(p, &at, names.data[0], !tf_tok_is(&at, "const"), &first);
+    if (is_bare_keyword(&at) && names.n == 1) {
+        /* q = input f32[4], or with a port name of its own: q = input "layer.0.q" f32[4] */
+        const char *port = tf_tok_is(&at, "const") ? NULL : names.data[0];
+        if (p->tok.kind == TF_TOK_STRING && !(port = tf_text_name(p, "a name")))
+            return false;
+        return declaration(p, &at, names.data[0], port, &first);
+    }
     if (!tf_tok_is(&p->tok, "("))
         return tf_text_bad(p, &p->tok, TUFF_E_PARSE, "( is expected after %s, not %s", op, tf_text_spell(p, &p->tok));
     tuff_tensor out[TF_MAX_OPERANDS];
