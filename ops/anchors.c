@@ -112,6 +112,16 @@ uint32_t tf_units(const tf_limits *limits)
     return limits->units ? limits->units : limits->cpu ? 4 : 32;
 }
 
+uint32_t tf_row_group(const tf_limits *limits, int64_t rows)
+{
+    if (limits->cpu)
+        return rows >= 64 * (int64_t)tf_units(limits) ? 64 : 8;
+    uint32_t wg = 256;
+    while (wg > limits->max_invocations)
+        wg /= 2;
+    return wg;
+}
+
 int tf_define_type(tf_kernel_build *k, tuff_dtype dtype)
 {
     static const struct { const char *one, *four; } names[] = {

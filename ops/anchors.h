@@ -68,6 +68,9 @@ int64_t tf_dim_ceildiv(tuff_graph *g, int64_t a, int64_t b);
 uint32_t tf_pow2_ceil(uint64_t x);
 /* Parallel units to fill when the device does not say. */
 uint32_t tf_units(const tf_limits *limits);
+/* Workgroup size, a power of two, for kernels that work on rows: small on CPUs when rows are few, so that every thread
+ * gets some. */
+uint32_t tf_row_group(const tf_limits *limits, int64_t rows);
 /* GLSL names of the element type of an anchor: defines T and, where hooks of width 4 make sense, T4. Returns the
  * vector width to use (1 or 4). */
 int tf_define_type(tf_kernel_build *k, tuff_dtype dtype);

@@ -342,10 +342,110 @@ static tuff_status anchor_reference(tf_ref *r)
     return TUFF_OK;
 }
 
+/* Tile rows by device class: the first whose conditions hold. `lanes` is the workgroup. */
+typedef struct tile {
+    uint32_t bm, bn, tm, tn, lanes; /* tn in vectors of 4 */
+    const char *name;
+} tile;
+
+/* One lane owns tm x 4 tn; bn / (4 tn) lanes along n. Wider tiles spill, narrower ones load too often (measured). */
+static const tile register_tiles[] = {
+    { 8, 64, 8, 2, 8, "registers 8x8" },
+    { 8, 32, 8, 1, 8, "registers 8x4" },
+    { 16, 16, 8, 1, 8, "registers 8x4" },
+    { 32, 8, 8, 1, 8, "registers 8x4" },
+    { 64, 4, 8, 1, 8, "registers 8x4" },
+};
+static const tile short_tiles[] = { /* few rows, or b along k */
+    { 4, 64, 4, 2, 8, "registers 4x8" },
+    { 4, 32, 4, 1, 8, "registers 4x4" },
+    { 8, 16, 4, 1, 8, "registers 4x4" },
+    { 16, 8, 4, 1, 8, "registers 4x4" },
+    { 32, 4, 4, 1, 8, "registers 4x4" },
+};
+static const tile shared_tiles[] = {
+    { 128, 128, 8, 2, 256, "tiles 128x128" },
+    { 64, 64, 8, 1, 128, "tiles 64x64" },
+    { 32, 32, 4, 1, 64, "tiles 32x32" },
+};
+
+static tile choose(const tf_kernel_build *k, int64_t batch, int64_t m, int64_t n)
+{
+    const tf_matmul_desc *d = k->desc;
+    if (k->limits->cpu) {
+        const tile *row = m <= 4 || d->tb ? short_tiles : register_tiles;
+        while (row->bn > 4 && n <= row->bn / 2)
+            row++;
+        return *row;
+    }
+    const tile *row = shared_tiles, *last = &shared_tiles[TF_COUNT(shared_tiles) - 1];
+    for (; row < last; row++) {
+        const int64_t groups = batch * ((m + row->bm - 1) / row->bm) * ((n + row->bn - 1) / row->bn);
+        if (row->lanes <= k->limits->max_invocations && 64 * (row->bm + row->bn) <= k->limits->shared_bytes && groups >= (int64_t)tf_units(k->limits))
+            break;
+    }
+    return *row;
+}
+
+static void configure_plain(tf_kernel_build *k, int64_t batch, int64_t m, int64_t n)
+{
+    tf_define(k, "KIND", "PLAIN");
+    k->algorithm = "element per invocation";
+    k->local[0] = 64;
+    k->groups = tf_dim_ceildiv(k->g, tf_dim_bin(k->g, TUFF_DIM_MUL, batch, tf_dim_bin(k->g, TUFF_DIM_MUL, m, n)), 64);
+    k->loads[0].widths = k->loads[1].widths = k->stores[0].widths = 1;
+}
+
+static void configure_tile(tf_kernel_build *k, tile t, int64_t batch, int64_t m, int64_t n, int64_t inner)
+{
+    const tf_matmul_desc *d = k->desc;
+    const bool cpu = k->limits->cpu;
+    const uint32_t step = cpu ? 4 : 16;
+    const bool tail = tf_dim_is_dynamic(inner) || inner % step != 0;
+    tf_define(k, "KIND", "%s", cpu ? "REGISTERS" : "TILED");
+    tf_define(k, "TM", "%u", t.tm);
+    tf_define(k, "TN", "%u", t.tn);
+    tf_define(k, "LN", "%u", t.bn / (4 * t.tn));
+    tf_define(k, "BM", "%u", t.bm);
+    tf_define(k, "BN", "%u", t.bn);
+    tf_define(k, "BK", "%u", step);
+    tf_define(k, "UNROLL_K", "%s", t.tm * t.tn > 8 ? "[[dont_unroll]]" : "[[unroll]]");
+    tf_define(k, "TAIL", "%d", tail);
+    k->algorithm = t.name;
+    k->local[0] = t.lanes;
+    k->shared_bytes = cpu ? 0 : 4 * step * (t.bm + t.bn);
+    const int64_t tiles = tf_dim_bin(k->g, TUFF_DIM_MUL, tf_dim_ceildiv(k->g, m, t.bm), tf_dim_ceildiv(k->g, n, t.bn));
+    k->groups = tf_dim_bin(k->g, TUFF_DIM_MUL, batch, tiles);
+    k->loads[0].widths = cpu && tail ? 5 : 4;
+    k->loads[1].widths = cpu && tail && d->tb ? 5 : 4;
+    k->stores[0].widths = 4;
+    k->loads[0].reread = (uint8_t)TF_MIN(tf_dim_bound(k->g, n) / t.bn, 255);
+    k->loads[1].reread = (uint8_t)TF_MIN(tf_dim_bound(k->g, m) / t.bm, 255);
+}
+
 static bool configure(tf_kernel_build *k)
 {
-    (void)k;
-    return false;
+    const tf_matmul_desc *d = k->desc;
+    const int64_t batch = k->out[0].dim[0], m = k->out[0].dim[1], n = k->out[0].dim[2], inner = k->src[0]->dim[d->ta ? 1 : 2];
+    const int64_t mb = tf_dim_bound(k->g, m), nb = tf_dim_bound(k->g, n);
+    k->loads[0] = (tf_hook){ .name = "a" };
+    k->loads[1] = (tf_hook){ .name = "b" };
+    k->stores[0] = (tf_hook){ .name = "y" };
+    k->local[1] = k->local[2] = 1;
+    k->source = tf_shader_text("anchors/matmul.glsl");
+    k->flops = 2 * (uint64_t)(tf_dim_bound(k->g, batch) * mb * nb) * (uint64_t)tf_dim_bound(k->g, inner);
+    tf_define(k, "TA", "%d", d->ta);
+    tf_define(k, "TB", "%d", d->tb);
+    tf_define_dim(k, "B", batch);
+    tf_define_dim(k, "M", m);
+    tf_define_dim(k, "N", n);
+    tf_define_dim(k, "K", inner);
+    if (tf_define_type(k, k->src[0]->dtype) == 4)
+        configure_tile(k, choose(k, tf_dim_bound(k->g, batch), mb, nb), batch, m, n, inner);
+    else
+        configure_plain(k, batch, m, n);
+    tf_define(k, "WGSIZE", "%u", k->local[0]);
+    return true;
 }
 
 static const tf_attr anchor_attrs[] = {

@@ -99,8 +99,24 @@ static tuff_tensor softmax_split(tf_lower *l, tuff_tensor x, bool take_log)
     return take_log ? tuff_sub(d, tuff_expand(tuff_log(sum), shape)) : tuff_mul(e, tuff_expand(tuff_reciprocal(sum), shape));
 }
 
-static tuff_tensor rownorm(tuff_tensor rows, tf_rownorm norm, float eps, bool across)
+/* (x - mean) / sqrt(variance + eps) or x / sqrt(mean square + eps) by reductions and pointwise work: for f64. */
+static tuff_tensor norm_by_parts(tf_lower *l, tuff_tensor x, tf_rownorm norm, float eps)
 {
+    const tf_type t = *tf_ty(x);
+    const tuff_shape shape = { .rank = 2, .dim = { t.dim[0], t.dim[1] } };
+    const int64_t column[2] = { t.dim[0], 1 };
+    if (norm == TF_ROWNORM_LAYER) {
+        const tuff_tensor mean = tf_reduce(l->g, l->limits, x, 2, TF_FOLD_SUM, t.dim[1]);
+        x = tuff_sub(x, tuff_expand(tf_reshaped(mean, 2, column), shape));
+    }
+    const tuff_tensor square = tf_reshaped(tf_reduce(l->g, l->limits, tuff_square(x), 2, TF_FOLD_SUM, t.dim[1]), 2, column);
+    return tuff_div(x, tuff_expand(tuff_sqrt(tuff_add(square, tuff_literal(l->g, (double)eps, t.dtype))), shape));
+}
+
+static tuff_tensor rownorm(tf_lower *l, tuff_tensor rows, tf_rownorm norm, float eps, bool across)
+{
+    if (tf_ty(rows)->dtype == TUFF_F64)
+        return norm_by_parts(l, rows, norm, eps);
     const tf_rownorm_desc d = { .norm = norm, .eps = eps, .across = across };
     return tf_add(rows.graph, &tf_op_anchor_rownorm, &rows, 1, &d);
 }
@@ -111,9 +127,9 @@ static void softmax_lower_as(tf_lower *l, bool take_log)
     const tuff_tensor x = tf_as_rows(tf_widened(l->src[0]), axis);
     if (!x.id)
         return;
-    const bool split = few_long_rows(l->g, l->limits, tf_ty(x)->dim[0], tf_ty(x)->dim[1]);
+    const bool split = tf_ty(x)->dtype == TUFF_F64 || few_long_rows(l->g, l->limits, tf_ty(x)->dim[0], tf_ty(x)->dim[1]);
     const tuff_tensor y = split ? softmax_split(l, x, take_log)
-                                : rownorm(x, take_log ? TF_ROWNORM_LOG_SOFTMAX : TF_ROWNORM_SOFTMAX, 0, axis + 1 < l->out_type->rank);
+                                : rownorm(l, x, take_log ? TF_ROWNORM_LOG_SOFTMAX : TF_ROWNORM_SOFTMAX, 0, axis + 1 < l->out_type->rank);
     l->out[0] = tf_cast_to(tf_from_rows(y, l->out_type, axis), l->out_type->dtype);
 }
 static void softmax_lower(tf_lower *l) { softmax_lower_as(l, false); }
@@ -202,7 +218,7 @@ static void trailing_lower(tf_lower *l, tf_rownorm norm, float eps, int32_t axes
 {
     const tf_type *t = l->out_type;
     const int64_t d[2] = { tf_dim_product(l->g, t->dim, 0, t->rank - axes), tf_dim_product(l->g, t->dim, t->rank - axes, t->rank) };
-    const tuff_tensor y = rownorm(tf_reshaped(tf_widened(l->src[0]), 2, d), norm, eps, false);
+    const tuff_tensor y = rownorm(l, tf_reshaped(tf_widened(l->src[0]), 2, d), norm, eps, false);
     const tuff_tensor none = { 0 };
     if (y.id)
         finish(l, tf_reshaped(y, t->rank, t->dim), l->n_src > 1 ? l->src[1] : none, l->n_src > 2 ? l->src[2] : none);
@@ -347,7 +363,7 @@ static void group_norm_lower(tf_lower *l)
                               tf_dim_bin(l->g, TUFF_DIM_MUL, rest, t->dim[d->axis] / d->groups) };
     if (d->axis != 1)
         x = tuff_permute(x, order);
-    tuff_tensor y = tf_reshaped(rownorm(tf_reshaped(x, 2, rows), TF_ROWNORM_LAYER, d->eps, false), t->rank, moved.dim);
+    tuff_tensor y = tf_reshaped(rownorm(l, tf_reshaped(x, 2, rows), TF_ROWNORM_LAYER, d->eps, false), t->rank, moved.dim);
     if (d->axis != 1)
         y = tuff_permute(y, back);
     finish(l, y, by_channel(l->src[1], t->dtype, t->rank, d->axis), by_channel(l->src[2], t->dtype, t->rank, d->axis));
@@ -523,8 +539,48 @@ const tf_op tf_op_anchor_rownorm = {
     .reference = rownorm_reference, .anchor = &rownorm_anchor, .rel = 64,
 };
 
+/* Lanes that share a row: one on CPUs, where shared memory and barriers cost more than they give; elsewhere about one
+ * per four vectors, and no more than leaves 32 neighbouring rows to neighbouring lanes when those are adjacent. */
+static uint32_t lanes_per_row(const tf_kernel_build *k, uint32_t wg, int64_t rows, int64_t vectors, bool across)
+{
+    if (k->limits->cpu || (across && rows >= 512 * (int64_t)tf_units(k->limits)))
+        return 1;
+    return TF_MIN(tf_pow2_ceil((uint64_t)((vectors + 3) / 4)), across ? TF_MAX(wg / 32, 1) : wg);
+}
+
 static bool rownorm_configure(tf_kernel_build *k)
 {
-    (void)k;
-    return false;
+    const tf_rownorm_desc *d = k->desc;
+    const tf_type *x = k->src[0];
+    const int64_t rows = tf_dim_bound(k->g, x->dim[0]), inner = tf_dim_bound(k->g, x->dim[1]), vectors = TF_MAX((inner + 3) / 4, 1);
+    const uint32_t wg = tf_row_group(k->limits, rows), lanes = lanes_per_row(k, wg, rows, vectors, d->across);
+    const int64_t each = (vectors + lanes - 1) / lanes;
+    const bool single = each <= 8;
+    const uint32_t unroll = single ? (uint32_t)each : 4, covered = 4 * lanes * unroll;
+    const bool subgroup = lanes == wg && k->limits->subgroup_arithmetic && k->limits->subgroup_basic;
+
+    tf_define(k, "NORM", "%d", (int)d->norm);
+    tf_define(k, "WGSIZE", "%u", wg);
+    tf_define(k, "LANES", "%u", lanes);
+    tf_define(k, "ACROSS", "%d", d->across);
+    tf_define(k, "UNROLL", "%u", unroll);
+    tf_define(k, "SINGLE", "%d", single);
+    tf_define(k, "MASKED", "%d", tf_dim_is_dynamic(x->dim[1]) || inner % covered != 0);
+    tf_define(k, "SUBGROUP", "%d", subgroup);
+    tf_define(k, "EPS", "%.9g", (double)d->eps);
+    tf_define_dim(k, "OUTER", x->dim[0]);
+    tf_define_dim(k, "INNER", x->dim[1]);
+    tf_define_dim(k, "TRIPS", single ? 1 : tf_dim_ceildiv(k->g, x->dim[1], covered));
+
+    k->source = tf_shader_text("anchors/rownorm.glsl");
+    k->algorithm = lanes == 1 ? "row per invocation" : lanes == wg ? "row per workgroup" : "row shared by lanes";
+    k->local[0] = wg;
+    k->local[1] = k->local[2] = 1;
+    k->groups = tf_dim_ceildiv(k->g, x->dim[0], wg / lanes);
+    k->shared_bytes = lanes > 1 ? 4 * wg : 0;
+    k->need_subgroup_arithmetic = subgroup;
+    k->flops = (uint64_t)rows * (uint64_t)inner * (d->norm == TF_ROWNORM_LAYER ? 8 : d->norm == TF_ROWNORM_RMS ? 4 : 24);
+    k->loads[0] = (tf_hook){ .name = "x", .widths = 4, .reread = !single };
+    k->stores[0] = (tf_hook){ .name = "y", .widths = 4 };
+    return true;
 }

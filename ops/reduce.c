@@ -615,11 +615,7 @@ static bool configure(tf_kernel_build *k)
         rows = tf_dim_bin(k->g, TUFF_DIM_MUL, rows, tf_dim_ceildiv(k->g, x->dim[2], width));
     const int64_t vectors = cols ? inner : (inner + width - 1) / width, rows_bound = tf_dim_bound(k->g, rows);
 
-    uint32_t wg = TF_MIN(k->limits->max_invocations, 256u);
-    if (k->limits->cpu) /* few rows: small groups, so that every thread gets some */
-        wg = rows_bound >= 64 * (int64_t)tf_units(k->limits) ? 64 : 8;
-    while (wg & (wg - 1))
-        wg &= wg - 1;
+    const uint32_t wg = tf_row_group(k->limits, rows_bound);
     const uint32_t lanes = lanes_per_row(k, cols, wg, rows_bound, vectors);
     const uint32_t unroll = TF_MIN(tf_pow2_ceil((uint64_t)TF_MAX(vectors / lanes, 1)), pair ? 4u : 8u);
     const bool subgroup = lanes == wg && !cols && width == 4 && k->limits->subgroup_arithmetic && !pair && d->fold != TF_FOLD_ANY &&

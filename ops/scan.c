@@ -165,10 +165,54 @@ static tuff_status anchor_reference(tf_ref *r)
     return TUFF_OK;
 }
 
+/* Lanes that share a part: as for reductions, one on CPUs. */
+static uint32_t lanes_per_part(const tf_kernel_build *k, uint32_t wg, int64_t rows, int64_t vectors, bool across)
+{
+    if (k->limits->cpu || (across && rows >= 512 * (int64_t)tf_units(k->limits)))
+        return 1;
+    return TF_MIN(tf_pow2_ceil((uint64_t)((vectors + 3) / 4)), across ? TF_MAX(wg / 32, 1) : wg);
+}
+
 static bool configure(tf_kernel_build *k)
 {
-    (void)k;
-    return false;
+    const tf_scan_desc *d = k->desc;
+    const tf_type *x = k->src[0];
+    const int width = tf_define_type(k, x->dtype);
+    const int64_t chunk = d->chunk ? d->chunk : x->dim[1], length = tf_dim_bound(k->g, chunk);
+    const int64_t parts = d->chunk ? tf_dim_ceildiv(k->g, x->dim[1], d->chunk) : 1;
+    const int64_t rows = tf_dim_bin(k->g, TUFF_DIM_MUL, x->dim[0], parts), rows_bound = tf_dim_bound(k->g, rows);
+    const int64_t vectors = TF_MAX((length + width - 1) / width, 1);
+    const uint32_t wg = tf_row_group(k->limits, rows_bound), lanes = lanes_per_part(k, wg, rows_bound, vectors, d->across);
+    const uint32_t unroll = TF_MIN(tf_pow2_ceil((uint64_t)((vectors + lanes - 1) / lanes)), 4u);
+    const bool whole = !tf_dim_is_dynamic(x->dim[1]) && x->dim[1] % (lanes * unroll * (uint32_t)width) == 0 &&
+                       length % (lanes * unroll * (uint32_t)width) == 0;
+
+    tf_define(k, "PRODUCT", "%d", d->product);
+    tf_define(k, "EXCLUSIVE", "%d", d->exclusive);
+    tf_define(k, "COMPLEX", "%d", x->dtype == TUFF_C64);
+    tf_define(k, "CARRY", "%d", k->n_src > 1 && k->src[1] != NULL);
+    tf_define(k, "WIDTH", "%d", width);
+    tf_define(k, "WGSIZE", "%u", wg);
+    tf_define(k, "LANES", "%u", lanes);
+    tf_define(k, "ACROSS", "%d", d->across);
+    tf_define(k, "UNROLL", "%u", unroll);
+    tf_define(k, "MASKED", "%d", !whole);
+    tf_define_dim(k, "OUTER", x->dim[0]);
+    tf_define_dim(k, "INNER", x->dim[1]);
+    tf_define_dim(k, "CHUNK", chunk);
+    tf_define_dim(k, "PARTS", parts);
+
+    k->source = tf_shader_text("anchors/scan.glsl");
+    k->algorithm = lanes == 1 ? "row per invocation" : lanes == wg ? "row per workgroup" : "row shared by lanes";
+    k->local[0] = wg;
+    k->local[1] = k->local[2] = 1;
+    k->groups = tf_dim_ceildiv(k->g, rows, wg / lanes);
+    k->shared_bytes = lanes > 1 ? 8 * wg : 0;
+    tf_count_bound(k->g, x, &k->flops);
+    k->loads[0] = (tf_hook){ .name = "x", .widths = (uint8_t)width };
+    k->loads[1] = (tf_hook){ .name = "carry", .widths = 1 };
+    k->stores[0] = (tf_hook){ .name = "y", .widths = (uint8_t)width };
+    return true;
 }
 
 static const tf_attr anchor_attrs[] = {
