@@ -2,8 +2,8 @@
  *
  * Two buffers live in a common wave never overlap, so reusing memory never needs a barrier beyond the wave edges.
  * Buffers are placed one after the other, each into the lowest gap that holds it; all depends on the order. Orders
- * tried: a skyline (always fill the lowest ledge with the longest-lived buffer that fits there), largest area first,
- * largest first, earliest first. Each is then improved: the first buffer that would exceed the best result
+ * tried: a skyline (always fill the lowest ledge with the longest-lived buffer that fits there), earliest first,
+ * largest area first, largest first. Each is then improved: the first buffer that would exceed the best result
  * so far moves to the front, and placing starts again. The smallest result is kept.
  *
  * Chunks are one VkBuffer each. Buffers that share a descriptor slot of some kernel must lie in one chunk, which
@@ -222,7 +222,7 @@ static uint64_t place_all(packing *k, uint64_t stop, uint32_t *culprit)
 
 /* ---- orders ------------------------------------------------------------------------------------- */
 
-enum { BY_SKYLINE, BY_AREA, BY_SIZE, BY_TIME, ORDERS };
+enum { BY_SKYLINE, BY_TIME, BY_AREA, BY_SIZE, ORDERS };
 
 static uint64_t key(const group *g, int by)
 {
@@ -360,7 +360,7 @@ static void search(packing *k)
     uint64_t best = UINT64_MAX;
     uint32_t culprit = 0;
     for (int by = 0; by < ORDERS && best > k->plan->live_bytes; by++) {
-        if (!start_order(k, by))
+        if ((best < UINT64_MAX && k->work > 4 * (uint64_t)WORK_MAX) || !start_order(k, by))
             continue;
         for (int t = 0; t < RETRIES; t++) {
             const uint64_t total = place_all(k, best, &culprit);
