@@ -7,7 +7,7 @@
     X(leaky_relu) X(elu) X(cast) X(bitcast) X(where) X(clamp) X(fma) X(lerp) X(dequant) X(map) \
     X(reshape) X(permute) X(transpose) X(squeeze) X(unsqueeze) X(expand) X(slice) X(pad) X(roll) X(flip) X(diagonal) X(unfold) \
     X(concat) X(stack) X(split) X(gather) X(take_along_axis) X(scatter) X(one_hot) X(iota) X(tril) X(triu) \
-    X(uniform) X(normal) X(gumbel) X(rademacher) \
+    X(random_bits) X(uniform) X(normal) X(gumbel) X(rademacher) X(philox) \
     X(sum) X(mean) X(prod) X(max) X(min) X(argmax) X(argmin) X(any) X(all) X(logsumexp) X(variance) X(std) X(norm) \
     X(softmax) X(log_softmax) X(layer_norm) X(rms_norm) X(group_norm) X(batch_norm) \
     X(matmul) X(cumsum) X(cumprod) X(attention) X(custom)
@@ -15,7 +15,7 @@
 /* Made by lowering only. */
 #define INTERNAL_ROWS(X) \
     X(anchor_reduce) X(anchor_reduce_cols) X(anchor_rownorm) X(anchor_matmul) X(anchor_scan) X(anchor_segment_sum) \
-    X(attention_anchor) X(attention_merge)
+    X(attention_anchor) X(attention_merge) X(mul_high)
 
 #define X(op) extern const tf_op tf_op_##op;
 ROWS(X)

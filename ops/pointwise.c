@@ -384,9 +384,9 @@ REFERENCE(lerp)
 const tf_op tf_op_clamp = { .name = "clamp", .doc = "min(max(x, lo), hi); NaN unchanged", .operands = "x lo hi", .kind = TF_POINTWISE, .arity = 3,
     .classes = F | I, .flops = 3, .scalar = ref_clamp, .glsl = "tf_min(tf_max($0, $1), $2)", .f64 = true };
 const tf_op tf_op_fma = { .name = "fma", .doc = "a * b + c, in one rounding or two", .operands = "a b c", .kind = TF_POINTWISE, .arity = 3,
-    .classes = F | I | C, .flops = 2, .ulp = 1, .scalar = ref_fma, .glsl = "$0 * $1 + $2", .glsl_complex = "tf_c_mul($0, $1) + $2", .f64 = true };
+    .classes = F | I | C, .flops = 2, .rel = 1, .scalar = ref_fma, .glsl = "$0 * $1 + $2", .glsl_complex = "tf_c_mul($0, $1) + $2", .f64 = true };
 const tf_op tf_op_lerp = { .name = "lerp", .doc = "a + t * (b - a)", .operands = "a b t", .kind = TF_POINTWISE, .arity = 3, .classes = F | C,
-    .flops = 3, .ulp = 2, .scalar = ref_lerp, .glsl = "$0 + $2 * ($1 - $0)", .glsl_complex = "$0 + tf_c_mul($2, $1 - $0)", .f64 = true };
+    .flops = 3, .rel = 2, .scalar = ref_lerp, .glsl = "$0 + $2 * ($1 - $0)", .glsl_complex = "$0 + tf_c_mul($2, $1 - $0)", .f64 = true };
 
 #define T(op, p, q, r) \
     tuff_tensor tuff_##op(tuff_tensor p, tuff_tensor q, tuff_tensor r) { return tf_add(NULL, &tf_op_##op, (tuff_tensor[]){ p, q, r }, 3, NULL); }

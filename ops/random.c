@@ -1,4 +1,5 @@
-/* random.c - uniform, normal, gumbel and rademacher numbers from the Philox4x32-10 generator.
+/* random.c - random bits, uniform, normal, gumbel and rademacher numbers from the Philox4x32-10 generator, and philox,
+ * the generator itself.
  *
  * Element j of sample b uses word j % 4 of the block with counter (j / 4, b, draw, stream) under key = seed. So an
  * element depends on nothing but these: not on the batch, the tiling or other draws. Kernels call shaders/lib/rng.glsl
@@ -95,10 +96,15 @@ static tf_scalar rng_uniform(const tf_scalar *a, tuff_dtype t, const void *desc)
     (void)t;
     return (tf_scalar){ uniform_of(word_of(a, desc)), 0 };
 }
+static tf_scalar rng_word(const tf_scalar *a, tuff_dtype t, const void *desc)
+{
+    (void)t;
+    return (tf_scalar){ word_of(a, desc), 0 };
+}
 static tf_scalar rng_sign(const tf_scalar *a, tuff_dtype t, const void *desc)
 {
     (void)t;
-    return (tf_scalar){ word_of(a, desc) >> 31 ? 1 : -1, 0 };
+    return (tf_scalar){ word_of(a, desc) >> 31 ? -1 : 1, 0 };
 }
 static tf_scalar rng_normal(const tf_scalar *a, tuff_dtype t, const void *desc)
 {
@@ -115,8 +121,9 @@ static tf_scalar rng_normal(const tf_scalar *a, tuff_dtype t, const void *desc)
 #define RNG(op, text, cost, ref, code) \
     { .name = op, .doc = text, .operands = "j sample draw", .kind = TF_POINTWISE, .internal = true, .arity = 3, .classes = TF_CLS_INT, .attrs = rng_attrs, \
       .attr_count = TF_COUNT(rng_attrs), .desc_size = sizeof(rng_desc), .flops = cost, .scalar = ref, .glsl = code }
+static const tf_op op_rng_word = RNG("_rng_word", "word j of a sample", 100, rng_word, "tf_rng_word(" ARGS ")");
 static const tf_op op_rng_uniform = RNG("_rng_uniform", "number j of a sample, uniform", 100, rng_uniform, "tf_rng_uniform(tf_rng_word(" ARGS "))");
-static const tf_op op_rng_sign = RNG("_rng_sign", "number j of a sample, -1 or 1", 100, rng_sign, "tf_rng_word(" ARGS ") >= 0x80000000u ? 1.0 : -1.0");
+static const tf_op op_rng_sign = RNG("_rng_sign", "number j of a sample, -1 or 1", 100, rng_sign, "tf_rng_word(" ARGS ") < 0x80000000u ? 1.0 : -1.0");
 static const tf_op op_rng_normal = RNG("_rng_normal", "normal numbers 2j and 2j + 1 of a sample as a complex number", 180, rng_normal, "tf_rng_normal(" ARGS ")");
 
 /* ---- rows ---- */
@@ -129,10 +136,13 @@ typedef struct random_desc {
     bool antithetic;
 } random_desc;
 
+extern const tf_op tf_op_random_bits;
+
 static bool random_infer(tf_infer *c)
 {
     const random_desc *d = c->desc;
     if (!tf_infer_shape(c, &d->shape)) return false;
+    c->out[0].dtype = c->op == &tf_op_random_bits ? TUFF_U32 : TUFF_F32;
     if (d->antithetic && (d->shape.rank == 0 || (!tf_dim_is_dynamic(d->shape.dim[0]) && d->shape.dim[0] % 2)))
         return tf_bad(c, TUFF_E_SHAPE, "antithetic needs an even first dim; the shape is %s", tf_type_text(c->g, &c->out[0]));
     const tf_type *step = c->n_src > 0 ? c->type[0] : NULL;
@@ -188,6 +198,12 @@ static tf_ex mirror(tf_exprs *x, const place *p, tf_ex there, tf_ex here)
     return p->mirrored ? tf_ex_select(x, p->mirrored, there, here) : here;
 }
 
+static tf_ex random_bits_expr(tf_view_map *m)
+{
+    const place p = place_of(m);
+    const tf_ex w = rng(m, &op_rng_word, TUFF_U32, p.j, &p);
+    return mirror(m->x, &p, tf_ex_apply(m->x, &tf_op_bit_not, TUFF_U32, NULL, w, 0, 0), w);
+}
 static tf_ex uniform_at(tf_view_map *m, const place *p)
 {
     const tf_ex u = rng(m, &op_rng_uniform, TUFF_F32, p->j, p);
@@ -243,6 +259,10 @@ static tuff_status fill(tf_ref *r, element_fn element)
     return TUFF_OK;
 }
 
+static double bits_element(const uint32_t block[4], uint32_t word, bool mirrored)
+{
+    return mirrored ? ~block[word] : block[word];
+}
 static double uniform_element(const uint32_t block[4], uint32_t word, bool mirrored)
 {
     return mirrored ? 1 - uniform_of(block[word]) : uniform_of(block[word]);
@@ -259,8 +279,9 @@ static double gumbel_element(const uint32_t block[4], uint32_t word, bool mirror
 }
 static double rademacher_element(const uint32_t block[4], uint32_t word, bool mirrored)
 {
-    return (block[word] >> 31 ? 1 : -1) * (mirrored ? -1 : 1);
+    return (block[word] >> 31 ? -1 : 1) * (mirrored ? -1 : 1);
 }
+static tuff_status random_bits_reference(tf_ref *r) { return fill(r, bits_element); }
 static tuff_status uniform_reference(tf_ref *r) { return fill(r, uniform_element); }
 static tuff_status normal_reference(tf_ref *r) { return fill(r, normal_element); }
 static tuff_status gumbel_reference(tf_ref *r) { return fill(r, gumbel_element); }
@@ -288,7 +309,90 @@ static tuff_tensor add(tuff_graph *g, const tf_op *op, tuff_shape shape, uint64_
     return tf_add(g, op, NULL, 0, &d);
 }
 
+RANDOM(random_bits, "the generator's 32-bit words", 0)
 RANDOM(uniform, "numbers in (0, 1), exact multiples of 2^-24", 0)
 RANDOM(normal, "normal numbers by Box-Muller, the same bits on every device", 0)
 RANDOM(gumbel, "-log(-log(u)) of uniform numbers u", 8)
 RANDOM(rademacher, "-1 or 1", 0)
+
+/* ---- philox ----
+ * The generator on the user's own counters and keys, in terms of integer rows: they fuse into one kernel. */
+
+static tf_scalar mul_high(const tf_scalar *a, tuff_dtype t, const void *desc)
+{
+    (void)t, (void)desc;
+    return (tf_scalar){ (double)((uint64_t)a[0].re * (uint64_t)a[1].re >> 32), 0 };
+}
+const tf_op tf_op_mul_high = { .name = "_mul_high", .doc = "high 32 bits of the 64-bit product", .operands = "a b", .kind = TF_POINTWISE, .internal = true,
+    .arity = 2, .classes = TF_CLS_INT, .flops = 2, .scalar = mul_high, .glsl = "tf_mul_high($0, $1)" };
+
+static bool philox_infer(tf_infer *c)
+{
+    const tf_type *counter = c->type[0], *key = c->type[1];
+    for (uint32_t i = 0; i < 2; i++) {
+        const tf_type *t = c->type[i];
+        if (t->dtype != TUFF_U32) return tf_bad(c, TUFF_E_DTYPE, "%s must be u32", tf_src_text(c, i));
+        if (t->rank == 0 || t->dim[t->rank - 1] != (i ? 2 : 4))
+            return tf_bad(c, TUFF_E_SHAPE, "the last axis of %s must have size %d", tf_src_text(c, i), i ? 2 : 4);
+    }
+    tf_type a = *counter, b = *key;
+    b.dim[b.rank - 1] = 4;
+    c->out[0].dtype = TUFF_U32;
+    return tf_broadcast(c, &a, &b, &c->out[0]);
+}
+
+static tuff_tensor part_of(tuff_tensor x, int64_t i)
+{
+    return tuff_slice(x, TUFF_INTS(i), TUFF_INTS(i + 1), &(tuff_slice_desc){ .axes = TUFF_INTS(-1) });
+}
+static void philox_lower(tf_lower *l)
+{
+    tuff_tensor c[4], k[2];
+    for (int i = 0; i < 4; i++) c[i] = part_of(l->src[0], i);
+    for (int i = 0; i < 2; i++) k[i] = part_of(l->src[1], i);
+    const tuff_tensor m0 = tuff_literal(l->g, 0xd2511f53u, TUFF_U32), m1 = tuff_literal(l->g, 0xcd9e8d57u, TUFF_U32);
+    const tuff_tensor w0 = tuff_literal(l->g, 0x9e3779b9u, TUFF_U32), w1 = tuff_literal(l->g, 0xbb67ae85u, TUFF_U32);
+    for (int round = 0; round < 10; round++) {
+        const tuff_tensor h0 = tf_add(l->g, &tf_op_mul_high, (tuff_tensor[]){ c[0], m0 }, 2, NULL);
+        const tuff_tensor h1 = tf_add(l->g, &tf_op_mul_high, (tuff_tensor[]){ c[2], m1 }, 2, NULL);
+        const tuff_tensor next[4] = { tuff_bit_xor(tuff_bit_xor(h1, c[1]), k[0]), tuff_mul(c[2], m1),
+                                      tuff_bit_xor(tuff_bit_xor(h0, c[3]), k[1]), tuff_mul(c[0], m0) };
+        memcpy(c, next, sizeof next);
+        k[0] = tuff_add(k[0], w0);
+        k[1] = tuff_add(k[1], w1);
+    }
+    /* The low words do not depend on the key: give all four the result's shape. */
+    tuff_shape one = { .rank = l->out_type->rank };
+    memcpy(one.dim, l->out_type->dim, sizeof one.dim);
+    one.dim[one.rank - 1] = 1;
+    for (int i = 0; i < 4; i++) c[i] = tuff_expand(c[i], one);
+    l->out[0] = tuff_concat(c, 4, -1);
+}
+static tuff_status philox_reference(tf_ref *r)
+{
+    tf_ref_tensor *y = &r->out[0];
+    int64_t at[TUFF_MAX_RANK] = { 0 };
+    for (uint64_t i = 0; i < y->n; i += 4) {
+        uint32_t word[2][4];
+        for (int s = 0; s < 2; s++) {
+            const tf_ref_tensor *x = r->src[s];
+            int64_t from[TUFF_MAX_RANK];
+            for (int32_t k = 0; k < x->rank; k++) from[k] = x->dim[k] == 1 ? 0 : at[k + y->rank - x->rank];
+            for (int k = 0; k < (s ? 2 : 4); k++) {
+                from[x->rank - 1] = k;
+                word[s][k] = (uint32_t)x->re[tf_ref_index(x, from)];
+            }
+        }
+        philox(word[0], word[1][0], word[1][1]);
+        for (int k = 0; k < 4; k++, tf_ref_next(y, at)) y->re[i + (uint64_t)k] = word[0][k];
+    }
+    return TUFF_OK;
+}
+
+const tf_op tf_op_philox = { .name = "philox", .doc = "counter[..., 4], key[..., 2] -> words[..., 4] of Philox4x32-10; u32", .source = "Salmon et al. 2011",
+    .operands = "counter key", .kind = TF_COMPOSITE, .infer = philox_infer, .reference = philox_reference, .lower = philox_lower };
+
+tuff_tensor tuff_philox(tuff_tensor counter, tuff_tensor key)
+{
+    return tf_add(NULL, &tf_op_philox, (tuff_tensor[]){ counter, key }, 2, NULL);
+}

@@ -225,23 +225,28 @@ TUFF_API tuff_tensor tuff_triu(tuff_tensor x, const tuff_triangle_desc *desc);
 /* ---- random numbers --------------------------------------------------------------------------------
  * Stateless Philox4x32-10. An element depends on (seed, stream, draw, sample, place in the sample) alone: not on the batch,
  * the device, or other draws. The leading axis counts samples when the rank is 2 or more; key = seed (low, high word),
- * counter = (place / 4, sample, draw, stream), word = place % 4. f32. */
+ * counter = (place / 4, sample, draw, stream), word = place % 4. f32 unless noted. */
 typedef struct tuff_random_desc {
     uint32_t stream;    /* separate sequences of one seed */
     uint32_t draw;      /* counts the draws of a sequence */
     tuff_tensor step;   /* rank 0, i32 or u32: added to draw, so that a draw can differ per run or loop iteration */
     uint32_t sample;    /* index of the first sample: a batch computed in pieces gets the same numbers */
-    bool antithetic;    /* the second half of the leading axis (even) repeats the first: -z for normal, 1 - u for uniform */
+    bool antithetic;    /* the second half of the leading axis (even) mirrors the first: -z for normal, else inverted words */
 } tuff_random_desc;
+/* The words themselves; u32. */
+TUFF_API tuff_tensor tuff_random_bits(tuff_graph *g, tuff_shape shape, uint64_t seed, const tuff_random_desc *desc);
 /* (2 * (word >> 9) + 1) * 2^-24: inside (0, 1), the same bits everywhere. */
 TUFF_API tuff_tensor tuff_uniform(tuff_graph *g, tuff_shape shape, uint64_t seed, const tuff_random_desc *desc);
 /* Box-Muller of words (0, 1) and (2, 3) by additions and multiplications only: the same bits on every device that rounds
  * to nearest. |z| <= 5.77. */
 TUFF_API tuff_tensor tuff_normal(tuff_graph *g, tuff_shape shape, uint64_t seed, const tuff_random_desc *desc);
-/* -log(-log(u)); antithetic uses 1 - u. */
+/* -log(-log(u)) of uniform u. */
 TUFF_API tuff_tensor tuff_gumbel(tuff_graph *g, tuff_shape shape, uint64_t seed, const tuff_random_desc *desc);
-/* -1 or 1 by the top bit of the word (set: 1); antithetic negates. */
+/* 1, or -1 where the top bit of the word is set. */
 TUFF_API tuff_tensor tuff_rademacher(tuff_graph *g, tuff_shape shape, uint64_t seed, const tuff_random_desc *desc);
+
+/* The generator on counters and keys of one's own: counter[..., 4], key[..., 2] -> words[..., 4]; u32. Leading axes broadcast. */
+TUFF_API tuff_tensor tuff_philox(tuff_tensor counter, tuff_tensor key);
 
 /* ---- reductions ------------------------------------------------------------------------------------ */
 

@@ -117,22 +117,28 @@ float tf_product_error(float a, float b, float p)
     return e;
 }
 
-// a - b * floor(a / b): quotients beyond 2^22 are taken off in steps, each exact.
+// |a| modulo |b| for finite a and b > 0: multiples q * 2^k * b with q of 12 bits are taken off, all steps exact.
+float tf_remainder(float a, float b)
+{
+    int eb = int(floatBitsToUint(b) >> 23);
+    for (int i = 0; i < 40 && a >= b; i++) {
+        float m = tf_scale2(b, max(int(floatBitsToUint(a) >> 23) - eb - 10, 0));
+        float s = a > 1e30 ? 5.42101086e-20 : 1.0; // 1 / m must not be denormal
+        float q = floor((a * s) / (m * s));
+        float h = uintBitsToFloat(floatBitsToUint(m) & 0xfffff000u);
+        precise float l = m - h;
+        precise float r = a - q * h;
+        precise float t = r - q * l;
+        a = t < 0.0 ? t + m : t;
+    }
+    return a;
+}
+
+// a - b * floor(a / b).
 float tf_mod(float a, float b)
 {
-    if (!tf_isfinite(a) || tf_isnan(b) || b == 0.0) return tf_nan();
-    float n = abs(b), r = abs(a);
-    if (tf_isinf(b) || r < n) r = min(r, n);
-    else {
-        for (int i = 0; i < 14 && r >= n; i++) {
-            float q = floor(r / n);
-            q = q >= 4194304.0 ? uintBitsToFloat(floatBitsToUint(q) & 0xfffffc00u) : q;
-            precise float p = q * n;
-            precise float d = r - p;
-            precise float t = d - (p < 1e30 ? tf_product_error(q, n, p) : 0.0);
-            r = t < 0.0 ? t + n : t;
-        }
-    }
+    if (!tf_isfinite(a) || tf_isnan(b) || abs(b) < 1.17549435e-38) return tf_nan();
+    float r = tf_isinf(b) ? abs(a) : tf_remainder(abs(a), abs(b));
     if (r == 0.0) return tf_copysign(0.0, b);
     r = a < 0.0 ? -r : r;
     return (r < 0.0) == (b < 0.0) ? r : r + b;
@@ -475,13 +481,14 @@ float tf_erfcx_core(float x)
     return p / (1.0 + 2.0 * x);
 }
 
-// e^(-c x^2) with the square in two parts; c is a power of two.
+// e^(-c x^2) with the square in two parts, the second below 0.06; c is a power of two.
 float tf_exp_square(float x, float c)
 {
     float h = uintBitsToFloat(floatBitsToUint(x) & 0xfffff000u);
     precise float d = x - h;
     precise float s = x + h;
-    return tf_exp_sum(-c * (h * h), -c * (d * s));
+    float l = -c * (d * s);
+    return tf_exp(-c * (h * h)) * (1.0 + l * (1.0 + l * (0.5 + l * (0.166666667 + l * 0.0416666667))));
 }
 
 float tf_erfc(float x)
@@ -536,7 +543,7 @@ float tf_hypot(float a, float b)
     float big = max(abs(a), abs(b)), small = min(abs(a), abs(b));
     if (tf_isinf(a) || tf_isinf(b)) return tf_inf();
     if (tf_isnan(a) || tf_isnan(b)) return tf_nan();
-    float s = big > 1e18 ? 5.42101086e-20 : big < 1e-18 ? 1.84467441e19 : 1.0;
+    float s = big > 1e18 ? 5.42101086e-20 : big < 1e-13 ? 1.2089258196146292e24 : 1.0;
     big *= s;
     small *= s;
     return sqrt(big * big + small * small) / s;

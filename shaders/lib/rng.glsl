@@ -13,6 +13,13 @@ uvec4 tf_philox(uvec4 c, uvec2 k)
     return c;
 }
 
+uint tf_mul_high(uint a, uint b)
+{
+    uint h, l;
+    umulExtended(a, b, h, l);
+    return h;
+}
+
 uint tf_rng_word(int j, int b, int draw, int stream, int seed_lo, int seed_hi)
 {
     uvec4 w = tf_philox(uvec4(uint(j) >> 2, uint(b), uint(draw), uint(stream)), uvec2(uint(seed_lo), uint(seed_hi)));
