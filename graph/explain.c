@@ -36,6 +36,12 @@ static const char *name_of(const tf_plan *p, const tf_step *s)
     return or_else(k ? k->name : NULL, or_else(s->label, s->kind == TF_STEP_COPY ? "copy" : s->kind == TF_STEP_FILL ? "fill" : "?"));
 }
 
+/* Rows made by lowering have names that start with an underscore; the reader knows them without. */
+static const char *op_name(const char *name)
+{
+    return or_else(name && *name == '_' ? name + 1 : name, "?");
+}
+
 static uint32_t barriers(const tf_plan *p)
 {
     return p->waves ? p->waves - 1 : 0;
@@ -117,6 +123,31 @@ static void text_step(const tf_plan *p, const tf_step *s, int width, int algorit
     tf_str_printf(out, "%10s  %8s\n", bytes_text(bytes, s->bytes), count_text(flops, s->flops));
 }
 
+static bool same_refusal(const tf_refusal *a, const tf_refusal *b)
+{
+    return a->reason == b->reason && !strcmp(op_name(a->producer), op_name(b->producer))
+        && !strcmp(op_name(a->reader), op_name(b->reader));
+}
+
+/* Equal lines once, with their number: layers repeat. */
+static void text_refusals(const tf_plan *p, tf_str *out)
+{
+    if (p->refusals.n)
+        tf_str_add(out, "\nnot fused:\n");
+    for (uint32_t i = 0; i < p->refusals.n; i++) {
+        const tf_refusal *r = &p->refusals.data[i];
+        uint32_t before = 0, after = 0;
+        for (uint32_t k = 0; k < p->refusals.n; k++)
+            *(k < i ? &before : &after) += same_refusal(r, &p->refusals.data[k]);
+        if (before)
+            continue;
+        tf_str_printf(out, "  %s -> %s: %s", op_name(r->producer), op_name(r->reader), reasons[r->reason]);
+        if (after > 1)
+            tf_str_printf(out, " (%u times)", after);
+        tf_str_add(out, "\n");
+    }
+}
+
 static void explain_text(const tf_plan *p, tf_str *out)
 {
     const uint32_t kernels = count_steps(p, true), transfers = count_steps(p, false);
@@ -134,12 +165,7 @@ static void explain_text(const tf_plan *p, tf_str *out)
                   "bytes", "flops");
     for (uint32_t i = 0; i < p->steps.n; i++)
         text_step(p, &p->steps.data[i], width, algorithm_width, out);
-    if (p->refusals.n)
-        tf_str_add(out, "\nnot fused:\n");
-    for (uint32_t i = 0; i < p->refusals.n; i++) {
-        const tf_refusal *r = &p->refusals.data[i];
-        tf_str_printf(out, "  %s -> %s: %s\n", or_else(r->producer, "?"), or_else(r->reader, "?"), reasons[r->reason]);
-    }
+    text_refusals(p, out);
 }
 
 /* ---- JSON --------------------------------------------------------------------------------------- */
@@ -222,9 +248,9 @@ static void explain_json(const tf_plan *p, tf_str *out)
     for (uint32_t i = 0; i < p->refusals.n; i++) {
         const tf_refusal *r = &p->refusals.data[i];
         tf_str_add(out, i ? ",\n    {\"ops\": [" : "\n    {\"ops\": [");
-        json_string(out, r->producer);
+        json_string(out, op_name(r->producer));
         tf_str_add(out, ", ");
-        json_string(out, r->reader);
+        json_string(out, op_name(r->reader));
         tf_str_add(out, "], \"reason\": ");
         json_string(out, reasons[r->reason]);
         tf_str_add(out, "}");

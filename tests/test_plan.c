@@ -815,8 +815,13 @@ Test(plan, explain_has_the_fields_it_promises)
     p->kernels.data[0].glsl = "void main() {}\n";
     tf_refusal *r = tf_push(&p->arena, &p->refusals);
     *r = (tf_refusal){ "softmax", "matmul", TF_REFUSE_ANCHOR };
+    for (int i = 0; i < 3; i++) {
+        r = tf_push(&p->arena, &p->refusals);
+        *r = (tf_refusal){ "_rows", "add", TF_REFUSE_READERS };
+    }
     static const struct { tuff_explain_format format; const char *words[16]; } cases[] = {
-        { TUFF_EXPLAIN_TEXT, { "8 kernels", "barriers", "1 submit", "arena", "softmax -> matmul: two anchors never share a kernel", "test" } },
+        { TUFF_EXPLAIN_TEXT, { "8 kernels", "barriers", "1 submit", "arena", "softmax -> matmul: two anchors never share a kernel\n",
+                               "  rows -> add: several kernels read it and recomputing costs more than storing (3 times)", "test" } },
         { TUFF_EXPLAIN_JSON, { "\"kernels\"", "\"name\"", "\"ops\": [\"matmul\", \"bias\", \"\\\"odd\\\\name\\\"\\u000a\"]", "\"algorithm\"",
                                "\"workgroups\"", "\"bytes\"", "\"flops\"", "\"refusals\"", "\"reason\"", "\"arena_bytes\"", "\"live_bytes\"",
                                "\"barriers\"", "\"submits\": 1", "[\"softmax\", \"matmul\"]" } },
