@@ -101,8 +101,8 @@ static void define_problem(tf_kernel_build *k, const tf_attention_desc *d, const
     tf_define(k, "TOP_LEFT", "%d", u->causal_align == TUFF_CAUSAL_TOP_LEFT);
     tf_define(k, "LEFT", "%d", (int)u->window_left);
     tf_define(k, "RIGHT", "%d", (int)right);
-    tf_define(k, "HAS_SOFTCAP", "%d", u->softcap > 0);
-    tf_define(k, "SOFTCAP", "%.9e", (double)u->softcap);
+    if (u->softcap > 0)
+        tf_define(k, "CAPPED(s)", "(%.9e * tf_tanh((s) * %.9e))", (double)u->softcap, 1 / (double)u->softcap);
     tf_define(k, "HAS_SCORE", "%d", u->score != NULL);
     tf_define(k, "HAS_SLOPES", "%d", k->src[TF_ATT_SLOPES] != NULL);
     tf_define(k, "HAS_BIAS", "%d", k->src[TF_ATT_BIAS] != NULL);
@@ -122,11 +122,11 @@ static void define_problem(tf_kernel_build *k, const tf_attention_desc *d, const
     tf_define(k, "WANT_LSE", "%d", k->want[1]);
 }
 
-/* Keys whose logits are finished per trip in ROWS: long code appears once per row and key of it. */
+/* Keys whose logits are finished per trip in ROWS: long code appears once per row and key of it. 0: short code, all at once. */
 static uint32_t step_of(const tf_kernel_build *k, const tf_attention_desc *d, const tf_attention_choice *c)
 {
     const bool ragged_blocks = k->src[TF_ATT_BLOCK] && d->user.block_kv % (int32_t)c->keys;
-    return d->user.score ? 1 : k->src[TF_ATT_BIAS] || d->user.softcap > 0 || ragged_blocks ? TF_MIN(c->keys, 4) : c->keys;
+    return d->user.score ? 1 : k->src[TF_ATT_BIAS] || d->user.softcap > 0 || ragged_blocks ? 4 : 0;
 }
 
 static void choose_hooks(tf_kernel_build *k, const tf_attention_choice *c, uint32_t step, int64_t tiles)

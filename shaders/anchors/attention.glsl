@@ -6,6 +6,7 @@
  * LEFT, RIGHT    keys visible to each side, the query's own position included; 0: no limit
  * SCALE          factor of q, log2(e) folded in unless NATURAL
  * NATURAL        scores pass through softcap or the score hook before they are scaled by log2(e)
+ * CAPPED(s)      softcap, if there is one
  * HAS_x          optional operand x is there
  * SPLITS         > 0: a workgroup does one of that many parts of its keys; results carry the part in front
  * KEYS           keys per step, a power of two */
@@ -85,8 +86,8 @@ float logit(Row row, int j, int hi, float s, float bias, bool attend)
     s = score_hook(s, row.b, row.h, uint(row.p), uint(j));
     excluded = excluded || floatBitsToUint(s) == NEGATIVE_INFINITY;
 #endif
-#if HAS_SOFTCAP
-    s = SOFTCAP * tf_tanh(s * (1.0 / SOFTCAP));
+#ifdef CAPPED
+    s = CAPPED(s);
 #endif
 #if NATURAL
     s *= LOG2E;

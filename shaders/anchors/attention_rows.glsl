@@ -2,7 +2,8 @@
  *
  * ROWS rows per lane, LANES lanes. With SHUFFLE the workgroup is one subgroup of KEYS lanes: each lane loads another key
  * and the keys go round by shuffles, so one load serves KEYS rows; otherwise every lane loads every key.
- * STEP keys are modified per trip: loads and long expressions appear STEP * ROWS times in the code. The four components
+ * Logits are finished for STEP keys per trip, so that loads and long expressions appear STEP * ROWS times in the code; 0: for
+ * all at once, without bias. The four components
  * of q and o are arrays of their own, which the compilers of CPU drivers handle much faster than arrays of vectors. */
 #define Q_VECTORS ((DK + 3) / 4)
 #define O_VECTORS ((DV + 3) / 4)
@@ -63,7 +64,7 @@ void main()
             }
         }
 
-#if STEP == KEYS
+#if STEP == 0
         EACH_ROW {
             const bool attend = block_attends(row[r], base);
             EACH_KEY s[r][j] = logit(row[r], base + j, hi, s[r][j], 0.0, attend);
