@@ -122,6 +122,16 @@ uint32_t tf_row_group(const tf_limits *limits, int64_t rows)
     return wg;
 }
 
+uint32_t tf_unroll(int64_t n, uint32_t most)
+{
+    if (n <= most)
+        return (uint32_t)TF_MAX(n, 1);
+    for (uint32_t u = most; u >= most / 2; u--)
+        if (n % u == 0)
+            return u;
+    return most;
+}
+
 int tf_define_type(tf_kernel_build *k, tuff_dtype dtype)
 {
     static const struct { const char *one, *four; } names[] = {

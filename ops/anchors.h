@@ -71,6 +71,9 @@ uint32_t tf_units(const tf_limits *limits);
 /* Workgroup size, a power of two, for kernels that work on rows: small on CPUs when rows are few, so that every thread
  * gets some. */
 uint32_t tf_row_group(const tf_limits *limits, int64_t rows);
+/* Vectors per loop trip for `n` of them: n itself if it is at most `most`, else the largest divisor of n from most / 2 on,
+ * else `most`. */
+uint32_t tf_unroll(int64_t n, uint32_t most);
 /* GLSL names of the element type of an anchor: defines T and, where hooks of width 4 make sense, T4. Returns the
  * vector width to use (1 or 4). */
 int tf_define_type(tf_kernel_build *k, tuff_dtype dtype);

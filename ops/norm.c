@@ -556,7 +556,7 @@ static bool rownorm_configure(tf_kernel_build *k)
     const uint32_t wg = tf_row_group(k->limits, rows), lanes = lanes_per_row(k, wg, rows, vectors, d->across);
     const int64_t each = (vectors + lanes - 1) / lanes;
     const bool single = each <= 8;
-    const uint32_t unroll = single ? (uint32_t)each : 4, covered = 4 * lanes * unroll;
+    const uint32_t unroll = single ? (uint32_t)each : tf_unroll(each, k->limits->cpu ? 6 : 8), covered = 4 * lanes * unroll;
     const bool subgroup = lanes == wg && k->limits->subgroup_arithmetic && k->limits->subgroup_basic;
 
     tf_define(k, "NORM", "%d", (int)d->norm);

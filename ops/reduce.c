@@ -617,7 +617,9 @@ static bool configure(tf_kernel_build *k)
 
     const uint32_t wg = tf_row_group(k->limits, rows_bound);
     const uint32_t lanes = lanes_per_row(k, cols, wg, rows_bound, vectors);
-    const uint32_t unroll = TF_MIN(tf_pow2_ceil((uint64_t)TF_MAX(vectors / lanes, 1)), pair ? 4u : 8u);
+    const uint32_t unroll = tf_unroll((vectors + lanes - 1) / lanes, pair ? 4 : 8);
+    const int64_t covered = (int64_t)unroll * lanes * (cols ? 1 : width);
+    const bool masked = tf_dim_is_dynamic(x->dim[1]) || x->dim[1] % covered || (d->chunk ? d->chunk : x->dim[1]) % covered;
     const bool subgroup = lanes == wg && !cols && width == 4 && k->limits->subgroup_arithmetic && !pair && d->fold != TF_FOLD_ANY &&
                           d->fold != TF_FOLD_ALL;
 
@@ -627,6 +629,7 @@ static bool configure(tf_kernel_build *k)
     tf_define(k, "WGSIZE", "%u", wg);
     tf_define(k, "LANES", "%u", lanes);
     tf_define(k, "UNROLL", "%u", unroll);
+    tf_define(k, "MASKED", "%d", masked);
     tf_define(k, "SUBGROUP", "%d", subgroup);
     tf_define(k, "COMPLEX", "%d", x->dtype == TUFF_C64);
     tf_define(k, "DIVIDE", "%d", d->divisor.rank);

@@ -183,7 +183,7 @@ static bool configure(tf_kernel_build *k)
     const int64_t rows = tf_dim_bin(k->g, TUFF_DIM_MUL, x->dim[0], parts), rows_bound = tf_dim_bound(k->g, rows);
     const int64_t vectors = TF_MAX((length + width - 1) / width, 1);
     const uint32_t wg = tf_row_group(k->limits, rows_bound), lanes = lanes_per_part(k, wg, rows_bound, vectors, d->across);
-    const uint32_t unroll = TF_MIN(tf_pow2_ceil((uint64_t)((vectors + lanes - 1) / lanes)), 4u);
+    const uint32_t unroll = tf_unroll((vectors + lanes - 1) / lanes, 4);
     const bool whole = !tf_dim_is_dynamic(x->dim[1]) && x->dim[1] % (lanes * unroll * (uint32_t)width) == 0 &&
                        length % (lanes * unroll * (uint32_t)width) == 0;
 

@@ -40,6 +40,7 @@ void main()
 #elif KIND == REGISTERS
 T4 acc[TM][TN];
 
+#if TAIL
 /* One column of a and one row of b: for the last K % 4. */
 void one(uint b, uint m0, uint n0, uint k)
 {
@@ -62,6 +63,7 @@ void one(uint b, uint m0, uint n0, uint k)
         EACH(j, TN) acc[i][j] += a * row[j];
     }
 }
+#endif
 
 /* Four columns of a and four rows of b. */
 void four(uint b, uint m0, uint n0, uint k)
