@@ -1,5 +1,6 @@
 /* op_cases.h - for every op that is not pointwise, graphs of one node to run on the device against the reference. (Pointwise
- * rows need no table: test_ops_gpu runs each of them over every dtype of its classes.)
+ * rows need no table: test_ops_gpu runs each of them over every dtype of its classes. `custom` has no reference: it
+ * has a test of its own.)
  *
  * X(op, types of the operands a b c ..., the rest of the statement after the op's name, fill). Fill of float inputs:
  * 'n' normal, 'p' positive, 'u' in [-1, 1), 'q' normal, and integers all different in 0..23. A test refuses an op without a row here. Sizes are odd where a
@@ -59,7 +60,8 @@
     X("iota", "", "() {shape=[3,70], axis=1}", 'n') \
     X("iota", "", "() {shape=[5,6], axis=0, dtype=f32}", 'n') \
     X("map", "f32[5,9] f32[9]", "(x=a, y=b) {expr=\"let z = exp(-x*x); z * y + i1\"}", 'n') \
-    X("map", "f32[5,9] i32[7]", "(x=a, t=b) {expr=\"x[t[i0], i1] + 1.0\"}", 'n') \
+    X("map", "f32[5,9] i32[5,1]", "(x=a, t=b) {expr=\"x[t, i1] + 1.0\"}", 'n') \
+    X("map", "f32[5,9] f32[9]", "(x=a, y=b) {expr=\"x > y && i0 < 3 ? min(x, y) : abs(x - y)\"}", 'n') \
     \
     X("uniform", "", "() {shape=[5,1023], seed=81985529216486895}", 'n') \
     X("normal", "", "() {shape=[3,257], seed=42, stream=7, draw=3}", 'n') \

@@ -136,5 +136,5 @@ Test(fuzz, device_equals_reference) { fuzz(NULL, 0); }
 
 Test(fuzz, device_equals_reference_at_the_floor)
 {
-    fuzz(&(tuff_device_desc){ .limits = "shared=16K,invocations=128,bindings=4,range=1M", .toggles = "-subgroup,-f16,-storage16,-storage8" }, 100000);
+    fuzz(&(tuff_device_desc){ .limits = "shared=16K,invocations=128,bindings=4,range=1M", .toggles = "-subgroup,-fp16,-storage16,-storage8" }, 100000);
 }

@@ -87,7 +87,7 @@ Test(ops_gpu, table)
 /* The floor: what the specification promises, and no optional tier. */
 Test(ops_gpu, table_at_the_floor)
 {
-    tuff_device *dev = open_device(&(tuff_device_desc){ .limits = "shared=16K,invocations=128,bindings=4", .toggles = "-subgroup,-f16,-storage16,-storage8" });
+    tuff_device *dev = open_device(&(tuff_device_desc){ .limits = "shared=16K,invocations=128,bindings=4", .toggles = "-subgroup,-fp16,-storage16,-storage8" });
     cr_expect(run_table(dev, &(tuff_compile_desc){ .no_fusion = true }, 1) > 0);
     tuff_device_close(dev);
 }
@@ -152,7 +152,47 @@ Test(ops_gpu, pointwise)
 
 Test(ops_gpu, pointwise_at_the_floor)
 {
-    tuff_device *dev = open_device(&(tuff_device_desc){ .limits = "bindings=4", .toggles = "-subgroup,-f16,-storage16,-storage8" });
+    tuff_device *dev = open_device(&(tuff_device_desc){ .limits = "bindings=4", .toggles = "-subgroup,-fp16,-storage16,-storage8" });
     run_pointwise(dev);
+    tuff_device_close(dev);
+}
+
+/* ---- custom ----------------------------------------------------------------------------------------- */
+
+/* A user's kernel between two pointwise ops: row sums, one row per invocation. */
+Test(ops_gpu, custom)
+{
+    enum { ROWS = 70, COLUMNS = 9 };
+    static const char glsl[] =
+        "void main() {\n"
+        "    const uint row = GROUP * WG + LID;\n"
+        "    if (row >= uint(y_dim0)) return;\n"
+        "    float sum = 0.0;\n"
+        "    for (uint i = 0u; i < uint(x_dim1); i++) sum += x_at(row, i);\n"
+        "    y_put(row, sum);\n"
+        "}\n";
+    tuff_device *dev = open_device(NULL);
+    tuff_graph *g = tuff_graph_create(NULL);
+    const tuff_tensor x = tuff_input(g, "x", TUFF_F32, TUFF_SHAPE(ROWS, COLUMNS));
+    const tuff_named inputs[] = { { "x", tuff_mul(x, tuff_literal(g, 2.0, TUFF_F32)) } };
+    const tuff_tensor y = tuff_custom(g, &(tuff_custom_desc){ .glsl = glsl, .shape = TUFF_SHAPE(ROWS), .inputs = inputs, .input_count = 1 });
+    tuff_output(g, "y", tuff_neg(y));
+    tuff_program *p = NULL;
+    cr_assert(!tuff_compile(dev, g, NULL, &p), "%s", tuff_graph_error(g));
+    float in[ROWS * COLUMNS], out[ROWS], want[ROWS] = { 0 };
+    for (int i = 0; i < ROWS * COLUMNS; i++) in[i] = (float)(i % 13), want[i / COLUMNS] -= 2.0f * in[i];
+    cr_assert(!tuff_write(p, "x", in, sizeof in) && !tuff_run(p) && !tuff_read(p, "y", out, sizeof out), "%s", tuff_program_error(p));
+    expect_floats("custom", out, want, ROWS, (tolerance){ 0 });
+    tuff_program_destroy(p);
+    tuff_graph_destroy(g);
+
+    /* A mistake in the text comes back with the compiler's words; the device lives on. */
+    g = tuff_graph_create(NULL);
+    tuff_output(g, "y", tuff_custom(g, &(tuff_custom_desc){ .glsl = "void main() { y_put(0, undeclared_thing); }", .shape = TUFF_SHAPE(1) }));
+    p = NULL;
+    const tuff_status status = tuff_compile(dev, g, NULL, &p);
+    cr_expect(status == TUFF_E_COMPILER && !p, "status %s", tuff_status_text(status));
+    cr_expect(strstr(tuff_graph_error(g), "undeclared_thing"), "%s", tuff_graph_error(g));
+    tuff_graph_destroy(g);
     tuff_device_close(dev);
 }
