@@ -28,7 +28,7 @@ static bool stop(compiler *c, tuff_status status, const char *text)
 
 static bool lower(compiler *c)
 {
-    c->status = tf_lower_graph(c->from, c->limits, &c->scratch, &c->g, &c->message);
+    c->status = tf_lower_graph(c->from, c->limits, &c->plan->arena, &c->g, &c->message);
     return c->status == TUFF_OK;
 }
 
