@@ -65,10 +65,11 @@ static void print_stores(tf_emitter *m, uint32_t value, const tf_ex *index, cons
     const uint32_t a = tf_emit_arg(m, value);
     if (m->failed) return;
     m->args.data[a].write = true;
-    const uint32_t bits = tf_dtype_bits(tf_type_of(m->g, value)->dtype);
+    const tuff_dtype t = tf_type_of(m->g, value)->dtype;
+    const uint32_t bits = tf_dtype_bits(t);
     tf_ex base;
     int64_t c, d;
-    bool vector = width == 4 && !guard && (m->args.data[a].wide || bits == 32 || (bits < 32 && !packed_here(m, tf_type_of(m->g, value)->dtype))) &&
+    bool vector = width == 4 && !guard && t != TUFF_F8E4M3 && t != TUFF_F8E5M2 && (m->args.data[a].wide || bits == 32 || (bits < 32 && !packed_here(m, t))) &&
                   tf_ex_quad(&m->x, index[0], &base, &c) && c % 4 == 0;
     for (uint32_t k = 1; k < width && vector; k++) vector = tf_ex_difference(&m->x, index[k], index[0], &d) && d == k;
     const char *v[4];
@@ -389,8 +390,8 @@ static storage storage_of(const tf_emitter *m, const tf_kernel_arg *a)
     case TUFF_I8: return (storage){ "int8_t", "i8vec4", "int(%s)", "ivec4(%s)", "int8_t(%s)", "i8vec4(%s)", false };
     case TUFF_U8: return (storage){ "uint8_t", "u8vec4", "uint(%s)", "uvec4(%s)", "uint8_t(%s)", "u8vec4(%s)", false };
     case TUFF_BOOL: return (storage){ "uint8_t", "u8vec4", "(uint(%s) != 0u)", "notEqual(uvec4(%s), uvec4(0u))", "uint8_t(%s)", "u8vec4(uvec4(%s))", false };
-    case TUFF_F8E4M3: return (storage){ "uint8_t", "u8vec4", "tf_from_bits_f8e4m3(uint(%s))", NULL, "uint8_t(tf_bits_f8e4m3(%s))", NULL, false };
-    case TUFF_F8E5M2: return (storage){ "uint8_t", "u8vec4", "tf_from_bits_f8e5m2(uint(%s))", NULL, "uint8_t(tf_bits_f8e5m2(%s))", NULL, false };
+    case TUFF_F8E4M3: return (storage){ "uint8_t", NULL, "tf_from_bits_f8e4m3(uint(%s))", NULL, "uint8_t(tf_bits_f8e4m3(%s))", NULL, false };
+    case TUFF_F8E5M2: return (storage){ "uint8_t", NULL, "tf_from_bits_f8e5m2(uint(%s))", NULL, "uint8_t(tf_bits_f8e5m2(%s))", NULL, false };
     default: return (storage){ .words = true };
     }
 }
@@ -400,6 +401,15 @@ static void add_converted(tf_str *out, const char *format, const char *inner)
     for (const char *p = format; *p; p++)
         if (*p == '%' && p[1] == 's') { tf_str_add(out, inner); p++; }
         else tf_str_add_n(out, p, 1);
+}
+
+/* A vector load for storage without vectors: the hooks were printed before slots were known. */
+static void declare_gather(tf_emitter *m, tf_str *out, uint32_t i)
+{
+    const char *g = tf_glsl_type(tf_type_of(m->g, m->args.data[i].value)->dtype);
+    if (!m->args.data[i].vec_read) return;
+    const char *v = !strcmp(g, "float") ? "vec4" : !strcmp(g, "int") ? "ivec4" : !strcmp(g, "uint") ? "uvec4" : "bvec4";
+    tf_str_printf(out, "#define LV%u(i) %s(L%u(i), L%u((i) + 1), L%u((i) + 2), L%u((i) + 3))\n", i, v, i, i, i, i);
 }
 
 static void declare(tf_emitter *m, tf_str *out, uint32_t i)
@@ -427,6 +437,7 @@ static void declare(tf_emitter *m, tf_str *out, uint32_t i)
             tf_str_printf(out, "#define L%u(i) ", i);
             add_converted(out, format, at);
             tf_str_add(out, "\n");
+            declare_gather(m, out, i);
             return;
         }
         if (bits == 64) { /* c64 in a uniform block */
@@ -437,6 +448,7 @@ static void declare(tf_emitter *m, tf_str *out, uint32_t i)
         snprintf(at, sizeof at, "(%s)", index);
         tf_str_printf(out, "#define L%u(i) tf_from_bits_%s(bitfieldExtract(tf_word%u(int(uint%s / %uu)), int(uint%s %% %uu) * %u, %u))\n", i,
                       tuff_dtype_name(t), i, at, per, at, per, bits, bits);
+        declare_gather(m, out, i);
         if (a->shared) tf_str_printf(out, "#define SW%u(i, w) a%u.d[int(i) + int(PW(%u)) / %u] = w\n", i, i, tf_emit_param(m, TF_PARAM_BASE, i), per);
         else tf_str_printf(out, "#define SW%u(i, w) a%u.d[i] = w\n", i, i);
         return;

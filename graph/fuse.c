@@ -312,7 +312,7 @@ static void demand_operands(fuser *u, const tf_node *x, uint32_t group1, double 
 {
     for (uint32_t i = 0; i < x->n_src; i++)
         if (x->src[i] && u->f->risen[tf_val(u->g, x->src[i])->node] != group1)
-            demand(u, x->src[i], group1, evaluations,
+            demand(u, x->src[i], group1, evaluations * (x->op->partition ? elements(u->g, x->src[i]) / TF_MAX(elements(u->g, x->out), 1.0) : 1),
                    aligned && x->op->kind == TF_POINTWISE && same_dims(tf_type_of(u->g, x->src[i]), tf_type_of(u->g, x->out)));
 }
 
@@ -411,8 +411,8 @@ static bool sink(fuser *u, uint32_t n)
     const double count = elements(g, x->out);
     if (why != TF_REFUSE_COUNT) {
         uint32_t id;
-        if (join_reader(u, n)) return true;
         if (why != TF_REFUSE_OUTPUT && why != TF_REFUSE_DISABLED) refuse(u, n, u->f->groups.data[u->read[x->out].group[0] - 1].members.data[0], why);
+        if (join_reader(u, n)) return true;
         if (!group_new(u, TF_NO_NODE, n, &id) || !store(u, id, x->out)) return false;
         u->f->groups.data[id - 1].ops = 1;
         u->f->groups.data[id - 1].leaves = 1;

@@ -189,8 +189,9 @@ bool tf_ex_quad(const tf_exprs *x, tf_ex e, tf_ex *base, int64_t *constant)
 
 static bool vector_dtype(const tf_emitter *m, const tf_kernel_arg *a)
 {
-    const uint32_t bits = tf_dtype_bits(tf_type_of(m->g, a->value)->dtype);
-    if (a->uniform) return false;
+    const tuff_dtype t = tf_type_of(m->g, a->value)->dtype;
+    const uint32_t bits = tf_dtype_bits(t);
+    if (a->uniform || t == TUFF_F8E4M3 || t == TUFF_F8E5M2) return false; /* decoded by a function of one element */
     if (a->wide || bits == 32) return true;
     return (bits == 16 && m->build.limits->storage16) || (bits == 8 && m->build.limits->storage8);
 }

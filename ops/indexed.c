@@ -117,7 +117,7 @@ static tuff_status concat_reference(tf_ref *r)
 static const tf_attr concat_attrs[] = { TF_A(axis_desc, axis, TF_ATTR_INT, "axis along which the operands follow each other", .required = true) };
 const tf_op tf_op_concat = { .name = "concat", .doc = "tensors end to end along an axis", .operands = "xs...", .kind = TF_INDEXED,
     .attrs = concat_attrs, .attr_count = TF_COUNT(concat_attrs), .desc_size = sizeof(axis_desc), .infer = concat_infer,
-    .reference = concat_reference, .expr = concat_expr };
+    .reference = concat_reference, .expr = concat_expr, .partition = true };
 
 tuff_tensor tuff_concat(const tuff_tensor *xs, uint32_t n, int32_t axis)
 {
@@ -166,7 +166,7 @@ static tuff_status stack_reference(tf_ref *r)
 static const tf_attr stack_attrs[] = { TF_A(axis_desc, axis, TF_ATTR_INT, "position of the new axis in the result", .required = true) };
 const tf_op tf_op_stack = { .name = "stack", .doc = "n tensors of one shape along a new axis of size n", .operands = "xs...", .kind = TF_INDEXED,
     .attrs = stack_attrs, .attr_count = TF_COUNT(stack_attrs), .desc_size = sizeof(axis_desc), .infer = stack_infer,
-    .reference = stack_reference, .expr = stack_expr };
+    .reference = stack_reference, .expr = stack_expr, .partition = true };
 
 tuff_tensor tuff_stack(const tuff_tensor *xs, uint32_t n, int32_t axis)
 {

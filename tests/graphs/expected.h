@@ -1,0 +1,11 @@
+/* graph, kernels on the CPU class, kernels on the GPU class */
+    { "chain", "mul+add+mul+add+mul+add+mul+add", "mul+add+mul+add+mul+add+mul+add" },
+    { "linear", "matmul+add+gelu+add", "matmul+add+gelu+add" },
+    { "norm_matmul", "rownorm+mul; matmul", "rownorm+mul; matmul" },
+    { "masked_softmax", "rownorm+mul+where", "rownorm+mul+where" },
+    { "rotary_attention", "mul+mul+sub+mul+mul+add+concat; attention+mul+mul+sub+mul+mul+add+concat",
+      "mul+mul+sub+mul+mul+add+concat; attention+mul+mul+sub+mul+mul+add+concat" },
+    { "transformer_block", "rownorm+mul; matmul; matmul; matmul; attention; matmul+add; rownorm+mul; matmul; matmul+silu+mul; matmul+add",
+      "rownorm+mul; matmul; matmul; matmul; attention; matmul+add; rownorm+mul; matmul; matmul+silu+mul; matmul+add" },
+    { "dequant_matmul", "matmul+dequant", "matmul+dequant" },
+    { "shared_value", "erf+tanh+mul; reduce; reduce_cols", "erf+tanh+mul; reduce; reduce_cols" },
