@@ -1,4 +1,5 @@
-/* plan.c - the plan as a value: its life, its dims and parameters at live sizes, and the grid of a dispatch. */
+/* plan.c - the plan as a value: its life, its dims and parameters at live sizes, the grid of a dispatch, and kernels
+ * that several steps share. */
 #include "plan.h"
 
 #include <string.h>
@@ -75,4 +76,53 @@ bool tf_fold_grid(const tf_limits *limits, uint64_t groups, uint32_t out[3])
     out[1] = (uint32_t)y;
     out[2] = (uint32_t)z;
     return true;
+}
+
+/* ---- shared kernels ----------------------------------------------------------------------------- */
+
+static bool is_dispatch(const tf_step *s)
+{
+    return s->kind == TF_STEP_DISPATCH || s->kind == TF_STEP_DISPATCH_INDIRECT;
+}
+
+static bool same_kernel(const tf_kernel *a, const tf_kernel *b)
+{
+    return a->hash == b->hash && a->glsl && b->glsl && memcmp(a->local, b->local, sizeof a->local) == 0
+        && a->n_bindings == b->n_bindings && a->n_params == b->n_params && a->subgroup_size == b->subgroup_size
+        && a->shared_bytes == b->shared_bytes && strcmp(a->glsl, b->glsl) == 0;
+}
+
+bool tf_merge_kernels(tf_plan *plan)
+{
+    const uint32_t n = plan->kernels.n;
+    tf_kernel *k = plan->kernels.data;
+    tf_arena scratch;
+    tf_arena_init(&scratch, &plan->arena.allocator);
+    uint32_t cap = 16, kept = 0;
+    while (cap < 2 * (uint64_t)n && cap < UINT32_C(1) << 31)
+        cap *= 2;
+    uint32_t *table = tf_arena_array(&scratch, uint32_t, cap); /* new number + 1, by hash */
+    uint32_t *number = tf_arena_array(&scratch, uint32_t, n);
+    bool *used = tf_arena_array(&scratch, bool, n);
+    const bool ok = table && number && used;
+    for (uint32_t i = 0; ok && i < plan->steps.n; i++)
+        if (is_dispatch(&plan->steps.data[i]))
+            used[plan->steps.data[i].kernel] = true;
+    for (uint32_t i = 0; ok && i < n; i++) {
+        uint32_t at = (uint32_t)k[i].hash & (cap - 1);
+        while (used[i] && table[at] && !same_kernel(&k[table[at] - 1], &k[i]))
+            at = (at + 1) & (cap - 1);
+        if (used[i] && !table[at]) {
+            k[kept] = k[i];
+            table[at] = ++kept;
+        }
+        number[i] = used[i] ? table[at] - 1 : 0;
+    }
+    for (uint32_t i = 0; ok && i < plan->steps.n; i++)
+        if (is_dispatch(&plan->steps.data[i]))
+            plan->steps.data[i].kernel = number[plan->steps.data[i].kernel];
+    if (ok)
+        plan->kernels.n = kept;
+    tf_arena_release(&scratch);
+    return ok;
 }

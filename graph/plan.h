@@ -146,7 +146,7 @@ typedef struct tf_plan {
 
 /* ---- passes over a plan, each pure and separately tested ----
  * Order: steps with args -> tf_copy_in_externals -> per dispatch tf_share_step, then its text is printed ->
- * tf_schedule -> tf_place -> tf_assign_bindings for every step -> tf_plan_check. */
+ * tf_merge_kernels -> tf_schedule -> tf_place -> tf_assign_bindings for every step -> tf_plan_check. */
 
 /* An operand of a kernel before it has an address. */
 typedef struct tf_operand {
@@ -170,6 +170,9 @@ const char *tf_share_step(tf_plan *plan, uint32_t step);
 /* Where a dispatch still has too many bindings, copy operands from outside into the arena before it (results: after
  * it), as COPY steps labelled "copied: bindings". Run before tf_share_step; steps are renumbered. False: out of memory. */
 bool tf_copy_in_externals(tf_plan *plan);
+/* Steps whose kernels have equal text and needs get one kernel; kernels no step uses are dropped (plan.c). Any time
+ * after the texts are there. False: out of memory. */
+bool tf_merge_kernels(tf_plan *plan);
 /* Assign steps to waves and reorder them by wave (schedule.c). Steps come in any topological order; a step reads what
  * the last earlier writer of the buffer left. Buffers, args, bindings keep their numbers. False: out of memory. */
 bool tf_schedule(tf_plan *plan);

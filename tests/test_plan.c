@@ -766,6 +766,30 @@ Test(plan, dims_and_parameters_at_live_sizes)
     tf_plan_destroy(p);
 }
 
+Test(plan, equal_kernels_are_merged)
+{
+    static const struct { const char *glsl; uint32_t local, wanted; bool used; } cases[] = {
+        { "a", 64, 0, true }, { "b", 64, 1, true }, { "a", 64, 0, true }, { "a", 32, 2, true }, { "c", 64, 9, false }, { "b", 64, 1, true },
+        { NULL, 64, 3, true }, { NULL, 64, 4, true }, /* no text: nothing to compare */
+    };
+    tf_plan *p = new_plan(&roomy);
+    const uint32_t x = add_buffer(p, TF_BUF_INPUT, 8);
+    for (uint32_t i = 0; i < COUNT(cases); i++) {
+        tf_kernel *k = tf_push(&p->arena, &p->kernels);
+        *k = (tf_kernel){ .name = "k", .glsl = cases[i].glsl, .hash = 5, .local = { cases[i].local, 1, 1 } }; /* all collide */
+        if (!cases[i].used)
+            continue;
+        STEP(p, add_buffer(p, TF_BUF_OUTPUT, 8), x);
+        p->steps.data[p->steps.n - 1].kernel = i;
+    }
+    cr_assert(tf_merge_kernels(p));
+    cr_expect_eq(p->kernels.n, 5u);
+    for (uint32_t i = 0, s = 0; i < COUNT(cases); i++)
+        if (cases[i].used)
+            cr_expect_eq(p->steps.data[s++].kernel, cases[i].wanted, "kernel %u", i);
+    tf_plan_destroy(p);
+}
+
 /* A reader of JSON that only says whether the text is JSON. */
 static const char *json_value(const char *s);
 static const char *json_space(const char *s) { return s + strspn(s, " \n\t\r"); }
