@@ -178,6 +178,8 @@ static int64_t sub(tuff_graph *g, int64_t a, int64_t b)
     const int64_t ca = split_sum(g, a, &ra), cb = split_sum(g, b, &rb), c = saturate(ca - cb);
     if (ra == rb)
         return c;
+    if (ra == 0)
+        return make(g, TUFF_DIM_SUB, c, rb);
     const int64_t left = rb == 0 ? ra : make(g, TUFF_DIM_SUB, ra, rb);
     return c == 0 ? left : make(g, TUFF_DIM_ADD, left, c);
 }
@@ -275,10 +277,14 @@ bool tf_bytes_bound(const tuff_graph *g, const tf_type *t, uint64_t *out)
 
 /* ---- text ---- */
 
-static void write_operand(tf_str *s, const tuff_graph *g, int64_t d, bool parens)
+/* An operand, in parentheses if it is a sum and `tight`, or also a product and `right`. */
+static void write_operand(tf_str *s, const tuff_graph *g, int64_t d, bool tight, bool right)
 {
-    const bool sum = tf_dim_is_dynamic(d) && expr(g, d)->kind == TF_DIM_BIN && expr(g, d)->op != TUFF_DIM_MAX;
-    const bool wrap = (parens && sum) || (!tf_dim_is_dynamic(d) && d < 0);
+    bool wrap = !tf_dim_is_dynamic(d) && d < 0;
+    if (tf_dim_is_dynamic(d) && expr(g, d)->kind == TF_DIM_BIN) {
+        const tuff_dim_operator op = expr(g, d)->op;
+        wrap = (tight && (op == TUFF_DIM_ADD || op == TUFF_DIM_SUB)) || (right && (op == TUFF_DIM_MUL || op == TUFF_DIM_FLOORDIV));
+    }
     tf_str_add(s, wrap ? "(" : "");
     tf_dim_write(s, g, d);
     tf_str_add(s, wrap ? ")" : "");
@@ -302,14 +308,14 @@ void tf_dim_write(tf_str *s, const tuff_graph *g, int64_t d)
         tf_dim_write(s, g, e->b);
         tf_str_add(s, ")");
     } else if (e->op == TUFF_DIM_ADD && !tf_dim_is_dynamic(e->b) && e->b < 0) {
-        write_operand(s, g, e->a, false);
+        write_operand(s, g, e->a, false, false);
         tf_str_printf(s, "-%lld", -(long long)e->b);
     } else {
         static const char sign[] = { '+', '-', '*', '/' };
         const bool tight = e->op == TUFF_DIM_MUL || e->op == TUFF_DIM_FLOORDIV;
-        write_operand(s, g, e->a, tight);
+        write_operand(s, g, e->a, tight, false);
         tf_str_add_n(s, &sign[e->op], 1);
-        write_operand(s, g, e->b, tight || e->op == TUFF_DIM_SUB);
+        write_operand(s, g, e->b, tight || e->op == TUFF_DIM_SUB, tight);
     }
 }
 

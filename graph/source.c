@@ -190,7 +190,8 @@ void tuff_output(tuff_graph *g, const char *name, tuff_tensor x)
     const tf_port *taken = tf_port_find(g, READABLE, name);
     const tf_port *other = tf_port_find(g, WRITABLE, name);
     if (taken || (other && other->value != x.id)) {
-        tf_fail(g, TUFF_E_NAME, "output: the name \"%s\" is taken", name);
+        static const char *const kinds[] = { "an input", "an output", "a state", "a constant", "a scalar" };
+        tf_fail(g, TUFF_E_NAME, "output: the name \"%s\" is taken by %s", name, kinds[taken ? taken->kind : other->kind]);
         return;
     }
     const char *copy = tf_arena_string(&g->arena, name);

@@ -63,7 +63,7 @@ bool tf_text_expect(tf_parser *p, const char *text, const char *where)
 
 const char *tf_text_suggest(tf_parser *p, const char *word, const char *const *names, uint32_t n)
 {
-    const char *near = names ? tf_suggest(word, names, n) : NULL;
+    const char *near = names && word[0] && word[1] ? tf_suggest(word, names, n) : NULL; /* any letter is near any other */
     const char *s = near ? tf_arena_printf(&p->tmp, "; did you mean \"%s\"?", near) : NULL;
     return s ? s : "";
 }
@@ -127,7 +127,7 @@ static const char *interpolate(tf_parser *p, const tf_tok *at, const char *raw)
         tf_str_printf(&s, "%lld", (long long)b->dim);
         c = close;
     }
-    const char *out = s.data && !s.failed ? tf_arena_string(&p->tmp, s.data) : tf_arena_string(&p->tmp, "");
+    const char *out = s.failed ? NULL : tf_arena_string(&p->tmp, s.data ? s.data : "");
     tf_str_release(&s);
     return out;
 }

@@ -24,7 +24,7 @@ typedef struct tf_def_text {
     tf_tok first;
 } tf_def_text;
 
-enum { TF_BUCKETS = 4096, TF_TEXT_DEPTH = 64 };
+enum { TF_BUCKETS = 4096, TF_TEXT_DEPTH = 128 };
 
 typedef struct tf_parser {
     tuff_graph *g;

@@ -308,7 +308,7 @@ static uint32_t unknown(parser *p, const tf_tok *at, const char *name, bool func
         if (slot)
             *slot = tuff_ops[i]->name;
     }
-    const char *near = known.n ? tf_suggest(name, known.data, known.n) : NULL;
+    const char *near = known.n && name[1] ? tf_suggest(name, known.data, known.n) : NULL;
     return near ? bad(p, at, "unknown %s \"%s\"; did you mean \"%s\"?", function ? "function" : "name", name, near)
                 : bad(p, at, "unknown %s \"%s\"", function ? "function" : "name", name);
 }
