@@ -132,7 +132,7 @@ static bool add_kernel(compiler *c, uint32_t group)
     if (error) return stop(c, m->error ? TUFF_E_UNSUPPORTED : TUFF_E_MEMORY, error);
     tf_step *s = tf_push(&c->plan->arena, &c->plan->steps);
     if (!s) return stop(c, TUFF_E_MEMORY, NULL);
-    *s = (tf_step){ .kind = tf_dim_is_dynamic(m->build.groups) ? TF_STEP_DISPATCH_INDIRECT : TF_STEP_DISPATCH, .kernel = c->n_emitters - 1,
+    *s = (tf_step){ .kind = TF_STEP_DISPATCH, .kernel = c->n_emitters - 1,
                     .arg = c->plan->args.n, .n_args = m->args.n, .groups = m->build.groups, .flops = m->build.flops };
     for (uint32_t i = 0; i < m->args.n; i++) {
         const tf_kernel_arg *a = &m->args.data[i];

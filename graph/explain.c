@@ -33,7 +33,7 @@ static const char *or_else(const char *text, const char *otherwise)
 static const char *name_of(const tf_plan *p, const tf_step *s)
 {
     const tf_kernel *k = kernel_of(p, s);
-    return or_else(k ? k->name : NULL, or_else(s->label, s->kind == TF_STEP_COPY ? "copy" : s->kind == TF_STEP_FILL ? "fill" : "?"));
+    return or_else(s->label, or_else(k ? k->name : NULL, s->kind == TF_STEP_COPY ? "copy" : s->kind == TF_STEP_FILL ? "fill" : "?"));
 }
 
 /* Rows made by lowering have names that start with an underscore; the reader knows them without. */

@@ -30,7 +30,12 @@ typedef struct tf_limits {
     uint32_t units;                 /* parallel units for splitting decisions; 0: unknown */
 } tf_limits;
 
-typedef enum tf_step_kind { TF_STEP_DISPATCH, TF_STEP_DISPATCH_INDIRECT, TF_STEP_COPY, TF_STEP_FILL } tf_step_kind;
+typedef enum tf_step_kind {
+    TF_STEP_DISPATCH,          /* the number of groups is known on the host, from fixed or live dims */
+    TF_STEP_DISPATCH_INDIRECT, /* the last argument holds the grid, written by a kernel before */
+    TF_STEP_COPY,
+    TF_STEP_FILL
+} tf_step_kind;
 
 /* A number placed into a step's uniform block; all are 32 bits. */
 typedef enum tf_param_kind {

@@ -160,9 +160,9 @@ static tf_plan *dynamic_plan(const tuff_device *dev)
     tf_plan *plan = new_plan(dev);
     *tf_push(&plan->arena, &plan->dim_params) = (tf_dim_param){ "n", N };
     const int64_t n = TF_DIM_BASE, rounded = TF_DIM_BASE + 1, groups = TF_DIM_BASE + 2;
-    *tf_push(&plan->arena, &plan->dims) = (tf_dim_expr){ .kind = TF_DIM_PARAM, .a = 0 };
-    *tf_push(&plan->arena, &plan->dims) = (tf_dim_expr){ .kind = TF_DIM_BIN, .op = TUFF_DIM_ADD, .a = n, .b = 63 };
-    *tf_push(&plan->arena, &plan->dims) = (tf_dim_expr){ .kind = TF_DIM_BIN, .op = TUFF_DIM_FLOORDIV, .a = rounded, .b = 64 };
+    *tf_push(&plan->arena, &plan->dims) = (tf_dim_expr){ .kind = TF_DIM_PARAM, .a = 0, .hi = N };
+    *tf_push(&plan->arena, &plan->dims) = (tf_dim_expr){ .kind = TF_DIM_BIN, .op = TUFF_DIM_ADD, .a = n, .b = 63, .lo = 63, .hi = N + 63 };
+    *tf_push(&plan->arena, &plan->dims) = (tf_dim_expr){ .kind = TF_DIM_BIN, .op = TUFF_DIM_FLOORDIV, .a = rounded, .b = 64, .hi = GROUPS };
     const uint32_t x = add_buffer(plan, TF_BUF_INPUT, "x", vec(TUFF_F32, n), NULL);
     const uint32_t e = add_buffer(plan, TF_BUF_INPUT, "empty", vec(TUFF_F32, 0), NULL);
     const uint32_t y = add_buffer(plan, TF_BUF_OUTPUT, "y", vec(TUFF_F32, n), NULL);

@@ -69,7 +69,8 @@ tolerance value_tolerance(const tuff_graph *g, uint32_t value)
     }
     free(seen);
     if (computing == 0) return (tolerance){ 0 };
-    if (computing == 1 && only->op->kind == TF_POINTWISE) {
+    /* With three operands or two parts a result can be small beside what it is the difference of: no ULP bound holds. */
+    if (computing == 1 && only->op->kind == TF_POINTWISE && only->op->arity < 3 && tf_type_of(g, value)->dtype != TUFF_C64) {
         /* Half a unit more, since the reference is rounded too; a device may flush numbers below the smallest normal one. */
         const bool narrow = roundoff(tf_type_of(g, value)->dtype) > roundoff(TUFF_F32);
         return (tolerance){ .ulp = narrow ? 1.0 : only->op->ulp + (only->op->ulp > 0.0 ? 0.5 : 0.0), .abs = ldexp(1.0, -126) };
