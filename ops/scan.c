@@ -114,7 +114,7 @@ static const tf_attr attrs[] = {
     const tf_op tf_op_##NAME = {                                                                                      \
         .name = #NAME, .doc = DOC, .operands = "x", .kind = TF_COMPOSITE, .attrs = attrs,                             \
         .attr_count = TF_COUNT(attrs), .desc_size = sizeof(scan_desc), .classes = TF_CLS_NUM,                         \
-        .infer = infer, .lower = NAME##_lower, .reference = NAME##_reference, .rel = 4,                               \
+        .infer = infer, .lower = NAME##_lower, .reference = NAME##_reference, .rel = 8,                               \
     };                                                                                                                \
     tuff_tensor tuff_##NAME(tuff_tensor x, int32_t axis, const tuff_scan_desc *desc)                                  \
     {                                                                                                                 \
@@ -229,5 +229,5 @@ static const tf_anchor scan_anchor = {
 const tf_op tf_op_anchor_scan = {
     .name = "_scan", .doc = "x[outer,inner], carry[outer,parts] -> y[outer,inner], each chunk scanned", .operands = "x", .kind = TF_ANCHOR,
     .internal = true, .attrs = anchor_attrs, .attr_count = TF_COUNT(anchor_attrs), .desc_size = sizeof(tf_scan_desc), .infer = anchor_infer,
-    .reference = anchor_reference, .anchor = &scan_anchor, .rel = 4,
+    .reference = anchor_reference, .anchor = &scan_anchor, .rel = 8,
 };

@@ -4,7 +4,8 @@
  * PRODUCT, EXCLUSIVE  what is computed
  * LANES     lanes that share a part, a power of two <= WGSIZE; WGSIZE / LANES parts per workgroup. A trip takes
  *           LANES * UNROLL vectors: each lane scans UNROLL neighbouring vectors, the lanes' totals are scanned in shared
- *           memory, and the trip's total goes to the next trip
+ *           memory, and the trip's total goes to the next trip. Elements join what precedes the lane's vectors last, which
+ *           keeps the chain of roundings short
  * ACROSS    neighbouring lanes hold neighbouring rows; otherwise neighbouring places of one row
  * WIDTH     4, or 1 for element types without vectors
  * MASKED    trips reach beyond the part
@@ -61,8 +62,8 @@ T before_lane(T own, out T total)
 }
 #endif
 
-/* Scans e after `from`, which becomes the total. */
-#define ADVANCE(e) { const T next = JOIN(from, e); e = EXCLUSIVE != 0 ? from : next; from = next; }
+/* The next element: `own` is what the lane has folded in this trip, `from` what precedes it. */
+#define ADVANCE(e) { const T next = JOIN(own, e); e = JOIN(from, EXCLUSIVE != 0 ? own : next); own = next; }
 
 void main()
 {
@@ -96,8 +97,9 @@ void main()
 #endif
 #endif
         }
-#if LANES > 1
         T own = NEUTRAL;
+        T from = base;
+#if LANES > 1
         EACH {
 #if WIDTH == 4
             [[unroll]] for (uint e = 0; e < 4; e++) own = JOIN(own, v[u][e]);
@@ -106,11 +108,9 @@ void main()
 #endif
         }
         T total;
-        T from = before_lane(own, total);
-        from = JOIN(base, from);
+        from = JOIN(base, before_lane(own, total));
         base = JOIN(base, total);
-#else
-        T from = base;
+        own = NEUTRAL;
 #endif
         EACH {
 #if WIDTH == 4
@@ -122,7 +122,7 @@ void main()
 #endif
         }
 #if LANES == 1
-        base = from;
+        base = JOIN(base, own);
 #endif
     }
 }

@@ -1,0 +1,147 @@
+/* test_kernels.c - the kernel variants of reductions, row norms, matmul, scans and scatter: sizes around every vector, tile,
+ * chunk and workgroup, for both device classes and for the floor, with fixed and dynamic dims. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "graph/interp.h"
+#include "support/support.h"
+
+/* %d in a text: replaced by the sizes of the case, in order. */
+typedef struct kernel_case {
+    const char *text;
+    int size[5];
+    int live[2]; /* live values of the dynamic dims n and m; 0: at the bound */
+} kernel_case;
+
+#define IN(shape) "a = input f32[" shape "]\n"
+#define ROW_OPS                                                                                                               \
+    "y0 = sum(a) {axes=[1]}\noutput y0\ny1 = max(a) {axes=[1]}\noutput y1\ny2 = softmax(a) {axis=1}\noutput y2\n"             \
+    "y3 = layer_norm(a)\noutput y3\ny4 = argmax(a) {axis=1}\noutput y4\ny5 = cumsum(a) {axis=1}\noutput y5\n"                 \
+    "y6 = logsumexp(a) {axes=[1]}\noutput y6\ny7 = variance(a) {axes=[1]}\noutput y7\n"
+#define COL_OPS                                                                                                               \
+    "y0 = sum(a) {axes=[1]}\noutput y0\ny1 = min(a) {axes=[1]}\noutput y1\ny2 = softmax(a) {axis=1}\noutput y2\n"             \
+    "y3 = argmin(a) {axis=1}\noutput y3\ny4 = cumsum(a) {axis=1, exclusive=true}\noutput y4\n"                                \
+    "y5 = logsumexp(a) {axes=[1]}\noutput y5\ny6 = std(a) {axes=[0,1]}\noutput y6\n"
+#define MM(tail) "y = matmul(a, b)" tail "\noutput y\n"
+#define AB IN("%d,%d") "b = input f32[%d,%d]\n"
+#define C(text, ...) { text, { __VA_ARGS__ }, { 0 } }
+#define D(text, n, m) { text, { 0 }, { n, m } }
+
+static const kernel_case cases[] = {
+    C(IN("%d,%d") ROW_OPS, 1, 1), C(IN("%d,%d") ROW_OPS, 3, 2), C(IN("%d,%d") ROW_OPS, 70, 3), C(IN("%d,%d") ROW_OPS, 5, 4),
+    C(IN("%d,%d") ROW_OPS, 300, 31), C(IN("%d,%d") ROW_OPS, 9, 128), C(IN("%d,%d") ROW_OPS, 2, 1025), C(IN("%d,%d") ROW_OPS, 600, 260),
+    C(IN("%d,%d") ROW_OPS, 1, 20000), C(IN("%d,%d") ROW_OPS, 3, 70001),
+    C(IN("%d,%d,%d") COL_OPS, 1, 5, 1), C(IN("%d,%d,%d") COL_OPS, 3, 4, 2), C(IN("%d,%d,%d") COL_OPS, 2, 33, 5),
+    C(IN("%d,%d,%d") COL_OPS, 4, 100, 260), C(IN("%d,%d,%d") COL_OPS, 1, 9000, 3), C(IN("%d,%d,%d") COL_OPS, 2, 2000, 64),
+    C(AB MM(""), 2, 3, 3, 2), C(AB MM(""), 5, 16, 16, 9), C(AB MM(""), 33, 130, 130, 65), C(AB MM(""), 129, 47, 47, 140),
+    C(AB MM(""), 256, 64, 64, 256), C(AB MM(" {transpose_b=true}"), 67, 50, 39, 50), C(AB MM(" {transpose_a=true}"), 50, 67, 50, 39),
+    C(AB MM(" {transpose_a=true, transpose_b=true}"), 64, 128, 128, 64), C(AB "c = permute(b) {axes=[1,0]}\ny = matmul(a, c)\noutput y\n", 40, 64, 30, 64),
+    C(AB MM(""), 1, 500, 500, 66), C(AB MM(" {transpose_b=true}"), 2, 500, 66, 500), C(AB MM(""), 90, 123, 123, 1),
+    C(IN("%d") "b = input f32[3,%d,%d]\n" MM(""), 40, 40, 7), C(IN("%d,%d") "b = input f32[%d]\n" MM(""), 90, 123, 123),
+    C(IN("4,1,%d,%d") "b = input f32[3,%d,%d]\n" MM(""), 9, 20, 20, 17), C("a = input f16[%d,%d]\nb = input f16[%d,%d]\n" MM(""), 40, 64, 64, 24),
+    C("a = input i32[%d,%d]\nb = input i32[%d,%d]\n" MM(""), 20, 17, 17, 24),
+    C(IN("%d,%d") "y = cumprod(a) {axis=1, reverse=true, exclusive=true}\noutput y\n", 7, 5),
+    C(IN("%d,%d") "y = cumsum(a) {axis=1, reverse=true}\noutput y\n", 2, 30000), C("a = input c64[%d,%d]\ny = cumprod(a) {axis=1}\noutput y\n", 7, 9),
+    C(IN("%d,%d") "i = input i32[%d]\nu = input f32[%d,%d]\ny = scatter(a, i, u) {axis=0, mode=add}\noutput y\n", 20, 70, 90, 90, 70),
+    C(IN("%d,%d") "i = input i32[%d]\nu = input f32[5,%d]\ny = scatter(a, i, u) {axis=1, mode=add}\noutput y\n", 5, 20, 300, 300),
+    D("dim n <= 400\ndim m <= 90\n" IN("n,m") ROW_OPS, 333, 77), D("dim n <= 9\ndim m <= 30000\n" IN("n,m") ROW_OPS, 2, 5001),
+    D("dim n <= 40\ndim m <= 600\n" IN("n,m,12") COL_OPS, 3, 555), D("dim n <= 100\ndim m <= 70\n" IN("n,m") "b = input f32[m,n]\n" MM(""), 83, 41),
+};
+
+static void fill(rng *numbers, const char *name, tuff_dtype dtype, void *data, size_t n)
+{
+    for (size_t i = 0; strcmp(name, "i") == 0 && i < n; i++) ((int32_t *)data)[i] = (int32_t)rng_below(numbers, 25) - 2; /* some outside */
+    for (size_t i = 0; strcmp(name, "i") != 0 && i < n; i++) {
+        const bool whole = !tf_dtype_is_float(dtype) && dtype != TUFF_C64;
+        tf_store_element(dtype, data, i, whole ? (double)rng_below(numbers, 9) : 0.5 + rng_uniform(numbers), 0.25);
+    }
+}
+
+static tuff_graph *parse(const kernel_case *c, char *what, size_t size)
+{
+    char text[2048], message[256];
+    tuff_graph *g = NULL;
+    snprintf(text, sizeof text, c->text, c->size[0], c->size[1], c->size[2], c->size[3], c->size[4]);
+    snprintf(what, size, "%.160s", text);
+    for (char *s = what; *s; s++) *s = *s == '\n' ? ';' : *s;
+    cr_assert(!tuff_graph_parse(text, strlen(text), NULL, &g, message, sizeof message), "%s: %s", what, message);
+    return g;
+}
+
+static size_t live_bytes(const tf_interp *in, const char *name, tuff_dtype *dtype)
+{
+    tuff_shape shape;
+    size_t bytes = 0;
+    cr_assert(!tf_interp_describe(in, name, &bytes, dtype, &shape));
+    return bytes;
+}
+
+static void compare(tuff_graph *g, tuff_program *p, tf_interp *in, const tf_port *port, const char *what)
+{
+    tuff_dtype dtype;
+    const size_t bytes = live_bytes(in, port->name, &dtype), n = bytes * 8 / tf_dtype_bits(dtype);
+    void *got = malloc(bytes + 1), *want = malloc(bytes + 1);
+    double *x = malloc((n + 1) * sizeof *x), *y = malloc((n + 1) * sizeof *y);
+    char label[256];
+    cr_assert(got && want && x && y);
+    cr_assert(!tuff_read(p, port->name, got, bytes), "%s: %s", what, tuff_program_error(p));
+    cr_assert(!tf_interp_read(in, port->name, want, bytes));
+    for (size_t i = 0; i < n; i++) {
+        double im, im2;
+        x[i] = tf_load_element(dtype, got, i, &im) + (dtype == TUFF_C64 ? im : 0);
+        y[i] = tf_load_element(dtype, want, i, &im2) + (dtype == TUFF_C64 ? im2 : 0);
+    }
+    snprintf(label, sizeof label, "%s %s", what, port->name);
+    expect_array(label, dtype, x, y, n, dtype == TUFF_I32 || dtype == TUFF_BOOL ? (tolerance){ 0 } : value_tolerance(g, port->value));
+    free(got);
+    free(want);
+    free(x);
+    free(y);
+}
+
+static void run_case(tuff_device *dev, const kernel_case *c)
+{
+    char what[192];
+    tuff_graph *g = parse(c, what, sizeof what);
+    tuff_program *p = NULL;
+    const tuff_status status = tuff_compile(dev, g, NULL, &p);
+    cr_expect(!status, "%s: %s", what, tuff_graph_error(g));
+    tf_interp *in = tf_interp_create(g, NULL);
+    rng numbers = { 5 };
+    for (int d = 0; p && d < 2 && c->live[d]; d++) {
+        const char *const name = d ? "m" : "n";
+        cr_assert(!tuff_set_dim(p, name, c->live[d]) && !tf_interp_set_dim(in, name, c->live[d]));
+    }
+    for (uint32_t i = 0; p && i < g->ports.n; i++) {
+        const tf_port *port = &g->ports.data[i];
+        if (port->kind != TF_PORT_INPUT) continue;
+        tuff_dtype dtype;
+        const size_t bytes = live_bytes(in, port->name, &dtype);
+        void *data = calloc(1, bytes + 1);
+        cr_assert(data != NULL);
+        fill(&numbers, port->name, dtype, data, bytes * 8 / tf_dtype_bits(dtype));
+        cr_assert(!tuff_write(p, port->name, data, bytes) && !tf_interp_write(in, port->name, data, bytes), "%s: %s", what, tuff_program_error(p));
+        free(data);
+    }
+    if (p && !tf_interp_run(in)) {
+        cr_expect(!tuff_run(p), "%s: %s", what, tuff_program_error(p));
+        for (uint32_t i = 0; i < g->ports.n; i++)
+            if (g->ports.data[i].kind == TF_PORT_OUTPUT) compare(g, p, in, &g->ports.data[i], what);
+    }
+    tf_interp_destroy(in);
+    tuff_program_destroy(p);
+    tuff_graph_destroy(g);
+}
+
+static void run_all(const tuff_device_desc *desc)
+{
+    tuff_device *dev = open_device(desc);
+    for (size_t i = 0; i < COUNT(cases); i++) run_case(dev, &cases[i]);
+    tuff_device_close(dev);
+}
+
+Test(kernels, cpu_class) { run_all(&(tuff_device_desc){ .toggles = "+cpu" }); }
+Test(kernels, gpu_class) { run_all(&(tuff_device_desc){ .toggles = "-cpu", .limits = "units=16" }); }
+/* No subgroup operations, the smallest workgroups and shared memory; one unit, so that nothing is split and tiles are large. */
+Test(kernels, gpu_class_at_the_floor) { run_all(&(tuff_device_desc){ .toggles = "-cpu,-subgroup", .limits = "shared=16K,invocations=128,bindings=4,units=1" }); }
