@@ -61,8 +61,12 @@ static bool aux_run(tuff_program *p)
     uint64_t ticket;
     const tf_batch batch = { &p->aux, 1 };
     barrier(p, p->aux, VK_PIPELINE_STAGE_TRANSFER_BIT, VK_ACCESS_TRANSFER_WRITE_BIT, VK_PIPELINE_STAGE_HOST_BIT, VK_ACCESS_HOST_READ_BIT);
-    return tf_end(p, p->aux) && tf_submit(p->dev, &batch, 1, (tf_semaphores){ 0 }, (tf_semaphores){ 0 }, &ticket, &p->fault) &&
-           tf_wait(p->dev, ticket, UINT64_MAX, &p->fault);
+    if (!tf_end(p, p->aux) || !tf_submit(p->dev, &batch, 1, (tf_semaphores){ 0 }, (tf_semaphores){ 0 }, &ticket, &p->fault))
+        return false;
+    if (tf_wait(p->dev, ticket, UINT64_MAX, &p->fault))
+        return true;
+    tf_drain(p->dev, ticket); /* it is recorded again next time */
+    return false;
 }
 
 /* ---- staging ------------------------------------------------------------------------------------ */

@@ -183,6 +183,16 @@ bool tf_wait(tuff_device *dev, uint64_t ticket, uint64_t timeout_ns, tf_fault *f
     return true;
 }
 
+void tf_drain(tuff_device *dev, uint64_t ticket)
+{
+    if (tf_wait(dev, ticket, UINT64_MAX, NULL))
+        return;
+    /* A lost device answers at once. One whose wait merely failed still works on what is about to go. */
+    queue_lock(dev);
+    dev->vk.QueueWaitIdle(dev->queue);
+    queue_unlock(dev);
+}
+
 /* ---- validation messages ------------------------------------------------------------------------ */
 
 static VKAPI_ATTR VkBool32 VKAPI_CALL on_message(VkDebugUtilsMessageSeverityFlagBitsEXT severity, VkDebugUtilsMessageTypeFlagsEXT types,
@@ -556,7 +566,7 @@ void tuff_device_close(tuff_device *dev)
     if (!dev)
         return;
     if (dev->device && dev->timeline) {
-        tf_wait(dev, dev->ticket, UINT64_MAX, NULL);
+        tf_drain(dev, dev->ticket);
         tf_pipeline_cache_save(dev, true);
         tf_pipelines_destroy_all(dev);
         tf_heap_release(dev);

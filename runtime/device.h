@@ -93,6 +93,8 @@ bool tf_finished(tuff_device *dev, uint64_t ticket);  /* without waiting */
 uint64_t tf_last_ticket(tuff_device *dev);
 /* False with TUFF_E_TIMEOUT when timeout_ns has passed. */
 bool tf_wait(tuff_device *dev, uint64_t ticket, uint64_t timeout_ns, tf_fault *f);
+/* Before destroying what a submission uses: waits whatever happens, also on a device that was lost. */
+void tf_drain(tuff_device *dev, uint64_t ticket);
 
 /* ---- heap.c: buffers out of pooled memory ---- */
 typedef enum tf_mem_use {

@@ -356,7 +356,7 @@ void tuff_program_destroy(tuff_program *p)
 {
     if (!p)
         return;
-    tf_wait(p->dev, atomic_load(&p->last), UINT64_MAX, NULL);
+    tf_drain(p->dev, atomic_load(&p->last));
     destroy_commands(p);
     destroy_memory(p);
     for (uint32_t i = 0; p->plan && i < p->plan->kernels.n; i++)
