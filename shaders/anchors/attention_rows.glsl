@@ -8,6 +8,12 @@
 #define Q_VECTORS ((DK + 3) / 4)
 #define O_VECTORS ((DV + 3) / 4)
 #define TILE (LANES * ROWS)
+/* Loops over the vectors of o. One trip is unrolled: Mesa 22 loses all rows but the last of such a loop. */
+#if DV <= 4
+#define EACH_O [[unroll]] for (int d = 0; d < O_VECTORS; d++)
+#else
+#define EACH_O [[dont_unroll]] for (int d = 0; d < O_VECTORS; d++)
+#endif
 
 #if SHUFFLE
 #define LANE gl_SubgroupInvocationID
@@ -100,7 +106,7 @@ void main()
                 l[r] += s[r][j];
             }
         }
-        [[dont_unroll]] for (int d = 0; d < O_VECTORS; d++) {
+        EACH_O {
             LOAD_KEYS(v_at4, uint(4 * d));
             vec4 o[ROWS];
             EACH_ROW {
