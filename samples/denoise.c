@@ -140,8 +140,8 @@ static size_t count_kernels(const tuff_program *p)
     return n;
 }
 
-/* From nothing to a result: open, build, compile, run. cache_dir as in tuff_device_desc. */
-static bool denoise(const options *o, const picture *in, const char *cache_dir, result *r)
+/* From nothing to a result: open, build, compile, run, and run once more if asked to. cache_dir as in tuff_device_desc. */
+static bool denoise(const options *o, const picture *in, const char *cache_dir, bool again, result *r)
 {
     tuff_device *dev = NULL;
     tuff_program *p = NULL;
@@ -157,10 +157,12 @@ static bool denoise(const options *o, const picture *in, const char *cache_dir, 
     else if (!(good = run(p, in, r)))
         fprintf(stderr, "denoise: %s\n", tuff_program_error(p));
     r->first = now() - start;
-    if (good) {
+    if (good && again) {
         const double second = now();
         good = run(p, in, r);
         r->again = now() - second;
+    }
+    if (good) {
         r->kernels = count_kernels(p);
         snprintf(r->device, sizeof r->device, "%s", tuff_device_name(dev));
     }
@@ -253,9 +255,9 @@ int main(int argc, char **argv)
     cold.denoised.rgb = malloc(bytes);
     result warm = cold;
 
-    /* Cold: no cache on disk. The next pass fills the user's cache, unless an earlier one has; then it counts. */
+    /* Cold: no cache on disk. The second pass makes sure that the user's cache is filled, the third is warm. */
     bool good = cold.noisy.rgb && cold.denoised.rgb;
-    good = good && denoise(&o, &in, "", &cold) && denoise(&o, &in, NULL, &warm) && denoise(&o, &in, NULL, &warm);
+    good = good && denoise(&o, &in, "", false, &cold) && denoise(&o, &in, NULL, false, &warm) && denoise(&o, &in, NULL, true, &warm);
     good = good && write_png("noisy.png", 1, (const picture *[]){ &warm.noisy });
     good = good && write_png("denoised.png", 1, (const picture *[]){ &warm.denoised });
     good = good && write_png("side_by_side.png", 3, (const picture *[]){ &in, &warm.noisy, &warm.denoised });
