@@ -566,7 +566,7 @@ static tuff_status slice_reference(tf_ref *r) { return tf_move(r, slice_map, 0);
 
 static const tf_attr slice_attrs[] = {
     TF_A(slice_desc, start, TF_ATTR_INTS, "first element per axis; negative: from the end", .required = true),
-    TF_A(slice_desc, stop, TF_ATTR_INTS, "element before which to stop; 9223372036854775807: as far as the axis goes", .required = true),
+    TF_A(slice_desc, stop, TF_ATTR_INTS, "element before which to stop; 2147483647: as far as the axis goes", .required = true),
     TF_A(slice_desc, axes, TF_ATTR_INTS, "the axis of each entry; empty: 0, 1, ..."),
     TF_A(slice_desc, step, TF_ATTR_INTS, "step per axis, may be negative; empty: 1"),
 };

@@ -156,7 +156,7 @@ TUFF_API tuff_tensor tuff_unsqueeze(tuff_tensor x, tuff_ints axes);
 TUFF_API tuff_tensor tuff_expand(tuff_tensor x, tuff_shape shape);
 
 /* "As far as the axis goes" in tuff_slice: the first or last element, in the direction of the step. */
-#define TUFF_END INT64_MAX
+#define TUFF_END INT32_MAX
 /* y[i] = x[start + i * step] up to but excluding stop, on the listed axes; other axes stay whole. Negative start and
  * stop count from the end; both are clamped to the axis as in Python. start and stop may be dynamic dims. */
 typedef struct tuff_slice_desc {
