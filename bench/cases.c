@@ -1,0 +1,57 @@
+/* cases.c - what `tuff bench` times. A case is a graph in text form; its bytes are those of its inputs and outputs,
+ * each moved once. */
+#include "bench.h"
+
+#define ATTENTION(b, sq, sk, hq, hk, d, t, tail) \
+    "q = input " t "[" #b "," #sq "," #hq "," #d "]\nk = input " t "[" #b "," #sk "," #hk "," #d "]\n" \
+    "v = input " t "[" #b "," #sk "," #hk "," #d "]\no = attention(q, k, v)" tail "\noutput o\n"
+#define ATTENTION_FLOPS(b, sq, sk, hq, d) (4.0 * (b) * (sq) * (sk) * (hq) * (d))
+#define ROWS(n, m, call) "x = input f32[" #n "," #m "]\ny = " call "\noutput y\n"
+#define MATMUL(m, k, n, t) "a = input " t "[" #m "," #k "]\nb = input " t "[" #k "," #n "]\ny = matmul(a, b)\noutput y\n"
+
+const bench_case bench_cases[] = {
+    { "pointwise", "chain of 8, 16M floats",
+      "a = input f32[4096,4096]\nb = input f32[4096,4096]\nr = input f32[4096]\nc = input f32[4096,1]\n"
+      "t1 = mul(a, b)\nt2 = add(t1, r)\nt3 = mul(t2, c)\nt4 = add(t3, a)\nt5 = mul(t4, r)\nt6 = add(t5, c)\nt7 = mul(t6, b)\ny = add(t7, 0.5)\noutput y\n",
+      8.0 * 4096 * 4096, BENCH_COPY },
+    { "pointwise", "add, 16M floats", "a = input f32[16777216]\nb = input f32[16777216]\ny = add(a, b)\noutput y\n", 16777216.0, BENCH_COPY },
+    { "pointwise", "gelu, 4M floats", "x = input f32[4194304]\ny = gelu(x)\noutput y\n", 0.0, BENCH_COPY },
+    { "pointwise", "silu, 4M halves", "x = input f16[4194304]\ny = silu(x)\noutput y\n", 0.0, BENCH_COPY },
+    { "movement", "transpose 4096x4096", "x = input f32[4096,4096]\ny = permute(x) {axes=[1,0]}\noutput y\n", 0.0, BENCH_COPY },
+    { "movement", "normal numbers, 4M", "y = normal() {shape=[4194304], seed=1}\noutput y\n", 0.0, BENCH_COPY },
+
+    { "reduce", "sum of rows 4096x1024", ROWS(4096, 1024, "sum(x) {axes=[1]}"), 4096.0 * 1024, BENCH_READ },
+    { "reduce", "sum of columns 4096x1024", ROWS(4096, 1024, "sum(x) {axes=[0]}"), 4096.0 * 1024, BENCH_READ },
+    { "reduce", "sum of all 16M", "x = input f32[16777216]\ny = sum(x)\noutput y\n", 16777216.0, BENCH_READ },
+    { "reduce", "argmax of rows 4096x1024", ROWS(4096, 1024, "argmax(x) {axis=1}"), 0.0, BENCH_READ },
+    { "reduce", "cumsum of rows 4096x1024", ROWS(4096, 1024, "cumsum(x) {axis=1}"), 4096.0 * 1024, BENCH_COPY },
+
+    { "norm", "softmax 4096x1024", ROWS(4096, 1024, "softmax(x) {axis=1}"), 0.0, BENCH_COPY },
+    { "norm", "softmax 1024x4096", ROWS(1024, 4096, "softmax(x) {axis=1}"), 0.0, BENCH_COPY },
+    { "norm", "softmax 64x65536", ROWS(64, 65536, "softmax(x) {axis=1}"), 0.0, BENCH_COPY },
+    { "norm", "rms_norm 4096x1024", "x = input f32[4096,1024]\ngain = input f32[1024]\ny = rms_norm(x, gain=gain)\noutput y\n", 0.0, BENCH_COPY },
+    { "norm", "layer_norm 4096x1024", "x = input f32[4096,1024]\ngain = input f32[1024]\nbias = input f32[1024]\n"
+      "y = layer_norm(x, gain=gain, bias=bias)\noutput y\n", 0.0, BENCH_COPY },
+
+    { "matmul", "matmul 512 f32", MATMUL(512, 512, 512, "f32"), 2.0 * 512 * 512 * 512, BENCH_FMA },
+    { "matmul", "matmul 1024 f32", MATMUL(1024, 1024, 1024, "f32"), 2.0 * 1024 * 1024 * 1024, BENCH_FMA },
+    { "matmul", "matmul 512 f16", MATMUL(512, 512, 512, "f16"), 2.0 * 512 * 512 * 512, BENCH_FMA },
+    { "matmul", "matmul 1024 f16", MATMUL(1024, 1024, 1024, "f16"), 2.0 * 1024 * 1024 * 1024, BENCH_FMA },
+    { "matmul", "matmul 512 int8 weights", "x = input f32[512,512]\ncodes = input i8[512,512]\nscale = input f16[512,8]\n"
+      "w = dequant(codes, scale) {group=64}\ny = matmul(x, w)\noutput y\n", 2.0 * 512 * 512 * 512, BENCH_FMA },
+    { "matmul", "matmul 512 int4 weights", "x = input f32[512,512]\ncodes = input u4[512,512]\nscale = input f16[512,8]\nzero = input f16[512,8]\n"
+      "w = dequant(codes, scale, zero=zero) {group=64}\ny = matmul(x, w)\noutput y\n", 2.0 * 512 * 512 * 512, BENCH_FMA },
+    { "matmul", "matmul 512 + bias + gelu + residual", "x = input f32[512,512]\nw = input f32[512,512]\nb = input f32[512]\n"
+      "h = matmul(x, w)\nhb = add(h, b)\ng = gelu(hb)\ny = add(g, x)\noutput y\n", 2.0 * 512 * 512 * 512, BENCH_FMA },
+    { "matmul", "vector x matrix 4096 f32", "a = input f32[1,4096]\nb = input f32[4096,4096]\ny = matmul(a, b)\noutput y\n", 2.0 * 4096 * 4096, BENCH_READ },
+    { "matmul", "matrix x vector 4096 f16", "a = input f16[4096,4096]\nb = input f32[4096,1]\ny = matmul(a, b) {dtype=f32}\noutput y\n", 2.0 * 4096 * 4096, BENCH_READ },
+
+    { "attention", "prefill d64 256x256 h4", ATTENTION(1, 256, 256, 4, 4, 64, "f32", ""), ATTENTION_FLOPS(1, 256, 256, 4, 64), BENCH_FMA },
+    { "attention", "prefill d64 256x256 h4 causal", ATTENTION(1, 256, 256, 4, 4, 64, "f32", " {causal=true}"), ATTENTION_FLOPS(1, 256, 256, 4, 64), BENCH_FMA },
+    { "attention", "prefill d128 512x512 h4 causal", ATTENTION(1, 512, 512, 4, 4, 128, "f32", " {causal=true}"), ATTENTION_FLOPS(1, 512, 512, 4, 128), BENCH_FMA },
+    { "attention", "prefill d128 512x512 h4/1 causal", ATTENTION(1, 512, 512, 4, 1, 128, "f32", " {causal=true}"), ATTENTION_FLOPS(1, 512, 512, 4, 128), BENCH_FMA },
+    { "attention", "decode d64 1k keys h8 f16", ATTENTION(1, 1, 1024, 8, 8, 64, "f16", ""), ATTENTION_FLOPS(1, 1, 1024, 8, 64), BENCH_READ },
+    { "attention", "decode d128 4k keys h8/2 f16", ATTENTION(1, 1, 4096, 8, 2, 128, "f16", ""), ATTENTION_FLOPS(1, 1, 4096, 8, 128), BENCH_READ },
+    { "attention", "decode d128 32k keys h8/8 f16", ATTENTION(1, 1, 32768, 8, 8, 128, "f16", ""), ATTENTION_FLOPS(1, 1, 32768, 8, 128), BENCH_READ },
+};
+const uint32_t bench_case_count = TF_COUNT(bench_cases);

@@ -1,0 +1,42 @@
+/* verify.h - what the two kinds of verification share. */
+#ifndef TOOL_VERIFY_H
+#define TOOL_VERIFY_H
+
+#include "tool.h"
+
+typedef struct verify_options {
+    tool_common common;
+    const char *json, *cases, *save;
+    tool_list variants;
+    bool resume;
+    uint64_t seconds, seed;
+} verify_options;
+
+/* The report: JSON objects, one per line, appended as soon as they are known. */
+typedef struct verify_report {
+    const char *path;   /* NULL: none */
+    tool_list done;     /* ops or cases found in it by --resume */
+    tf_arena *arena;
+    bool failed;        /* could not be written */
+} verify_report;
+/* key: "op" or "case". TOOL_OK, or the message was printed. */
+int verify_report_open(verify_report *r, const verify_options *o, const char *key, tf_arena *arena);
+void verify_report_line(verify_report *r, const cJSON *line);
+bool verify_report_has(const verify_report *r, const char *name);
+/* The environment line, written by a child so that this process never holds a device. */
+int verify_report_environment(verify_report *r, const verify_options *o);
+
+int verify_ops(const verify_options *o);
+int verify_cases(const verify_options *o);
+
+/* ---- reference cases (case_graph.c) ---- */
+
+/* A case as a graph in text form: inputs and outputs carry the case's names. On failure text is NULL and `reason` says
+ * what the case names that tuff does not know. */
+typedef struct case_graph {
+    const char *text;
+    char reason[256];
+} case_graph;
+void case_graph_build(const cJSON *root, tf_arena *arena, case_graph *out);
+
+#endif
