@@ -240,6 +240,8 @@ static double ref_logit(ref_rows *c, int64_t b, int64_t h, int64_t i, int64_t j,
         memcpy(c->value, value, sizeof value);
         const tf_ueval env = { .user = c, .value = ref_name, .tensor = c->lookups, .scratch = c->scratch };
         s = tf_uexpr_eval(c->score, &env).re;
+        if (s == -INFINITY)
+            return s;
     }
     if (d->softcap > 0)
         s = d->softcap * tanh(s / d->softcap);

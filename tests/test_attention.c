@@ -1,0 +1,187 @@
+/* test_attention.c - attention against its reference: every option, the corner cases of masks and NaN, shapes around
+ * every tile, for the kernels of both device classes, with and without subgroup operations. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "graph/interp.h"
+#include "support/support.h"
+
+/* Inputs are filled by their names, see fill(). */
+typedef struct attention_case {
+    const char *inputs, *call; /* attention(...) {...} */
+    int live_q, live_k;        /* live values of dims n and m; 0: at the bound */
+} attention_case;
+
+#define QKV(q, k, v) "q = input f32[" q "]\nk = input f32[" k "]\nv = input f32[" v "]\n"
+#define HALF(q, k, v) "q = input f16[" q "]\nk = input f16[" k "]\nv = input f16[" v "]\n"
+#define SQUARE QKV("1,65,2,16", "1,65,2,16", "1,65,2,16")
+#define GROUPED QKV("2,34,6,24", "2,50,2,24", "2,50,2,20")
+#define DECODE QKV("2,1,4,64", "2,300,2,64", "2,300,2,64")
+
+static const attention_case cases[] = {
+    { SQUARE, "attention(q, k, v)", 0, 0 },
+    { SQUARE, "attention(q, k, v) {causal=true, scale=0.5}", 0, 0 },
+    { GROUPED, "attention(q, k, v)", 0, 0 },
+    { GROUPED, "attention(q, k, v) {causal=true}", 0, 0 },
+    { GROUPED, "attention(q, k, v) {causal=true, causal_align=top_left}", 0, 0 },
+    { QKV("1,70,2,8", "1,40,2,8", "1,40,2,8"), "attention(q, k, v) {causal=true}", 0, 0 }, /* 30 rows see nothing */
+    { GROUPED, "attention(q, k, v) {window_left=9}", 0, 0 },
+    { GROUPED, "attention(q, k, v) {window_left=1, window_right=1}", 0, 0 },
+    { GROUPED, "attention(q, k, v) {window_left=12, window_right=4, causal_align=top_left}", 0, 0 },
+    { GROUPED, "attention(q, k, v) {softcap=2.5}", 0, 0 },
+    { GROUPED "slopes = input f32[6]\n", "attention(q, k, v, alibi_slopes=slopes) {causal=true}", 0, 0 },
+    { GROUPED "slopes = input f32[6]\n", "attention(q, k, v, alibi_slopes=slopes)", 0, 0 },
+    { GROUPED "bias = input f32[2,6,34,50]\n", "attention(q, k, v, bias=bias)", 0, 0 },
+    { GROUPED "bias = input f16[1,6,1,50]\n", "attention(q, k, v, bias=bias) {softcap=4}", 0, 0 },
+    { GROUPED "bias = input f32[2,1,34,1]\nmask = input u8[1,6,34,50]\n", "attention(q, k, v, bias=bias, mask=mask)", 0, 0 },
+    { GROUPED "mask = input bool[2,1,1,50]\n", "attention(q, k, v, mask=mask) {causal=true}", 0, 0 },
+    { GROUPED "dead = input bool[2,1,34,50]\nsinks = input f32[6]\n", "attention(q, k, v, mask=dead, sinks=sinks)", 0, 0 },
+    { GROUPED "dead = input bool[2,1,34,50]\n", "attention(q, k, v, mask=dead)", 0, 0 },
+    { GROUPED "block = input bool[1,6,5,4]\n", "attention(q, k, v, block_mask=block) {block_q=8, block_kv=16}", 0, 0 },
+    { GROUPED "block = input u8[2,1,12,10]\n", "attention(q, k, v, block_mask=block) {block_q=3, block_kv=5, causal=true}", 0, 0 },
+    { GROUPED "sinks = input f32[6]\n", "attention(q, k, v, sinks=sinks) {causal=true}", 0, 0 },
+    { GROUPED "len = input i32[2]\n", "attention(q, k, v, kv_len=len) {causal=true}", 0, 0 },
+    { GROUPED "start = input i32[2]\n", "attention(q, k, v, q_start=start) {causal=true, window_left=8}", 0, 0 },
+    { GROUPED "start = input i32[2]\nlen = input i32[2]\nslopes = input f32[6]\nbias = input f32[1,6,34,50]\nmask = input bool[1,1,34,50]\nsinks = input f32[6]\n",
+      "attention(q, k, v, q_start=start, kv_len=len, alibi_slopes=slopes, bias=bias, mask=mask, sinks=sinks) {causal=true, window_left=20, softcap=5}", 0, 0 },
+    { DECODE, "attention(q, k, v)", 0, 0 },
+    { DECODE "len = input i32[2]\nsinks = input f32[4]\n", "attention(q, k, v, kv_len=len, sinks=sinks) {window_left=40}", 0, 0 },
+    { DECODE "bias = input f32[1,4,1,300]\nslopes = input f32[4]\n", "attention(q, k, v, bias=bias, alibi_slopes=slopes) {softcap=6}", 0, 0 },
+    { QKV("1,1,1,128", "1,1500,1,128", "1,1500,1,128"), "attention(q, k, v)", 0, 0 },
+    { QKV("1,3,2,40", "1,700,1,40", "1,700,1,72"), "attention(q, k, v) {causal=true}", 0, 0 },
+    { QKV("1,1,8,36", "1,600,1,36", "1,600,1,36"), "attention(q, k, v)", 0, 0 },
+    { QKV("1,1,1,1", "1,1,1,1", "1,1,1,1"), "attention(q, k, v)", 0, 0 },
+    { QKV("3,17,3,3", "3,9,1,3", "3,9,1,5"), "attention(q, k, v)", 0, 0 },
+    { QKV("1,20,1,147", "1,33,1,147", "1,33,1,3"), "attention(q, k, v)", 0, 0 },
+    { QKV("1,18,1,256", "1,40,1,256", "1,40,1,256"), "attention(q, k, v) {causal=true}", 0, 0 },
+    { QKV("1,1,4,576", "1,90,1,576", "1,90,1,512"), "attention(q, k, v)", 0, 0 },
+    { QKV("1,257,1,32", "1,257,1,32", "1,257,1,32"), "attention(q, k, v) {causal=true}", 0, 0 },
+    { HALF("1,40,4,64", "1,40,2,64", "1,40,2,64"), "attention(q, k, v) {causal=true}", 0, 0 },
+    { HALF("2,1,4,64", "2,200,2,64", "2,200,2,64"), "attention(q, k, v)", 0, 0 },
+    { "q = input bf16[1,24,2,20]\nk = input bf16[1,30,2,20]\nv = input f32[1,30,2,20]\n", "attention(q, k, v)", 0, 0 },
+    { "qnan = input f32[1,20,2,8]\nk = input f32[1,30,2,8]\nv = input f32[1,30,2,8]\n", "attention(qnan, k, v)", 0, 0 },
+    { "q = input f32[1,20,2,8]\nknan = input f32[1,32,2,8]\nvnan = input f32[1,32,2,8]\nlen24 = input i32[1]\n",
+      "attention(q, knan, vnan, kv_len=len24)", 0, 0 },
+    { "q = input f32[1,1,2,32]\nknan = input f32[1,400,2,32]\nvnan = input f32[1,400,2,32]\nlen300 = input i32[1]\n",
+      "attention(q, knan, vnan, kv_len=len300)", 0, 0 },
+    { GROUPED, "attention(q, k, v) {score=\"s - 0.25 * f32(abs(q - k))\"}", 0, 0 },
+    { SQUARE, "attention(q, k, v) {score=\"abs(k / 8 - q / 8) > 2 || abs(k % 8 - q % 8) > 1 ? -inf : s * 0.5\", causal_align=top_left}", 0, 0 },
+    { SQUARE, "attention(q, k, v) {score=\"q == 3 ? -inf : s + f32(b + h)\", softcap=3}", 0, 0 },
+    { GROUPED "w = input f32[50]\nt = input f32[6,8]\n", "attention(q, k, v, w=w, t=t) {score=\"s + w[k] * t[h, k % 8]\", causal=true}", 0, 0 },
+    { DECODE "w = input f32[300]\n", "attention(q, k, v, w=w) {score=\"s + w[k]\"}", 0, 0 },
+    { "dim n <= 40\ndim m <= 90\n" QKV("2,n,4,16", "2,m,2,16", "2,m,2,16"), "attention(q, k, v) {causal=true}", 33, 71 },
+    { "dim n <= 40\ndim m <= 90\n" QKV("2,n,4,16", "2,m,2,16", "2,m,2,16"), "attention(q, k, v) {window_left=5}", 1, 7 },
+    { "dim n <= 2\ndim m <= 900\n" QKV("1,n,2,16", "1,m,2,16", "1,m,2,16") "bias = input f32[1,2,1,m]\n", "attention(q, k, v, bias=bias)", 1, 555 },
+    { "dim n <= 4\ndim m <= 900\n" QKV("1,n,2,16", "1,m,2,16", "1,m,2,16"), "attention(q, k, v)", 3, 0 },
+};
+
+static double number(rng *numbers, const char *name, size_t i, size_t n)
+{
+    const double x = rng_normal(numbers);
+    if (!strcmp(name, "bias")) return rng_below(numbers, 8) ? x : -INFINITY;
+    if (!strcmp(name, "mask") || !strcmp(name, "block")) return rng_below(numbers, 3) != 0;
+    if (!strcmp(name, "dead")) return i >= n / 3 && rng_below(numbers, 3) != 0; /* whole rows attend to nothing */
+    if (!strcmp(name, "slopes")) return ldexp(1.0, -(int)i - 1);
+    if (!strcmp(name, "len")) return i ? 0 : 41;
+    if (!strncmp(name, "len", 3)) return atoi(name + 3);
+    if (!strcmp(name, "start")) return i ? 20 : -3;
+    if (!strcmp(name, "qnan")) return i == 100 ? (double)NAN : x;
+    if (strstr(name, "nan")) return 4 * i >= 3 * n ? (double)NAN : x; /* the last quarter of the tokens */
+    return x;
+}
+
+static void write_input(tuff_program *p, tf_interp *in, rng *numbers, const char *name)
+{
+    tuff_dtype dtype;
+    size_t bytes = 0;
+    cr_assert(!tf_interp_describe(in, name, &bytes, &dtype, NULL));
+    const size_t n = bytes * 8 / tf_dtype_bits(dtype);
+    void *data = calloc(1, bytes + 1);
+    cr_assert(data, "out of memory");
+    for (size_t i = 0; i < n; i++) tf_store_element(dtype, data, i, number(numbers, name, i, n), 0);
+    cr_assert(!tuff_write(p, name, data, bytes) && !tf_interp_write(in, name, data, bytes), "%s: %s", name, tuff_program_error(p));
+    free(data);
+}
+
+static bool compare(tuff_program *p, tf_interp *in, const char *name, const char *what)
+{
+    tuff_dtype dtype;
+    size_t bytes = 0;
+    cr_assert(!tf_interp_describe(in, name, &bytes, &dtype, NULL));
+    const size_t n = bytes * 8 / tf_dtype_bits(dtype);
+    void *got = malloc(bytes + 1), *want = malloc(bytes + 1);
+    double *x = malloc((n + 1) * sizeof *x), *y = malloc((n + 1) * sizeof *y), im;
+    char label[512];
+    cr_assert(got && want && x && y, "out of memory");
+    cr_assert(!tuff_read(p, name, got, bytes), "%s: %s", what, tuff_program_error(p));
+    cr_assert(!tf_interp_read(in, name, want, bytes));
+    for (size_t i = 0; i < n; i++) {
+        x[i] = tf_load_element(dtype, got, i, &im);
+        y[i] = tf_load_element(dtype, want, i, &im);
+    }
+    /* f32: what f32 flash attention reaches (spec: 1.3e-6 at most, 1e-5 allowed); others: one rounding of the result. */
+    const double rel = dtype == TUFF_F32 ? 1e-5 : dtype == TUFF_F16 ? 1e-3 : 8e-3;
+    snprintf(label, sizeof label, "%s of %.400s", name, what);
+    const bool good = expect_array(label, dtype, x, y, n, (tolerance){ .rel = rel });
+    free(got);
+    free(want);
+    free(x);
+    free(y);
+    return good;
+}
+
+static bool run_case(tuff_device *dev, const attention_case *c, const char *variant)
+{
+    char text[2048], what[2560], message[256];
+    tuff_graph *g = NULL;
+    tuff_program *p = NULL;
+    snprintf(text, sizeof text, "%so, lse = %s\noutput o\noutput lse\n", c->inputs, c->call);
+    snprintf(what, sizeof what, "%s: %s", variant, text);
+    for (char *s = what; *s; s++) *s = *s == '\n' ? ';' : *s;
+    cr_assert(!tuff_graph_parse(text, strlen(text), NULL, &g, message, sizeof message), "%s: %s", what, message);
+    cr_assert(!tuff_compile(dev, g, NULL, &p), "%s: %s", what, tuff_graph_error(g));
+    tf_interp *in = tf_interp_create(g, NULL);
+    cr_assert(in, "out of memory");
+    if (c->live_q) cr_assert(!tuff_set_dim(p, "n", c->live_q) && !tf_interp_set_dim(in, "n", c->live_q));
+    if (c->live_k) cr_assert(!tuff_set_dim(p, "m", c->live_k) && !tf_interp_set_dim(in, "m", c->live_k));
+    rng numbers = { 7 };
+    for (uint32_t i = 0; i < g->ports.n; i++)
+        if (g->ports.data[i].kind == TF_PORT_INPUT) write_input(p, in, &numbers, g->ports.data[i].name);
+    cr_assert(!tf_interp_run(in), "%s: %s", what, tf_interp_error(in));
+    cr_assert(!tuff_run(p), "%s: %s", what, tuff_program_error(p));
+    const bool o = compare(p, in, "o", what), lse = compare(p, in, "lse", what);
+    tf_interp_destroy(in);
+    tuff_program_destroy(p);
+    tuff_graph_destroy(g);
+    return o && lse;
+}
+
+/* Cases first, first + step, ...: variants that share a template with another one take every second case. */
+static void run_cases(const char *variant, const tuff_device_desc *desc, size_t first, size_t step)
+{
+    tuff_device *dev = open_device(desc);
+    for (size_t i = first; i < COUNT(cases); i += step) run_case(dev, &cases[i], variant);
+    tuff_device_close(dev);
+}
+
+Test(attention, cpu_class) { run_cases("cpu", &(tuff_device_desc){ .toggles = "+cpu" }, 0, 1); }
+Test(attention, cpu_class_without_subgroups) { run_cases("cpu without subgroups", &(tuff_device_desc){ .toggles = "+cpu,-subgroup" }, 0, 2); }
+/* Many units: key ranges are split wherever that is possible. */
+Test(attention, gpu_class) { run_cases("gpu", &(tuff_device_desc){ .toggles = "-cpu", .limits = "units=64" }, 0, 2); }
+Test(attention, gpu_class_at_the_floor)
+{
+    run_cases("floor", &(tuff_device_desc){ .toggles = "-cpu,-subgroup,-storage16,-storage8", .limits = "shared=16K,invocations=128,bindings=4,units=1" }, 1, 2);
+}
+
+/* Some drivers end a shader's loops after 65535 trips in all; long key ranges must be cut before that. */
+Test(attention, long_key_range)
+{
+    static const attention_case c = { QKV("1,1,1,64", "1,70000,1,64", "1,70000,1,64"), "attention(q, k, v)", 0, 0 };
+    static const attention_case rows = { QKV("1,16,1,64", "1,20000,1,64", "1,20000,1,64"), "attention(q, k, v)", 0, 0 };
+    tuff_device *dev = open_device(&(tuff_device_desc){ .limits = "units=1" });
+    run_case(dev, &c, "few rows");
+    run_case(dev, &rows, "many rows");
+    tuff_device_close(dev);
+}
