@@ -63,6 +63,23 @@ static tf_key hash_pair(const char *salt, const void *data, size_t size)
 
 tf_key tf_spirv_key(const char *glsl) { return hash_pair(tf_jit_version(), glsl, strlen(glsl)); }
 
+/* Instructions of plausible lengths up to exactly the end, with an entry point: what a driver may rely on before it
+ * looks closer. The file's hash has excluded damage; this excludes a well-made header around something else. */
+static bool plausible(const uint32_t *w, size_t n)
+{
+    enum { ENTRY_POINT = 15, HEADER_WORDS = 5 };
+    bool entry = false;
+    if (n < HEADER_WORDS || w[0] != SPIRV_MAGIC || w[3] == 0)
+        return false;
+    for (size_t at = HEADER_WORDS, length; at < n; at += length) {
+        length = w[at] >> 16;
+        if (length == 0 || length > n - at)
+            return false;
+        entry = entry || (w[at] & 0xffff) == ENTRY_POINT;
+    }
+    return entry;
+}
+
 bool tf_spirv_load(tuff_device *dev, tf_key key, tf_spirv *out)
 {
     char path[1200];
@@ -78,7 +95,7 @@ bool tf_spirv_load(tuff_device *dev, tf_key key, tf_spirv *out)
         out->words = malloc(out->n * 4);
         if ((ok = out->words != NULL))
             memcpy(out->words, file + sizeof(header), out->n * 4);
-        if (ok && out->words[0] != SPIRV_MAGIC) {
+        if (ok && !plausible(out->words, out->n)) {
             free(out->words);
             ok = false;
         }

@@ -349,10 +349,13 @@ static bool matches(const tf_snapshot *s, const char *select, uint32_t index)
     return is_uuid(select, s->uuid) || contains_fold(s->name, select) || contains_fold(s->driver, select) || contains_fold(s->driver_info, select);
 }
 
+/* VK_DRIVER_ID_MESA_DOZEN, which older headers lack: Vulkan on Direct3D 12. */
+enum { DRIVER_DOZEN = 23 };
+
 /* Larger is better. A layered driver comes after native ones, a CPU after every GPU. */
 static int rank(const tf_snapshot *s)
 {
-    if (s->driver_id == VK_DRIVER_ID_MESA_DOZEN)
+    if ((int)s->driver_id == DRIVER_DOZEN)
         return 2;
     switch (s->type) {
     case VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU: return 5;

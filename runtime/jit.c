@@ -72,8 +72,12 @@ static bool report(tf_fault *f, const char *name, const char *glsl, const char *
 
 static bool generate(glslang_program_t *program, const char *name, tf_spirv *out, tf_fault *f)
 {
-    glslang_spv_options_t options = { .disable_optimizer = true };
+#if GLSLANG_VERSION_MAJOR >= 12
+    glslang_spv_options_t options = { .disable_optimizer = true }; /* drivers optimise; and no second validation */
     glslang_program_SPIRV_generate_with_options(program, GLSLANG_STAGE_COMPUTE, &options);
+#else
+    glslang_program_SPIRV_generate(program, GLSLANG_STAGE_COMPUTE);
+#endif
     out->n = glslang_program_SPIRV_get_size(program);
     if (!out->n)
         return tf_fault_set(f, TUFF_E_COMPILER, "kernel %s: the compiler produced no code", name);

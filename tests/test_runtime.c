@@ -744,11 +744,28 @@ static void flip_bit(const char *path, uint32_t i)
     fclose(f);
 }
 
+/* A header that fits around contents that do not: magic, format, key, bytes, hash of the rest. */
+static void forge(const char *path, uint32_t i)
+{
+    uint64_t header[6];
+    uint32_t body[64];
+    for (size_t k = 0; k < COUNT(body); k++)
+        body[k] = k < 5 ? 0x07230203 : 0x00020000u * (i + 1) + (uint32_t)k; /* the start of a module, then noise */
+    FILE *f = fopen(path, "r+b");
+    cr_assert(f && fread(header, sizeof header, 1, f) == 1);
+    header[4] = sizeof body;
+    header[5] = tf_hash(0, body, sizeof body);
+    rewind(f);
+    cr_expect(fwrite(header, sizeof header, 1, f) == 1 && fwrite(body, sizeof body, 1, f) == 1);
+    fclose(f);
+    cr_expect(truncate(path, sizeof header + sizeof body) == 0);
+}
+
 Test(runtime, caches_survive_anything)
 {
     char dir[128];
     temp_dir(dir, sizeof dir);
-    void (*const changes[])(const char *, uint32_t) = { NULL, truncate_file, flip_bit, empty_file, grow_file };
+    void (*const changes[])(const char *, uint32_t) = { NULL, truncate_file, flip_bit, empty_file, grow_file, forge };
     for (size_t i = 0; i <= COUNT(changes); i++) {
         tuff_device *dev = open_device(&(tuff_device_desc){ .cache_dir = dir });
         run_chain(dev, "cache");
@@ -1113,6 +1130,12 @@ Test(runtime, recording_into_the_applications_command_buffer)
         submit_and_wait(&a);
         expect_chain(out.data, x, 9, "whole");
     }
+    /* two runs in one command buffer: the barriers at both ends keep them apart, as validation sees */
+    begin(&a);
+    for (uint32_t r = 0; r < 2; r++)
+        cr_assert(tuff_record(p, a.cmd, &(tuff_record_desc){ .slot = r }, NULL) == TUFF_OK, "%s", tuff_program_error(p));
+    submit_and_wait(&a);
+    expect_chain(out.data, x, 9, "twice");
     /* in parts, one command buffer per part: each fits a budget of two steps */
     for (next = 0; next < 9; parts++) {
         begin(&a);
