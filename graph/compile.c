@@ -275,7 +275,7 @@ static bool bind(compiler *c)
         else p->kernels.n++;
     for (uint32_t i = 0; i < p->steps.n; i++)
         if (!finish_kernel(c, i)) return false;
-    return true;
+    return tf_merge_kernels(p) || stop(c, TUFF_E_MEMORY, NULL);
 }
 
 static bool schedule(compiler *c) { return tf_schedule(c->plan) || stop(c, TUFF_E_MEMORY, NULL); }
@@ -318,7 +318,8 @@ tuff_status tf_compile(tuff_graph *g, const tf_limits *limits, const tf_compile_
             if (!passes[i].run(&c)) break;
         }
     }
-    if (c.status == TUFF_OK && (c.plan->arena.failed || c.scratch.failed)) c.status = TUFF_E_MEMORY;
+    /* A pass short of memory may have stopped with a text about what it then missed. */
+    if (c.scratch.failed || c.message.failed || (c.plan && c.plan->arena.failed)) c.status = TUFF_E_MEMORY;
     if (c.status != TUFF_OK) {
         tf_plan_destroy(c.plan);
         c.plan = NULL;

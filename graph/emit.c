@@ -118,7 +118,7 @@ static void print_packed_store(tf_emitter *m, uint32_t value, const tf_ex *e, ui
     tf_str_printf(&m->body, "%suint word = 0u;\n", indent);
     for (uint32_t k = 0; k < width; k++) {
         const char *v = tf_print(m, e[k], indent);
-        const char *code = tf_arena_printf(m->arena, "(tf_bits_%s(%s) << %u)", tuff_dtype_name(t), v, k * bits);
+        const char *code = tf_say(m, "(tf_bits_%s(%s) << %u)", tuff_dtype_name(t), v, k * bits);
         if (inside) tf_str_printf(&m->body, "%sif (%s) word |= %s;\n", indent, inside[k], code);
         else tf_str_printf(&m->body, "%sword |= %s;\n", indent, code);
     }
@@ -149,7 +149,7 @@ static void emit_map(tf_emitter *m)
     m->build.local[0] = wg;
     m->build.local[1] = m->build.local[2] = 1;
     m->build.flops = bound * TF_MAX(q->ops, 1u);
-    m->algorithm = width * unroll == 1 ? "one element a thread" : tf_arena_printf(m->arena, "%u elements a thread", width * unroll);
+    m->algorithm = width * unroll == 1 ? "one element a thread" : tf_say(m, "%u elements a thread", width * unroll);
     tf_define_dim(&m->build, "THREADS", threads);
     tf_define_dim(&m->build, "COUNT", count);
 
@@ -172,7 +172,7 @@ static void emit_map(tf_emitter *m)
     if (!exact) tf_str_printf(&m->body, "%sif (t >= uint(THREADS)) %s;\n", indent, unroll > 1 ? "break" : "return");
     if (packed) {
         const char *inside[8];
-        for (uint32_t k = 0; k < width; k++) inside[k] = tf_arena_printf(m->arena, "t * %uu + %uu < uint(COUNT)", width, k);
+        for (uint32_t k = 0; k < width; k++) inside[k] = tf_say(m, "t * %uu + %uu < uint(COUNT)", width, k);
         print_packed_store(m, root, e, width, tail ? inside : NULL, indent);
     } else
         for (uint32_t s = 0; s < q->stores.n; s++) print_stores(m, q->stores.data[s], index, &e[s * width], width, NULL, indent);
@@ -293,8 +293,8 @@ static void print_store_hook(tf_emitter *m, const char *name, uint32_t result, u
     tf_str_printf(&m->body, "void %s_put%s(%s%s%s r%u)\n{\n", name, width == 4 ? "4" : "", parameters(m, rt->rank), rt->rank ? ", " : "",
                   width == 4 ? vector : type, result);
     const char *guards[4];
-    for (uint32_t k = 0; k < 4; k++) guards[k] = tf_arena_printf(m->arena, "int(c%d) + %u < %s", (int)rt->rank - 1, k,
-        tf_dim_is_dynamic(inner) ? tf_arena_printf(m->arena, "int(PW(%u))", tf_emit_param(m, TF_PARAM_DIM, inner)) : tf_arena_printf(m->arena, "%lld", (long long)inner));
+    for (uint32_t k = 0; k < 4; k++) guards[k] = tf_say(m, "int(c%d) + %u < %s", (int)rt->rank - 1, k,
+        tf_dim_is_dynamic(inner) ? tf_say(m, "int(PW(%u))", tf_emit_param(m, TF_PARAM_DIM, inner)) : tf_say(m, "%lld", (long long)inner));
     for (uint32_t s = 0; s < n; s++) print_stores(m, values[s], &index[s * width], &roots[s * width], width, guard ? guards : NULL, "    ");
     tf_str_add(&m->body, "}\n");
 }

@@ -51,6 +51,7 @@ typedef struct tf_emitter {
 } tf_emitter;
 
 /* ---- hook.c ---- */
+const char *tf_say(tf_emitter *m, const char *format, ...) TF_PRINTF(2, 3);
 /* The value at coordinates; `whole` expands the group's own stored root instead of reading it back. */
 tf_ex tf_hook_value(tf_emitter *m, uint32_t value, const tf_ex *coords, tf_ex guard, bool whole);
 /* The score expression of an attention anchor at (batch, head, query, key). */

@@ -33,7 +33,6 @@ void tf_exprs_init(tf_exprs *x, tf_arena *arena, const tuff_graph *g)
     memset(x, 0, sizeof *x);
     x->arena = arena;
     x->g = g;
-    (void)tf_push(arena, &x->nodes); /* id 0: none */
 }
 
 static uint64_t node_hash(const tf_ex_node *n)
@@ -73,6 +72,7 @@ static tf_ex intern(tf_exprs *x, tf_ex_node n)
         if (node_same(&x->nodes.data[id], &n)) return id;
     }
     tf_ex_node *p = tf_push(x->arena, &x->nodes);
+    if (p && x->nodes.n == 1) p = tf_push(x->arena, &x->nodes); /* ids start at 1 */
     if (!p) return 0;
     *p = n;
     x->table[h & (x->table_cap - 1)] = x->nodes.n - 1;

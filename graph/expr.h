@@ -41,13 +41,14 @@ typedef struct tf_ex_node {
 struct tf_exprs {
     tf_arena *arena;
     const tuff_graph *g;
-    TF_ARRAY(tf_ex_node) nodes;    /* nodes.data[id]; 0 unused */
+    TF_ARRAY(tf_ex_node) nodes;    /* nodes.data[id] */
+    tf_ex_node none;               /* id 0: what constructors return when memory is out; they accept it too */
     uint32_t *table; uint32_t table_cap;
 };
 
 void tf_exprs_init(tf_exprs *x, tf_arena *arena, const tuff_graph *g);
 
-static inline const tf_ex_node *tf_exn(const tf_exprs *x, tf_ex e) { return &x->nodes.data[e]; }
+static inline const tf_ex_node *tf_exn(const tf_exprs *x, tf_ex e) { return e ? &x->nodes.data[e] : &x->none; }
 
 tf_ex tf_ex_int(tf_exprs *x, int64_t v);
 tf_ex tf_ex_var(tf_exprs *x, int64_t id, int64_t dim);                   /* a variable in [0, dim) */

@@ -258,7 +258,7 @@ static bool rise(fuser *u, uint32_t node)
         const uint32_t layout = rise_layout(u, n, id, &layouts);
         if (!layout) continue;
         const uint32_t more = outside_operands(u, x, id);
-        if (!is_free(x) && (q->leaves + more + 2 > u->f->limits->storage_bindings || q->ops >= MAX_OPS)) {
+        if (!is_free(x) && (q->leaves + more + 1 > u->f->limits->storage_bindings || q->ops >= MAX_OPS)) {
             refuse(u, node, n, q->ops >= MAX_OPS ? TF_REFUSE_SIZE : TF_REFUSE_BINDINGS);
             continue;
         }

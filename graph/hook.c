@@ -10,6 +10,23 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Text in the kernel's arena, never NULL: "0" when memory is out, which m->failed remembers. */
+const char *tf_say(tf_emitter *m, const char *format, ...)
+{
+    char small[256];
+    va_list args, again;
+    va_start(args, format);
+    va_copy(again, args);
+    const int n = vsnprintf(small, sizeof small, format, args);
+    char *text = n < 0 ? NULL : tf_arena_alloc(m->arena, (size_t)n + 1);
+    if (text) vsnprintf(text, (size_t)n + 1, format, again);
+    va_end(again);
+    va_end(args);
+    if (text) return text;
+    m->failed = true;
+    return "0";
+}
+
 /* ---- building ---------------------------------------------------------------------------------- */
 
 static uint64_t memo_hash(const tf_memo *k) { return tf_hash(0, k, offsetof(tf_memo, out)); }
@@ -156,7 +173,7 @@ tf_ex tf_hook_value(tf_emitter *m, uint32_t value, const tf_ex *coords, tf_ex gu
     switch (n->op->kind) {
     case TF_POINTWISE: key.out = pointwise_value(m, n, coords, guard); break;
     case TF_VIEW: case TF_INDEXED: key.out = view_value(m, n, coords, guard); break;
-    default: return fail(m, tf_arena_printf(m->arena, "%s has no kernel form", n->op->name));
+    default: return fail(m, tf_say(m, "%s has no kernel form", n->op->name));
     }
     if (!key.out) return fail(m, NULL);
     memo_add(m, &key);
@@ -219,8 +236,9 @@ void tf_print_begin(tf_emitter *m, const tf_ex *roots, uint32_t n)
         m->vector = tf_arena_array(m->arena, uint32_t, cap);
         m->printed_cap = m->printed && m->vector ? cap : 0;
         m->epoch = 0;
-        if (!m->printed_cap) { m->failed = true; return; }
+        if (!m->printed_cap) m->failed = true;
     }
+    if (m->failed || !m->printed_cap) { m->failed = true; return; }
     memset(m->vector, 0, m->printed_cap * sizeof *m->vector);
     load_list loads = { 0 };
     m->epoch++;
@@ -265,17 +283,18 @@ static const char *float_text(tf_emitter *m, double v, bool f64)
 {
     if (v != v) return f64 ? "double(uintBitsToFloat(0x7fc00000u))" : "uintBitsToFloat(0x7fc00000u)";
     if (isinf(v)) return v > 0 ? "uintBitsToFloat(0x7f800000u)" : "uintBitsToFloat(0xff800000u)";
-    if (f64) return tf_arena_printf(m->arena, "%.17e%s", v, "lf");
-    if (v == (double)(int64_t)v && fabs(v) < 1e6 && !(v == 0 && signbit(v))) return tf_arena_printf(m->arena, v < 0 ? "(%.1f)" : "%.1f", v);
-    if (v == 0) return "uintBitsToFloat(0x80000000u)";
-    return tf_arena_printf(m->arena, v < 0 ? "(%.9g%s)" : "%.9g%s", v, strpbrk(tf_arena_printf(m->arena, "%.9g", v), ".e") ? "" : ".0");
+    if (f64) return tf_say(m, "%.17e%s", v, "lf");
+    if (v == 0 && signbit(v)) return "uintBitsToFloat(0x80000000u)";
+    char digits[32];
+    snprintf(digits, sizeof digits, "%.9g", v);
+    return tf_say(m, v < 0 ? "(%s%s)" : "%s%s", digits, strpbrk(digits, ".e") ? "" : ".0");
 }
 
 static const char *const_text(tf_emitter *m, tuff_dtype t, double v)
 {
-    if (!strcmp(tf_glsl_type(t), "int")) return v == -2147483648.0 ? "int(0x80000000u)" : tf_arena_printf(m->arena, v < 0 ? "(%.0f)" : "%.0f", v);
-    if (!strcmp(tf_glsl_type(t), "uint")) return tf_arena_printf(m->arena, "%.0fu", v);
-    if (t == TUFF_C64) return tf_arena_printf(m->arena, "vec2(%s, 0.0)", float_text(m, v, false));
+    if (!strcmp(tf_glsl_type(t), "int")) return v == -2147483648.0 ? "int(0x80000000u)" : tf_say(m, v < 0 ? "(%.0f)" : "%.0f", v);
+    if (!strcmp(tf_glsl_type(t), "uint")) return tf_say(m, "%.0fu", v);
+    if (t == TUFF_C64) return tf_say(m, "vec2(%s, 0.0)", float_text(m, v, false));
     return float_text(m, v, t == TUFF_F64);
 }
 
@@ -283,12 +302,12 @@ static const char *var_text(tf_emitter *m, int64_t id, int64_t scale)
 {
     if (id >= TF_VAR_QUAD) { /* last coordinate, a multiple of 4 */
         const int64_t j = id - TF_VAR_QUAD;
-        if (scale % 4) return tf_arena_printf(m->arena, "(int(c%d) / 4 * %lld)", (int)j, (long long)scale);
-        return scale == 4 ? tf_arena_printf(m->arena, "int(c%d)", (int)j)
-                          : tf_arena_printf(m->arena, "int(c%d) * %lld", (int)j, (long long)(scale / 4));
+        if (scale % 4) return tf_say(m, "(int(c%d) / 4 * %lld)", (int)j, (long long)scale);
+        return scale == 4 ? tf_say(m, "int(c%d)", (int)j)
+                          : tf_say(m, "int(c%d) * %lld", (int)j, (long long)(scale / 4));
     }
-    const char *name = id >= TF_VAR_COORD ? tf_arena_printf(m->arena, "int(c%d)", (int)(id - TF_VAR_COORD)) : "int(t)";
-    return scale == 1 ? name : tf_arena_printf(m->arena, "%s * %lld", name, (long long)scale);
+    const char *name = id >= TF_VAR_COORD ? tf_say(m, "int(c%d)", (int)(id - TF_VAR_COORD)) : "int(t)";
+    return scale == 1 ? name : tf_say(m, "%s * %lld", name, (long long)scale);
 }
 
 /* One row's text with operands and attributes in place. */
@@ -333,7 +352,7 @@ static const char *rounded(tf_emitter *m, tuff_dtype t, const char *e)
 {
     const uint32_t bits = tf_dtype_bits(t);
     if (bits >= 32 || t == TUFF_BOOL || (m->options->relaxed && tf_dtype_is_float(t))) return e;
-    return tf_arena_printf(m->arena, "tf_to_%s(%s)", tuff_dtype_name(t), e);
+    return tf_say(m, "tf_to_%s(%s)", tuff_dtype_name(t), e);
 }
 
 static const char *op_text(tf_emitter *m, const tf_ex_node *n, const char *const *arg)
@@ -343,14 +362,14 @@ static const char *op_text(tf_emitter *m, const tf_ex_node *n, const char *const
     tf_str_init(&s, &m->arena->allocator);
     const char *text = operand == TUFF_F64 && !n->op->f64 ? NULL : row_text(n->op, operand);
     if (!text) {
-        fail(m, tf_arena_printf(m->arena, "%s has no device form for %s", n->op->name, tuff_dtype_name(operand)));
+        fail(m, tf_say(m, "%s has no device form for %s", n->op->name, tuff_dtype_name(operand)));
         text = "$0";
     }
     substitute(m, &s, text, n, operand, arg);
     const char *copy = s.failed ? NULL : tf_arena_string(m->arena, s.data ? s.data : "");
     tf_str_release(&s);
     if (!copy) { m->failed = true; return "0"; }
-    return rounded(m, n->t, tf_arena_printf(m->arena, "(%s)", copy));
+    return rounded(m, n->t, tf_say(m, "(%s)", copy));
 }
 
 static const char *index_text(tf_emitter *m, const tf_ex_node *n, const char *a, const char *b)
@@ -358,20 +377,20 @@ static const char *index_text(tf_emitter *m, const tf_ex_node *n, const char *a,
     const tf_ex_node *p = tf_exn(&m->x, n->a), *q = tf_exn(&m->x, n->b);
     switch (n->kind) {
     case TF_EX_ADD:
-        if (q->kind == TF_EX_INT && q->i < 0) return tf_arena_printf(m->arena, "%s - %lld", a, -(long long)q->i);
-        return tf_arena_printf(m->arena, "%s + %s", a, b);
+        if (q->kind == TF_EX_INT && q->i < 0) return tf_say(m, "%s - %lld", a, -(long long)q->i);
+        return tf_say(m, "%s + %s", a, b);
     case TF_EX_MUL:
         if (p->kind == TF_EX_VAR && q->kind == TF_EX_INT) return var_text(m, p->i, q->i);
-        return tf_arena_printf(m->arena, "%s * %s", a, b);
-    case TF_EX_DIV: return tf_arena_printf(m->arena, "int(uint(%s) / uint(%s))", a, b);
-    case TF_EX_MOD: return tf_arena_printf(m->arena, "int(uint(%s) %% uint(%s))", a, b);
-    case TF_EX_MIN: return tf_arena_printf(m->arena, "min(%s, %s)", a, b);
-    case TF_EX_MAX: return tf_arena_printf(m->arena, "max(%s, %s)", a, b);
-    case TF_EX_LT: return tf_arena_printf(m->arena, "%s < %s", a, b);
-    case TF_EX_EQ: return tf_arena_printf(m->arena, "%s == %s", a, b);
-    case TF_EX_AND: return tf_arena_printf(m->arena, "%s && %s", a, b);
-    case TF_EX_OR: return tf_arena_printf(m->arena, "%s || %s", a, b);
-    case TF_EX_NOT: return tf_arena_printf(m->arena, "!%s", a);
+        return tf_say(m, "%s * %s", a, b);
+    case TF_EX_DIV: return tf_say(m, "int(uint(%s) / uint(%s))", a, b);
+    case TF_EX_MOD: return tf_say(m, "int(uint(%s) %% uint(%s))", a, b);
+    case TF_EX_MIN: return tf_say(m, "min(%s, %s)", a, b);
+    case TF_EX_MAX: return tf_say(m, "max(%s, %s)", a, b);
+    case TF_EX_LT: return tf_say(m, "%s < %s", a, b);
+    case TF_EX_EQ: return tf_say(m, "%s == %s", a, b);
+    case TF_EX_AND: return tf_say(m, "%s && %s", a, b);
+    case TF_EX_OR: return tf_say(m, "%s || %s", a, b);
+    case TF_EX_NOT: return tf_say(m, "!%s", a);
     default: return "0";
     }
 }
@@ -387,24 +406,24 @@ static const char *vector_load(tf_emitter *m, tf_ex e, const char *indent)
         const char *vt = !strcmp(t, "float") ? "vec4" : !strcmp(t, "int") ? "ivec4" : !strcmp(t, "uint") ? "uvec4" : "bvec4";
         tf_str_printf(&m->body, "%sconst %s q%u = LV%u(%s);\n", indent, vt, first, tf_emit_arg(m, (uint32_t)n->i), at);
     }
-    return tf_arena_printf(m->arena, "q%u.%c", first, "xyzw"[lane]);
+    return tf_say(m, "q%u.%c", first, "xyzw"[lane]);
 }
 
 static const char *leaf_text(tf_emitter *m, tf_ex e)
 {
     const tf_ex_node *n = tf_exn(&m->x, e);
     switch (n->kind) {
-    case TF_EX_INT: return tf_arena_printf(m->arena, n->i < 0 ? "(%lld)" : "%lld", (long long)n->i);
+    case TF_EX_INT: return tf_say(m, n->i < 0 ? "(%lld)" : "%lld", (long long)n->i);
     case TF_EX_VAR: return var_text(m, n->i, 1);
-    case TF_EX_DIM: return tf_arena_printf(m->arena, "int(PW(%u))", tf_emit_param(m, TF_PARAM_DIM, n->i));
+    case TF_EX_DIM: return tf_say(m, "int(PW(%u))", tf_emit_param(m, TF_PARAM_DIM, n->i));
     case TF_EX_TRUE: return n->i ? "true" : "false";
     case TF_EX_CONST: return const_text(m, n->t, n->f);
     case TF_EX_SCALAR: {
         const uint32_t p = tf_emit_param(m, TF_PARAM_SCALAR, n->i);
-        return tf_arena_printf(m->arena, n->t == TUFF_F32 ? "uintBitsToFloat(PW(%u))" : n->t == TUFF_I32 ? "int(PW(%u))" : "PW(%u)", p);
+        return tf_say(m, n->t == TUFF_F32 ? "uintBitsToFloat(PW(%u))" : n->t == TUFF_I32 ? "int(PW(%u))" : "PW(%u)", p);
     }
-    case TF_EX_RESULT: return n->i < 8 ? tf_arena_printf(m->arena, "r%d", (int)n->i)
-                                       : tf_arena_printf(m->arena, "r%d.%c", (int)(n->i - 8) / 4, "xyzw"[(n->i - 8) % 4]);
+    case TF_EX_RESULT: return n->i < 8 ? tf_say(m, "r%d", (int)n->i)
+                                       : tf_say(m, "r%d.%c", (int)(n->i - 8) / 4, "xyzw"[(n->i - 8) % 4]);
     default: return NULL;
     }
 }
@@ -415,23 +434,23 @@ const char *tf_print(tf_emitter *m, tf_ex e, const char *indent)
     const char *leaf = leaf_text(m, e);
     if (leaf) return leaf;
     if (tf_exn(&m->x, e)->kind == TF_EX_LOAD && m->vector[e]) return vector_load(m, e, indent);
-    const char *name = tf_arena_printf(m->arena, "v%u", e);
+    const char *name = tf_say(m, "v%u", e);
     if (m->printed[e] == m->epoch) return name;
     const tf_ex_node n = *tf_exn(&m->x, e);
     const char *arg[3] = { n.a ? tf_print(m, n.a, indent) : "", n.b ? tf_print(m, n.b, indent) : "", n.c ? tf_print(m, n.c, indent) : "" };
     const char *type = n.t == TUFF_DTYPE_NONE ? "int" : tf_glsl_type(n.t), *text;
     switch (n.kind) {
-    case TF_EX_SELECT: text = tf_arena_printf(m->arena, "%s ? %s : %s", arg[0], arg[1], arg[2]); break;
+    case TF_EX_SELECT: text = tf_say(m, "%s ? %s : %s", arg[0], arg[1], arg[2]); break;
     case TF_EX_LOAD: {
         const uint32_t a = tf_emit_arg(m, (uint32_t)n.i);
         if (!m->failed) { m->args.data[a].read = true; m->args.data[a].scalar_used = true; }
-        text = tf_arena_printf(m->arena, "L%u(%s)", a, arg[0]);
+        text = tf_say(m, "L%u(%s)", a, arg[0]);
         break;
     }
     case TF_EX_OP: text = op_text(m, &n, arg); break;
     case TF_EX_TO_VALUE: text = arg[0]; break;
     case TF_EX_TO_INDEX: /* negative and too large clamp; unsigned values above 2^31 count as large */
-        text = tf_arena_printf(m->arena, !strcmp(tf_glsl_type(tf_exn(&m->x, n.a)->t), "uint") ? "int(min(%s, uint(%s)))" : "clamp(%s, 0, %s)", arg[0], arg[1]);
+        text = tf_say(m, !strcmp(tf_glsl_type(tf_exn(&m->x, n.a)->t), "uint") ? "int(min(%s, uint(%s)))" : "clamp(%s, 0, %s)", arg[0], arg[1]);
         break;
     default: text = index_text(m, &n, arg[0], arg[1]); break;
     }
