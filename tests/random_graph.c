@@ -71,7 +71,7 @@ static tuff_tensor partner(maker *m, const pool *p, const char *kind, tuff_tenso
     for (int tries = 0; tries < 4; tries++) {
         const tuff_tensor c = pick(m, p);
         const tuff_shape o = tuff_tensor_shape(c);
-        bool fits = o.rank <= s.rank;
+        bool fits = c.id != x.id && o.rank <= s.rank;
         for (int32_t i = 0; fits && i < o.rank; i++) {
             const int64_t d = s.dim[s.rank - o.rank + i];
             fits = o.dim[i] == d || o.dim[i] == 1;
