@@ -295,7 +295,7 @@ static bool check(compiler *c)
     const char *wrong = tf_plan_check(c->plan, &c->message);
     if (!wrong) return true;
     if (c->message.n == 0) tf_str_add(&c->message, wrong);
-    return stop(c, TUFF_E_INTERNAL, NULL);
+    return stop(c, strcmp(wrong, "out of host memory") ? TUFF_E_INTERNAL : TUFF_E_MEMORY, NULL);
 }
 
 static const struct { const char *name; bool (*run)(compiler *); } passes[] = {

@@ -163,8 +163,8 @@ static tuff_status run(tuff_graph *from, const tf_limits *limits, tf_arena *data
     for (uint32_t n = 0; n < from->nodes.n && s == TUFF_OK; n++)
         if (l.live[n]) s = lower_node(&l, &from->nodes.data[n]);
     if (s == TUFF_OK) s = copy_ports(&l);
-    if (s == TUFF_OK && (l.to->arena.failed || scratch.failed)) s = TUFF_E_MEMORY;
 done:
+    if (scratch.failed || data->failed || !l.to || l.to->arena.failed) s = TUFF_E_MEMORY; /* whatever was missed for lack of it */
     if (s != TUFF_OK) { tuff_graph_destroy(l.to); l.to = NULL; }
     *out = l.to;
     tf_arena_release(&scratch);

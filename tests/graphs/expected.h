@@ -8,4 +8,4 @@
     { "transformer_block", "rownorm+mul; matmul; matmul; matmul; attention; matmul+add; rownorm+mul; matmul; matmul+silu+mul; matmul+add",
       "rownorm+mul; matmul; matmul; matmul; attention; matmul+add; rownorm+mul; matmul; matmul+silu+mul; matmul+add" },
     { "dequant_matmul", "matmul+dequant", "matmul+dequant" },
-    { "shared_value", "erf+tanh+mul; reduce; reduce_cols", "erf+tanh+mul; reduce; reduce_cols" },
+    { "shared_value", "erf+tanh+mul; reduce; reduce_cols; reduce_cols", "erf+tanh+mul; reduce; reduce_cols" },
