@@ -63,7 +63,14 @@ tf_slots tf_share_bindings(const tf_operand *operands, uint32_t n, const tf_limi
     uint32_t storage = n, outside = 0;
     for (uint32_t i = 0; i < n; i++)
         out[i] = (tf_slot){ 0 };
-    for (uint32_t u = 1; storage > limit && u < limits->uniform_bindings; u++) {
+    uint32_t u = 1; /* one is taken by the parameters */
+    for (uint32_t i = 0; i < n; i++)
+        if (operands[i].prefer_uniform && u < limits->uniform_bindings && can_be_uniform(&operands[i], limits)) {
+            out[i].uniform = true;
+            storage--;
+            u++;
+        }
+    for (; storage > limit && u < limits->uniform_bindings; u++) {
         const uint32_t i = smallest(operands, n, out, limits, true);
         if (i == n)
             break;
@@ -101,7 +108,7 @@ static void operands_of(const tf_plan *plan, const tf_step *s, tf_operand *o)
         const tf_arg *a = &plan->args.data[s->arg + i];
         const tf_buffer *b = &plan->buffers.data[a->buffer];
         o[i] = (tf_operand){ .arena = b->kind == TF_BUF_ARENA, .write = a->write, .bytes = b->bytes,
-                             .bits = tf_dtype_bits(b->type.dtype) };
+                             .bits = tf_dtype_bits(b->type.dtype), .prefer_uniform = a->prefer_uniform };
     }
 }
 

@@ -153,7 +153,11 @@ static void emit_map(tf_emitter *m)
     tf_define_dim(&m->build, "THREADS", threads);
     tf_define_dim(&m->build, "COUNT", count);
 
-    const tf_ex thread = tf_ex_var(&m->x, TF_VAR_THREAD, threads), last = tf_ex_sub(&m->x, tf_ex_dim(&m->x, count), tf_ex_int(&m->x, 1));
+    /* t as group, unrolled step and lane, so that coordinates constant over a group are seen to be */
+    tf_ex thread = tf_ex_mul(&m->x, tf_ex_var(&m->x, TF_VAR_GROUP, m->build.groups), tf_ex_int(&m->x, per_group));
+    if (unroll > 1) thread = tf_ex_add(&m->x, thread, tf_ex_mul(&m->x, tf_ex_var(&m->x, TF_VAR_STEP, unroll), tf_ex_int(&m->x, wg)));
+    thread = tf_ex_add(&m->x, thread, tf_ex_var(&m->x, TF_VAR_LANE, wg));
+    const tf_ex last = tf_ex_sub(&m->x, tf_ex_dim(&m->x, count), tf_ex_int(&m->x, 1));
     tf_ex e[4 * 8], index[8];
     for (uint32_t k = 0; k < width; k++) {
         tf_ex coords[TUFF_MAX_RANK] = { 0 };
@@ -437,7 +441,8 @@ static void declare(tf_emitter *m, tf_str *out, uint32_t i)
             tf_str_printf(out, "#define L%u(i) ", i);
             add_converted(out, format, at);
             tf_str_add(out, "\n");
-            declare_gather(m, out, i);
+            if (!a->uniform) declare_gather(m, out, i);
+            else if (a->vec_read) tf_str_printf(out, "#define LV%u(i) %s(a%u.d[(i) >> 2])\n", i, t == TUFF_BOOL ? "bvec4" : !strcmp(g, "float") ? "uintBitsToFloat" : !strcmp(g, "int") ? "ivec4" : "uvec4", i);
             return;
         }
         if (bits == 64) { /* c64 in a uniform block */

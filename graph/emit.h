@@ -10,7 +10,7 @@
 #include "kernel.h"
 
 /* Variable ids of expressions. */
-enum { TF_VAR_THREAD = 0, TF_VAR_COORD = 16, TF_VAR_QUAD = 32 }; /* map thread; coordinate j; last coordinate / 4 */
+enum { TF_VAR_GROUP, TF_VAR_STEP, TF_VAR_LANE, TF_VAR_COORD = 16, TF_VAR_QUAD = 32 }; /* maps; coordinate j; last coordinate / 4 */
 
 typedef struct tf_kernel_arg {
     uint32_t value;         /* value id in the lowered graph */

@@ -306,7 +306,8 @@ static const char *var_text(tf_emitter *m, int64_t id, int64_t scale)
         return scale == 4 ? tf_say(m, "int(c%d)", (int)j)
                           : tf_say(m, "int(c%d) * %lld", (int)j, (long long)(scale / 4));
     }
-    const char *name = id >= TF_VAR_COORD ? tf_say(m, "int(c%d)", (int)(id - TF_VAR_COORD)) : "int(t)";
+    const char *name = id >= TF_VAR_COORD ? tf_say(m, "int(c%d)", (int)(id - TF_VAR_COORD))
+                     : id == TF_VAR_GROUP ? "int(GROUP)" : id == TF_VAR_STEP ? "int(u)" : "int(LID)";
     return scale == 1 ? name : tf_say(m, "%s * %lld", name, (long long)scale);
 }
 

@@ -65,6 +65,7 @@ typedef struct tf_arg {
     uint32_t binding;          /* binding slot in the kernel; tf_share_step may give one slot to several args */
     bool uniform;              /* slot is a uniform buffer: the kernel declares uvec4[ceil(words / 4)] */
     bool shared;               /* slot holds several args: the kernel adds TF_PARAM_BASE to its indices */
+    bool prefer_uniform;       /* wish of the kernel: see tf_operand */
     uint64_t base;             /* byte base of this arg inside its binding's range; 0 unless shared */
 } tf_arg;
 
@@ -159,6 +160,7 @@ typedef struct tf_operand {
     bool write;
     uint64_t bytes;            /* at the bound */
     uint32_t bits;             /* per element */
+    bool prefer_uniform;       /* faster as a uniform buffer, where it fits */
 } tf_operand;
 typedef struct tf_slot { uint32_t slot; bool uniform, shared; } tf_slot;
 typedef struct tf_slots {
