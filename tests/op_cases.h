@@ -66,6 +66,8 @@
     X("uniform", "", "() {shape=[5,1023], seed=81985529216486895}", 'n') \
     X("normal", "", "() {shape=[3,257], seed=42, stream=7, draw=3}", 'n') \
     X("normal", "", "() {shape=[4,30], seed=1, antithetic=true}", 'n') \
+    X("random_bits", "", "() {shape=[3,70], seed=7, antithetic=false}", 'n') \
+    X("philox", "u32[5,4] u32[1,2]", "(a, b)", 'n') \
     X("gumbel", "", "() {shape=[2,100], seed=5}", 'n') \
     X("rademacher", "", "() {shape=[2,100], seed=5}", 'n') \
     \
@@ -110,7 +112,7 @@
     X("matmul", "f32[33,17] f32[9,33]", "(a, b) {transpose_a=true, transpose_b=true}", 'n') \
     X("matmul", "f16[40,64] f16[64,24]", "(a, b) {dtype=f32}", 'n') \
     X("matmul", "bf16[8,64] f32[64,24]", "(a, b) {dtype=f32}", 'n') \
-    X("matmul", "f32[65] f32[65]", "(a, b)", 'n') \
+    X("matmul", "f32[65] f32[65]", "(a, b)", 'p') \
     X("matmul", "c64[5,9] c64[9,6]", "(a, b)", 'n') \
     X("matmul", "i8[5,9] i8[9,6]", "(a, b)", 'n') \
     X("cumsum", "f32[9,333]", "(a) {axis=1}", 'p') \
