@@ -170,6 +170,7 @@ static void emit_map(tf_emitter *m)
     tf_print_begin(m, e, width * q->stores.n);
     tf_str_add(&m->body, "void main()\n{\n    LEAVE_SPARE_GROUPS\n");
     const char *indent = unroll > 1 ? "        " : "    ";
+    if (unroll > 1) tf_print_invariants(m, e, width * q->stores.n, "    ");
     if (unroll > 1) tf_str_printf(&m->body, "    [[unroll]] for (uint u = 0u; u < %uu; u++) {\n        const uint t = (GROUP * %uu + u) * WG + LID;\n", unroll, unroll);
     else tf_str_add(&m->body, "    const uint t = GROUP * WG + LID;\n");
     const bool exact = fixed && bound / width % ((uint64_t)wg * unroll) == 0;
@@ -386,7 +387,8 @@ static storage storage_of(const tf_emitter *m, const tf_kernel_arg *a)
     if (t == TUFF_F64) return (storage){ "double", "dvec4", "%s", "%s", "%s", "%s", false };
     if (packed_here(m, t)) return (storage){ .words = true };
     switch (t) {
-    case TUFF_F16: return (storage){ "float16_t", "f16vec4", "float(%s)", "vec4(%s)", "float16_t(%s)", "f16vec4(%s)", false };
+    case TUFF_F16: /* four halves as two words: software drivers pay per load, GPUs do not care */
+        return (storage){ "float16_t", "uvec2", "float(%s)", "tf_halves(%s)", "float16_t(%s)", "tf_words(%s)", false };
     case TUFF_BF16: return (storage){ "uint16_t", "u16vec4", "uintBitsToFloat(uint(%s) << 16)", "uintBitsToFloat(uvec4(%s) << 16)",
                                       "uint16_t(floatBitsToUint(%s) >> 16)", "u16vec4(floatBitsToUint(%s) >> 16)", false };
     case TUFF_I16: return (storage){ "int16_t", "i16vec4", "int(%s)", "ivec4(%s)", "int16_t(%s)", "i16vec4(%s)", false };

@@ -58,6 +58,8 @@ tf_ex tf_hook_value(tf_emitter *m, uint32_t value, const tf_ex *coords, tf_ex gu
 tf_ex tf_hook_score(tf_emitter *m, const tf_node *node, const tf_ex *coords, tf_ex s);
 /* Start a new function: nothing printed yet. `roots` decide which loads become vector loads. */
 void tf_print_begin(tf_emitter *m, const tf_ex *roots, uint32_t n);
+/* Print the loads below roots that a whole workgroup shares, ahead of a loop over its steps. */
+void tf_print_invariants(tf_emitter *m, const tf_ex *roots, uint32_t n, const char *indent);
 /* Print what e needs into m->body with the indent; returns its name or literal (arena string). */
 const char *tf_print(tf_emitter *m, tf_ex e, const char *indent);
 const char *tf_glsl_type(tuff_dtype t);

@@ -265,6 +265,38 @@ void tf_print_begin(tf_emitter *m, const tf_ex *roots, uint32_t n)
     m->epoch++;
 }
 
+/* Does an index differ between the lanes or steps of a workgroup? */
+static bool varies(const tf_exprs *x, tf_ex e)
+{
+    const tf_ex_node *n = tf_exn(x, e);
+    switch (n->kind) {
+    case TF_EX_VAR: return n->i != TF_VAR_GROUP;
+    case TF_EX_ADD: case TF_EX_SUB: case TF_EX_MUL: case TF_EX_DIV: case TF_EX_MOD: case TF_EX_MIN: case TF_EX_MAX:
+        return varies(x, n->a) || varies(x, n->b);
+    case TF_EX_INT: case TF_EX_DIM: return false;
+    default: return true;
+    }
+}
+
+static void print_invariants(tf_emitter *m, tf_ex e, uint8_t *seen, const char *indent)
+{
+    if (!e || seen[e]) return;
+    seen[e] = 1;
+    const tf_ex_node n = *tf_exn(&m->x, e);
+    if (n.kind == TF_EX_LOAD && !n.b && !varies(&m->x, n.a)) { (void)tf_print(m, e, indent); return; }
+    if (n.kind == TF_EX_INT || n.kind == TF_EX_VAR || n.kind == TF_EX_DIM) return;
+    print_invariants(m, n.a, seen, indent);
+    print_invariants(m, n.b, seen, indent);
+    print_invariants(m, n.c, seen, indent);
+}
+
+void tf_print_invariants(tf_emitter *m, const tf_ex *roots, uint32_t n, const char *indent)
+{
+    uint8_t *seen = tf_arena_array(m->arena, uint8_t, m->x.nodes.n);
+    if (!seen) m->failed = true;
+    for (uint32_t i = 0; i < n && !m->failed; i++) print_invariants(m, roots[i], seen, indent);
+}
+
 /* ---- printing ------------------------------------------------------------------------------------ */
 
 const char *tf_glsl_type(tuff_dtype t)

@@ -264,3 +264,8 @@ int tf_from_bits_i4(uint b) { return bitfieldExtract(int(b), 0, 4); }
 uint tf_from_bits_u4(uint b) { return b & 15u; }
 
 bool tf_from_bits_bool(uint b) { return (b & 0xffu) != 0u; }
+
+// Four halves in two words, and back.
+vec4 tf_halves(uvec2 w) { return vec4(unpackHalf2x16(w.x), unpackHalf2x16(w.y)); }
+
+uvec2 tf_words(vec4 v) { return uvec2(packHalf2x16(v.xy), packHalf2x16(v.zw)); }
