@@ -50,6 +50,9 @@ bool tf_axes_mask(tf_infer *c, tuff_ints *axes, int32_t rank, uint32_t *mask);
  * Splits few long rows into two anchors. */
 tuff_tensor tf_reduce(tuff_graph *g, const tf_limits *limits, tuff_tensor x, uint32_t mask, tf_fold fold, int64_t divisor);
 
+/* Is `axis` one that a CPU should take in short parts: strided, with more data below it than its caches hold? */
+bool tf_long_columns(const tuff_graph *g, const tf_limits *limits, const tf_type *t, int32_t axis);
+
 /* x with `axis` moved last and the other axes merged: [outer, dim]. */
 tuff_tensor tf_as_rows(tuff_tensor x, int32_t axis);
 /* The inverse for a tensor of `like`'s shape. */

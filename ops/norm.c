@@ -88,14 +88,16 @@ static bool few_long_rows(const tuff_graph *g, const tf_limits *l, int64_t rows,
     return l->cpu ? r < 8 * (int64_t)tf_units(l) && n >= 2048 : r < (int64_t)tf_units(l) / 2 && n >= 32768;
 }
 
-static tuff_tensor softmax_split(tf_lower *l, tuff_tensor x, bool take_log)
+static tuff_tensor softmax_split(tf_lower *l, tuff_tensor x, int32_t axis, bool take_log)
 {
     const tf_type t = *tf_ty(x);
-    tuff_shape shape = { .rank = 2, .dim = { t.dim[0], t.dim[1] } };
-    const int64_t column[2] = { t.dim[0], 1 };
-    const tuff_tensor m = tf_reshaped(tf_reduce(l->g, l->limits, x, 2, TF_FOLD_MAX, 0), 2, column);
+    tuff_shape shape = { .rank = t.rank };
+    memcpy(shape.dim, t.dim, sizeof shape.dim);
+    tf_type one = t;
+    one.dim[axis] = 1;
+    const tuff_tensor m = tf_reshaped(tf_reduce(l->g, l->limits, x, 1u << axis, TF_FOLD_MAX, 0), t.rank, one.dim);
     const tuff_tensor d = tuff_sub(x, tuff_expand(m, shape)), e = tuff_exp(d);
-    const tuff_tensor sum = tf_reshaped(tf_reduce(l->g, l->limits, e, 2, TF_FOLD_SUM, 0), 2, column);
+    const tuff_tensor sum = tf_reshaped(tf_reduce(l->g, l->limits, e, 1u << axis, TF_FOLD_SUM, 0), t.rank, one.dim);
     return take_log ? tuff_sub(d, tuff_expand(tuff_log(sum), shape)) : tuff_mul(e, tuff_expand(tuff_reciprocal(sum), shape));
 }
 
@@ -124,13 +126,17 @@ static tuff_tensor rownorm(tf_lower *l, tuff_tensor rows, tf_rownorm norm, float
 static void softmax_lower_as(tf_lower *l, bool take_log)
 {
     const int32_t axis = ((const softmax_desc *)l->desc)->axis;
-    const tuff_tensor x = tf_as_rows(tf_widened(l->src[0]), axis);
+    const tf_type *t = l->out_type;
+    const tuff_tensor x = tf_widened(l->src[0]);
     if (!x.id)
         return;
-    const bool split = tf_ty(x)->dtype == TUFF_F64 || few_long_rows(l->g, l->limits, tf_ty(x)->dim[0], tf_ty(x)->dim[1]);
-    const tuff_tensor y = split ? softmax_split(l, x, take_log)
-                                : rownorm(l, x, take_log ? TF_ROWNORM_LOG_SOFTMAX : TF_ROWNORM_SOFTMAX, 0, axis + 1 < l->out_type->rank);
-    l->out[0] = tf_cast_to(tf_from_rows(y, l->out_type, axis), l->out_type->dtype);
+    const int64_t others = tf_dim_bin(l->g, TUFF_DIM_MUL, tf_dim_product(l->g, t->dim, 0, axis), tf_dim_product(l->g, t->dim, axis + 1, t->rank));
+    const bool across = axis + 1 < t->rank, split = tf_ty(x)->dtype == TUFF_F64 || few_long_rows(l->g, l->limits, others, t->dim[axis]) ||
+                                                    (across && tf_long_columns(l->g, l->limits, t, axis));
+    const tuff_tensor y = split ? softmax_split(l, x, axis, take_log)
+                                : tf_from_rows(rownorm(l, tf_as_rows(x, axis), take_log ? TF_ROWNORM_LOG_SOFTMAX : TF_ROWNORM_SOFTMAX, 0, across), t, axis);
+    if (y.id)
+        l->out[0] = tf_cast_to(y, t->dtype);
 }
 static void softmax_lower(tf_lower *l) { softmax_lower_as(l, false); }
 static void log_softmax_lower(tf_lower *l) { softmax_lower_as(l, true); }
