@@ -125,10 +125,68 @@ static void print_packed_store(tf_emitter *m, uint32_t value, const tf_ex *e, ui
     tf_str_printf(&m->body, "%sSW%u(t, word);\n", indent, a);
 }
 
+/* The axis, other than the last, along which memory is read contiguously; -1: none. A map over such a value goes in tiles of
+ * 4 x 4, so that reads and writes are both vectors. */
+static int32_t tile_axis(tf_emitter *m, uint32_t root)
+{
+    const tf_group *q = &m->fusion->groups.data[m->group - 1];
+    const tf_type *t = tf_type_of(m->g, root);
+    const int32_t last = t->rank - 1;
+    if (q->stores.n != 1 || q->ops > 8 || t->rank < 2 || !tf_type_is_static(t) || t->dim[last] % 4 || tf_dtype_bits(t->dtype) == 64 ||
+        packed_here(m, t->dtype)) return -1;
+    tf_ex at[TUFF_MAX_RANK], next[TUFF_MAX_RANK];
+    for (int32_t i = 0; i <= last; i++) at[i] = tf_ex_var(&m->x, TF_VAR_COORD + i, t->dim[i]);
+    const tf_ex here = tf_hook_value(m, root, at, 0, true), one = tf_ex_int(&m->x, 1);
+    memcpy(next, at, sizeof next);
+    next[last] = tf_ex_add(&m->x, at[last], one);
+    const tf_ex across = tf_hook_value(m, root, next, 0, true);
+    for (int32_t s = last - 1; s >= 0 && !m->failed; s--) {
+        if (t->dim[s] % 4 || t->dim[s] == 0) continue;
+        memcpy(next, at, sizeof next);
+        next[s] = tf_ex_add(&m->x, at[s], one);
+        if (tf_hook_steps(m, here, tf_hook_value(m, root, next, 0, true), across)) return s;
+    }
+    return -1;
+}
+
+static void emit_tiles(tf_emitter *m, uint32_t root, int32_t s)
+{
+    tf_type t = *tf_type_of(m->g, root);
+    const int32_t last = t.rank - 1;
+    tf_ex tile[TUFF_MAX_RANK] = { 0 }, coords[TUFF_MAX_RANK], e[16], index[16];
+    tf_type tiles = t;
+    tiles.dim[last] /= 4;
+    tiles.dim[s] /= 4;
+    const int64_t threads = tf_dim_product(m->build.g, tiles.dim, 0, tiles.rank);
+    const uint32_t wg = TF_MIN(m->build.limits->max_invocations, 64u);
+    m->build.local[0] = wg;
+    m->build.local[1] = m->build.local[2] = 1;
+    m->build.groups = (threads + wg - 1) / wg;
+    m->build.flops = (uint64_t)threads * 16;
+    m->algorithm = "tiles of 4 x 4 a thread";
+    const tf_ex thread = tf_ex_add(&m->x, tf_ex_mul(&m->x, tf_ex_var(&m->x, TF_VAR_GROUP, m->build.groups), tf_ex_int(&m->x, wg)), tf_ex_var(&m->x, TF_VAR_LANE, wg));
+    tf_ex_unlinear(&m->x, &tiles, thread, tile);
+    for (int k = 0; k < 16; k++) {
+        memcpy(coords, tile, sizeof coords);
+        coords[s] = tf_ex_add(&m->x, tf_ex_mul(&m->x, tile[s], tf_ex_int(&m->x, 4)), tf_ex_int(&m->x, k / 4));
+        coords[last] = tf_ex_add(&m->x, tf_ex_mul(&m->x, tile[last], tf_ex_int(&m->x, 4)), tf_ex_int(&m->x, k % 4));
+        e[k] = tf_hook_value(m, root, coords, 0, true);
+        index[k] = tf_ex_linear(&m->x, &t, coords);
+    }
+    if (m->failed) return;
+    tf_print_begin(m, e, 16);
+    tf_str_add(&m->body, "void main()\n{\n    LEAVE_SPARE_GROUPS\n");
+    if (threads % wg) tf_str_printf(&m->body, "    if (GROUP * WG + LID >= %lldu) return;\n", (long long)threads);
+    for (int k = 0; k < 4; k++) print_stores(m, root, &index[4 * k], &e[4 * k], 4, NULL, "    ");
+    tf_str_add(&m->body, "}\n");
+}
+
 static void emit_map(tf_emitter *m)
 {
     const tf_group *q = &m->fusion->groups.data[m->group - 1];
     const uint32_t root = q->stores.data[0];
+    const int32_t tiled = tile_axis(m, root);
+    if (tiled >= 0) { emit_tiles(m, root, tiled); return; }
     const tf_type *t = tf_type_of(m->g, root);
     tuff_graph *g = m->build.g;
     const int64_t count = tf_dim_product(g, t->dim, 0, t->rank);

@@ -228,7 +228,7 @@ static void collect_loads(tf_emitter *m, tf_ex e, load_list *out)
     if (tf_array_grow(m->arena, (void **)&out->e, &out->cap, out->n, sizeof *out->e) || out->n < out->cap) out->e[out->n++] = e;
 }
 
-void tf_print_begin(tf_emitter *m, const tf_ex *roots, uint32_t n)
+static bool room_for_marks(tf_emitter *m)
 {
     if (m->printed_cap < m->x.nodes.n) {
         const uint32_t cap = m->x.nodes.n * 2;
@@ -238,7 +238,36 @@ void tf_print_begin(tf_emitter *m, const tf_ex *roots, uint32_t n)
         m->epoch = 0;
         if (!m->printed_cap) m->failed = true;
     }
-    if (m->failed || !m->printed_cap) { m->failed = true; return; }
+    if (!m->printed_cap) m->failed = true;
+    return !m->failed;
+}
+
+/* Loads below e, each once, in the order of a walk: equal for expressions that differ in coordinates only. */
+static uint32_t loads_below(tf_emitter *m, tf_ex e, load_list *out)
+{
+    if (!room_for_marks(m)) return 0;
+    m->epoch++;
+    collect_loads(m, e, out);
+    return out->n;
+}
+
+bool tf_hook_steps(tf_emitter *m, tf_ex at, tf_ex next, tf_ex across)
+{
+    load_list a = { 0 }, b = { 0 }, c = { 0 };
+    const uint32_t n = loads_below(m, at, &a);
+    if (!n || loads_below(m, next, &b) != n || loads_below(m, across, &c) != n) return false;
+    for (uint32_t i = 0; i < n; i++) {
+        int64_t step, other;
+        const tf_ex_node *p = tf_exn(&m->x, a.e[i]), *q = tf_exn(&m->x, b.e[i]), *r = tf_exn(&m->x, c.e[i]);
+        if (p->i == q->i && p->i == r->i && tf_ex_difference(&m->x, q->a, p->a, &step) && step == 1 &&
+            !(tf_ex_difference(&m->x, r->a, p->a, &other) && other >= 0 && other <= 1)) return true;
+    }
+    return false;
+}
+
+void tf_print_begin(tf_emitter *m, const tf_ex *roots, uint32_t n)
+{
+    if (!room_for_marks(m)) return;
     memset(m->vector, 0, m->printed_cap * sizeof *m->vector);
     load_list loads = { 0 };
     m->epoch++;
