@@ -29,6 +29,12 @@ static bool stop(compiler *c, tuff_status status, const char *text)
 static bool lower(compiler *c)
 {
     c->status = tf_lower_graph(c->from, c->limits, &c->plan->arena, &c->g, &c->message);
+    for (uint32_t v = 1; c->status == TUFF_OK && !c->limits->f64 && v <= c->g->values.n; v++)
+        if (tf_type_of(c->g, v)->dtype == TUFF_F64) {
+            const char *what = tf_describe_value(c->g, v);
+            stop(c, TUFF_E_UNSUPPORTED, what ? what : "a value");
+            tf_str_add(&c->message, " is needed, but this device has no f64 arithmetic");
+        }
     return c->status == TUFF_OK;
 }
 

@@ -442,8 +442,6 @@ static bool pointwise_infer(tf_infer *c)
     case TF_RESULT_BOOL: *t = TUFF_BOOL; break;
     case TF_RESULT_REAL: *t = *t == TUFF_C64 ? TUFF_F32 : *t; break;
     case TF_RESULT_COMPLEX:
-        if (*t != TUFF_F32 && *t != TUFF_C64)
-            return tf_bad(c, TUFF_E_DTYPE, "the parts of a c64 are f32; %s", tf_src_text(c, 0));
         *t = TUFF_C64;
         break;
     case TF_RESULT_ATTR: {

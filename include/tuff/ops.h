@@ -96,7 +96,7 @@ TUFF_API tuff_tensor tuff_add(tuff_tensor a, tuff_tensor b); /* float, int, comp
 TUFF_API tuff_tensor tuff_sub(tuff_tensor a, tuff_tensor b);
 TUFF_API tuff_tensor tuff_mul(tuff_tensor a, tuff_tensor b);
 TUFF_API tuff_tensor tuff_div(tuff_tensor a, tuff_tensor b); /* int truncates toward zero, x / 0 = 0 */
-TUFF_API tuff_tensor tuff_mod(tuff_tensor a, tuff_tensor b); /* a - b * floor(a / b): the sign of b; int: x mod 0 = 0 */
+TUFF_API tuff_tensor tuff_mod(tuff_tensor a, tuff_tensor b); /* a - b * floor(a / b), exact; the sign of b; int: x mod 0 = 0 */
 TUFF_API tuff_tensor tuff_pow(tuff_tensor a, tuff_tensor b); /* negative a needs an integer b; float, int, complex */
 TUFF_API tuff_tensor tuff_maximum(tuff_tensor a, tuff_tensor b); /* a NaN operand gives NaN; float, int */
 TUFF_API tuff_tensor tuff_minimum(tuff_tensor a, tuff_tensor b); /* likewise */
@@ -116,7 +116,7 @@ TUFF_API tuff_tensor tuff_bit_or(tuff_tensor a, tuff_tensor b);
 TUFF_API tuff_tensor tuff_bit_xor(tuff_tensor a, tuff_tensor b);
 TUFF_API tuff_tensor tuff_shift_left(tuff_tensor a, tuff_tensor b);  /* int; counts outside 0..31 shift everything out */
 TUFF_API tuff_tensor tuff_shift_right(tuff_tensor a, tuff_tensor b); /* signed dtypes keep the sign */
-TUFF_API tuff_tensor tuff_complex(tuff_tensor re, tuff_tensor im);   /* f32, f32 -> c64 */
+TUFF_API tuff_tensor tuff_complex(tuff_tensor re, tuff_tensor im);   /* f32, f16 or bf16 parts -> c64 */
 
 /* ---- pointwise, three operands --------------------------------------------------------------------- */
 

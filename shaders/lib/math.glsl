@@ -514,6 +514,16 @@ float tf_sigmoid(float x)
     return x < 0.0 ? e * r : r;
 }
 
+// x * sigmoid(u) for u of the sign of x; e^-|u| comes in two factors, so that it may be denormal where the result is not.
+float tf_gated(float x, float u)
+{
+    float h = tf_exp(-0.5 * abs(u));
+    float r = 1.0 / (1.0 + h * h);
+    return x < 0.0 ? x * h * (h * r) : x * r;
+}
+
+float tf_silu(float x) { return tf_gated(x, x); }
+
 float tf_softplus(float x)
 {
     return (x > 0.0 ? x : 0.0) + tf_log1p(tf_exp(-abs(x)));
@@ -523,14 +533,14 @@ float tf_softplus(float x)
 float tf_gelu(float x)
 {
     float a = min(abs(x), 14.5);
-    float tail = 0.5 * tf_exp_square(a, 0.5) * tf_erfcx_core(a * 0.707106769);
-    return x * (x < 0.0 ? tail : 1.0 - tail);
+    float e = tf_exp_square(a, 0.5), c = 0.5 * tf_erfcx_core(a * 0.707106769);
+    return x < 0.0 ? x * c * e : x * (1.0 - c * e);
 }
 
 // 1 + tanh(u) = 2 sigmoid(2u).
 float tf_gelu_tanh(float x)
 {
-    return x * tf_sigmoid(x * (1.59576917 + 0.0713548139 * x * x));
+    return tf_gated(x, x * (1.59576917 + 0.0713548139 * x * x));
 }
 
 // ---- powers ----
