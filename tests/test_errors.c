@@ -151,7 +151,7 @@ Test(errors, device)
     expect_words("device by a wrong name", tuff_device_error(NULL), "no such device");
     cr_expect(tuff_device_open(&(tuff_device_desc){ .limits = "shared=banana" }, &dev) == TUFF_E_ATTRIBUTE && !dev, "%s", tuff_device_error(NULL));
     expect_words("a limit that is no number", tuff_device_error(NULL), "shared");
-    cr_expect(tuff_device_open(&(tuff_device_desc){ .toggles = "-no_such_toggle" }, &dev) == TUFF_E_NAME && !dev, "%s", tuff_device_error(NULL));
+    cr_expect(tuff_device_open(&(tuff_device_desc){ .toggles = "-no_such_toggle" }, &dev) == TUFF_E_ATTRIBUTE && !dev, "%s", tuff_device_error(NULL));
     expect_words("an unknown toggle", tuff_device_error(NULL), "no_such_toggle");
     dev = open_device(NULL);
     tuff_device_close(dev);
