@@ -118,7 +118,6 @@ static uint32_t add_rows(tuff_graph *g, tuff_dtype t, uint32_t first, uint32_t c
     for (; tuff_ops[i] && added < count; i++) {
         const tf_op *op = tuff_ops[i];
         if (!accepts(op, t) || needs_attributes(op)) continue;
-        if (!strcmp(op->name, "complex") && t != TUFF_F32) continue; /* its parts are f32 */
         tuff_tensor args[3] = { a, b, c };
         if (!strcmp(op->name, "where")) args[0] = tuff_input(g, "condition", TUFF_BOOL, TUFF_SHAPE(3, 43)), args[1] = a, args[2] = b;
         tuff_output(g, op->name, tf_add(g, op, args, op->arity, NULL));
