@@ -21,6 +21,16 @@ bool tf_infer_shape(tf_infer *c, const tuff_shape *shape);
 /* Axes of a list made non-negative; false: tf_bad was called for one out of range or named twice. */
 bool tf_axis_list(tf_infer *c, tuff_ints *axes, int32_t rank);
 
+/* 0 <= rank <= TUFF_MAX_RANK for a result; false: tf_bad was called. */
+bool tf_check_rank(tf_infer *c, int32_t rank);
+
+/* For view(): the size of an axis of the source; source coordinates that start as the output's. */
+static inline tf_ex tf_src_dim(const tf_view_map *m, int32_t axis) { return tf_ex_dim(m->x, m->src_type->dim[axis]); }
+static inline void tf_same_coords(tf_view_map *m)
+{
+    for (int32_t i = 0; i < m->src_type->rank; i++) m->src[i] = m->out[i];
+}
+
 /* Coordinates of an operand of shape `type` below broadcast coordinates of a result with `rank` axes. */
 void tf_broadcast_coords(tf_exprs *x, const tf_type *type, const tf_ex *out, int32_t rank, tf_ex *coords);
 
