@@ -117,8 +117,11 @@ bool block_attends(Row row, int j)
 #endif
 }
 
-/* exp2(t - m), 0 for excluded keys; NaN stays. */
-float weight(float t, float m) { return t == EXCLUDED ? 0.0 : exp2(t - m); }
+/* By bits: compilers may assume that comparisons see no NaN. */
+bool is_nan(float x) { return (floatBitsToUint(x) & 0x7fffffffu) > 0x7f800000u; }
+
+/* exp2(t - m), 0 for excluded keys. NaN stays; not every driver's exp2 and log2 hand it on. */
+float weight(float t, float m) { return t == EXCLUDED ? 0.0 : is_nan(t) ? t : exp2(t - m); }
 
 /* Joins the sink of head h to maximum m and sum l; returns the factor for what was summed before. */
 float join_sink(uint h, int part, inout float m, inout float l)
@@ -150,7 +153,7 @@ void put_o(int part, Row row, uint c, vec4 x)
 void put_lse(int part, Row row, float m, float l)
 {
 #if WANT_LSE
-    const float x = l == 0.0 ? uintBitsToFloat(NEGATIVE_INFINITY) : (m + log2(l)) * LN2;
+    const float x = l == 0.0 ? uintBitsToFloat(NEGATIVE_INFINITY) : is_nan(l) ? l : (m + log2(l)) * LN2;
 #if SPLITS > 0
     lse_put(uint(part), row.b, row.h, uint(row.i), x);
 #else

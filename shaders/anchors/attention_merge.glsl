@@ -5,6 +5,8 @@ const float LN2 = 0.6931471805599453;
 const float EMPTY = -1.0e38;
 #define VECTORS ((DV + 3) / 4)
 
+bool is_nan(float x) { return (floatBitsToUint(x) & 0x7fffffffu) > 0x7f800000u; }
+
 float part_lse(uint p, uint b, uint h, uint s)
 {
     const float x = lse_at(p, b, h, s);
@@ -23,7 +25,7 @@ void main()
     for (uint p = 0u; p < uint(PARTS); p++) m = max(m, part_lse(p, b, h, s));
     vec4 o = vec4(0.0);
     for (uint p = 0u; p < uint(PARTS); p++) {
-        const float t = part_lse(p, b, h, s), weight = t == EMPTY ? 0.0 : exp2(t - m);
+        const float t = part_lse(p, b, h, s), weight = t == EMPTY ? 0.0 : is_nan(t) ? t : exp2(t - m);
         l += weight;
         o += weight * o_at4(p, b, s, h, c);
     }
@@ -31,6 +33,6 @@ void main()
     y_put4(b, s, h, c, l == 0.0 ? vec4(0.0) : o / l);
 #endif
 #if WANT_LSE
-    if (c == 0u) z_put(b, h, s, l == 0.0 ? uintBitsToFloat(0xff800000u) : (m + log2(l)) * LN2);
+    if (c == 0u) z_put(b, h, s, l == 0.0 ? uintBitsToFloat(0xff800000u) : is_nan(l) ? l : (m + log2(l)) * LN2);
 #endif
 }

@@ -1,7 +1,8 @@
 /* Attention by tiles in shared memory: 128 invocations, 16 * ROWS query rows by KEYS = 32 keys.
  *
  * Thread (ty, tx) of 16 x 8 computes scores of its ROWS rows for the keys tx + 8n and keeps o of these rows at vectors tx of
- * every slice of 32 channels. K, then V, pass through one shared buffer slice by slice.
+ * every slice of 32 channels. K, then V, pass through one shared buffer slice by slice. STEP 0: logits are short code and are
+ * finished all at once, else one per trip.
  * Shared bytes: 16 * ROWS * (9 * 16 + 33 * 4 + 8 * 4) + 32 * 9 * 16. */
 #define TILE (16 * ROWS)
 #define SLICE 8     /* vectors of 4 channels */
@@ -58,17 +59,27 @@ void main()
             }
         }
 
+#if STEP == 0
+        EACH_ROW EACH_KEY {
+            const int j = base + tx + 8 * n;
+            s[r][n] = logit(row[r], j, hi, s[r][n], 0.0, block_attends(row[r], j));
+        }
+#else
+        [[dont_unroll]] for (int e = 0; e < 4 * ROWS; e++) {
+            const Row one = row_at(w.b, w.group, r0 + ty * ROWS + e / 4, first);
+            const int j = base + tx + e % 4 * 8;
+            float bias = 0.0, t = s[0][0];
+#if HAS_BIAS
+            bias = bias_at(one.b, one.h, uint(one.i), uint(min(j, SK - 1)));
+#endif
+            EACH_ROW EACH_KEY t = e == 4 * r + n ? s[r][n] : t;
+            t = logit(one, j, hi, t, bias, block_attends(one, j));
+            EACH_ROW EACH_KEY s[r][n] = e == 4 * r + n ? t : s[r][n];
+        }
+#endif
         EACH_ROW {
             float top = EXCLUDED;
-            EACH_KEY {
-                const int j = base + tx + 8 * n;
-                float bias = 0.0;
-#if HAS_BIAS
-                bias = bias_at(row[r].b, row[r].h, uint(row[r].i), uint(min(j, SK - 1)));
-#endif
-                s[r][n] = logit(row[r], j, hi, s[r][n], bias, block_attends(row[r], j));
-                top = max(top, s[r][n]);
-            }
+            EACH_KEY top = max(top, s[r][n]);
             fold[(ty * ROWS + r) * 8 + tx] = top;
         }
         barrier();
