@@ -26,6 +26,7 @@ if(TUFF_COMPILER)
   string(APPEND TUFF_PC_LIBS_PRIVATE "-lstdc++ ")
 endif()
 string(APPEND TUFF_PC_LIBS_PRIVATE "-lpthread -ldl -lm")
+file(RELATIVE_PATH TUFF_PC_PREFIX /x/${CMAKE_INSTALL_LIBDIR}/pkgconfig /x) # the prefix may be chosen at install time
 configure_file(cmake/tuff.pc.in ${PROJECT_BINARY_DIR}/tuff.pc @ONLY)
 install(FILES ${PROJECT_BINARY_DIR}/tuff.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 install(FILES LICENSE README.md TYPE DOC)
