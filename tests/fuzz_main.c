@@ -1,4 +1,4 @@
-/* fuzz_main.c - libFuzzer entry: compile with -DTARGET=fuzz_text or fuzz_npy and -fsanitize=fuzzer. */
+/* fuzz_main.c - libFuzzer entry: configure with clang and -DTUFF_FUZZ=ON. */
 #include "fuzz_targets.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

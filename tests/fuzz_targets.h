@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 void fuzz_text(const uint8_t *data, size_t size); /* .tuff: parses or says why; what parses prints, and parses again to the same text */
-void fuzz_npy(const uint8_t *data, size_t size);  /* .npy: likewise */
+void fuzz_expression(const uint8_t *data, size_t size); /* a user expression over names of every kind */
+void fuzz_npy(const uint8_t *data, size_t size);  /* .npy, as every dtype: likewise */
 
 #endif

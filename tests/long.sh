@@ -76,6 +76,13 @@ if command -v clang >/dev/null 2>&1; then
 else
     skip clang-build "clang is not installed"
 fi
+if command -v clang >/dev/null 2>&1; then
+    part fuzz-build tree fuzz -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCMAKE_C_COMPILER=clang -DCMAKE_CXX_COMPILER=clang++ -DTUFF_SANITIZE=ON -DTUFF_FUZZ=ON
+    for target in fuzz_text fuzz_expression fuzz_npy; do
+        mkdir -p "$logs/$target"
+        part $target "$build-fuzz/tests/$target" "-max_total_time=${TUFF_FUZZ_SECONDS:-120}" -max_len=2048 "-artifact_prefix=$logs/$target/" "$logs/$target"
+    done
+fi
 part gcc-debug tree debug -DCMAKE_BUILD_TYPE=Debug "-DCMAKE_C_FLAGS=-O0 -Werror -pedantic-errors"
 part no-compiler tree nocompiler -DTUFF_COMPILER=OFF -DTUFF_TOOLS=OFF -DTUFF_TESTS=OFF -DCMAKE_C_FLAGS=-Werror
 if command -v x86_64-w64-mingw32-gcc >/dev/null 2>&1; then

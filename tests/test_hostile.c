@@ -78,6 +78,12 @@ Test(hostile, text)
     }
 }
 
+Test(hostile, expression)
+{
+    static const char *const expressions[] = { "let y = x * 2.0 + t[i, 1]; y > 1.0 && b ? exp(-y * y) : float(i % 3)", "real(z) + max(x, 1e-3) / 2" };
+    for (size_t i = 0; i < COUNT(expressions); i++) damage_and_feed(i + 1, expressions[i], strlen(expressions[i]), fuzz_expression);
+}
+
 Test(hostile, npy)
 {
     static const float floats[12] = { 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12 };
