@@ -183,34 +183,35 @@ void tf_pipeline_cache_open(tuff_device *dev)
         dev->pipeline_cache = load(dev, &dev->cache_hash);
 }
 
-/* Another process may have written since; take its pipelines in, so that the last writer does not erase them. */
-static void merge_from_disk(tuff_device *dev)
-{
-    uint64_t hash;
-    const VkPipelineCache disk = load(dev, &hash);
-    if (!disk)
-        return;
-    if (hash && hash != dev->cache_hash)
-        dev->vk.MergePipelineCaches(dev->device, dev->pipeline_cache, 1, &disk);
-    dev->vk.DestroyPipelineCache(dev->device, disk, NULL);
-}
-
-static void write_pipelines(tuff_device *dev, const char *path, tf_key key)
+static void write_pipelines(tuff_device *dev, VkPipelineCache cache, const char *path, tf_key key)
 {
     size_t size = 0;
-    if (dev->vk.GetPipelineCacheData(dev->device, dev->pipeline_cache, &size, NULL) != VK_SUCCESS || !size)
+    if (dev->vk.GetPipelineCacheData(dev->device, cache, &size, NULL) != VK_SUCCESS || !size)
         return;
     unsigned char *data = tf_alloc(&dev->allocator, size);
     if (!data)
         return;
     size_t got = size;
-    if (dev->vk.GetPipelineCacheData(dev->device, dev->pipeline_cache, &got, data) == VK_SUCCESS) {
+    if (dev->vk.GetPipelineCacheData(dev->device, cache, &got, data) == VK_SUCCESS) {
         const uint64_t hash = tf_hash(0, data, got);
         if (hash != dev->cache_hash && (write_file(dev, path, key, data, got, true) ||
                                         (tf_make_directories(dev->cache_dir) && write_file(dev, path, key, data, got, true))))
             dev->cache_hash = hash;
     }
     tf_free(&dev->allocator, data, size);
+}
+
+/* Another process may have written since; its pipelines are kept, so that the last writer does not erase them. The
+ * merge goes into an object of our own: other threads may be compiling with the device's. */
+static void merge_and_write(tuff_device *dev, const char *path, tf_key key)
+{
+    uint64_t hash;
+    const VkPipelineCache all = load(dev, &hash);
+    if (!all)
+        return;
+    if (dev->vk.MergePipelineCaches(dev->device, all, 1, &dev->pipeline_cache) == VK_SUCCESS)
+        write_pipelines(dev, all, path, key);
+    dev->vk.DestroyPipelineCache(dev->device, all, NULL);
 }
 
 /* The file is written right after compiling, since a process may be killed, but not more than once a second: a
@@ -222,8 +223,7 @@ void tf_pipeline_cache_save(tuff_device *dev, bool now)
     tf_mutex_lock(&dev->pipe_lock);
     if (dev->pipeline_cache && dev->cache_dirty && !atomic_load(&dev->lost) && (now || tf_clock_ns() - dev->cache_saved > 1000000000u) &&
         cache_path(dev, "pipelines", key, path, sizeof path)) {
-        merge_from_disk(dev);
-        write_pipelines(dev, path, key);
+        merge_and_write(dev, path, key);
         dev->cache_dirty = false;
         dev->cache_saved = tf_clock_ns();
     }
