@@ -349,7 +349,23 @@ static void max_lower(tf_lower *l) { plain_lower(l, TF_FOLD_MAX); }
 static void min_lower(tf_lower *l) { plain_lower(l, TF_FOLD_MIN); }
 static void any_lower(tf_lower *l) { plain_lower(l, TF_FOLD_ANY); }
 static void all_lower(tf_lower *l) { plain_lower(l, TF_FOLD_ALL); }
-static void logsumexp_lower(tf_lower *l) { plain_lower(l, TF_FOLD_LOGSUMEXP); }
+
+/* The anchor's exponentials are f32; for f64 those of the pointwise row decide what a device can do. */
+static void logsumexp_lower(tf_lower *l)
+{
+    const uint32_t mask = mask_of(&((const tuff_reduce_desc *)l->desc)->axes);
+    const tuff_tensor x = l->src[0];
+    if (tf_ty(x)->dtype != TUFF_F64) {
+        plain_lower(l, TF_FOLD_LOGSUMEXP);
+        return;
+    }
+    tf_type one = *tf_ty(x);
+    for (int32_t a = 0; a < one.rank; a++)
+        one.dim[a] = mask >> a & 1 ? 1 : one.dim[a];
+    const tuff_tensor top = tf_reshaped(tf_reduce(l->g, l->limits, x, mask, TF_FOLD_MAX, 0), one.rank, one.dim);
+    const tuff_tensor sum = tf_reduce(l->g, l->limits, tuff_exp(tuff_sub(x, top)), mask, TF_FOLD_SUM, 0);
+    deliver(l, tuff_add(tf_reshaped(top, l->out_type->rank, l->out_type->dim), tf_reshaped(tuff_log(sum), l->out_type->rank, l->out_type->dim)));
+}
 
 static void mean_lower(tf_lower *l)
 {

@@ -1,10 +1,12 @@
 /* test_kernels.c - the kernel variants of reductions, row norms, matmul, scans and scatter: sizes around every vector, tile,
  * chunk and workgroup, for both device classes and for the floor, with fixed and dynamic dims. */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "graph/interp.h"
+#include "runtime/device.h"
 #include "support/support.h"
 
 /* %d in a text: replaced by the sizes of the case, in order. */
@@ -45,6 +47,9 @@ static const kernel_case cases[] = {
     C(IN("%d,%d") "y = cumsum(a) {axis=1, reverse=true}\noutput y\n", 2, 30000), C("a = input c64[%d,%d]\ny = cumprod(a) {axis=1}\noutput y\n", 7, 9),
     C(IN("%d,%d") "i = input i32[%d]\nu = input f32[%d,%d]\ny = scatter(a, i, u) {axis=0, mode=add}\noutput y\n", 20, 70, 90, 90, 70),
     C(IN("%d,%d") "i = input i32[%d]\nu = input f32[5,%d]\ny = scatter(a, i, u) {axis=1, mode=add}\noutput y\n", 5, 20, 300, 300),
+    C("a = input f32[%d,%d]\ny = sum(a) {axes=[1]}\noutput y\nz = prod(a) {axes=[1]}\noutput z\nw = cumsum(a) {axis=1}\noutput w\n", 3, 0),
+    C("a = input f32[%d,%d]\ny = sum(a) {axes=[1]}\noutput y\nz = softmax(a) {axis=1}\noutput z\n", 0, 5),
+    C("a = input f32[%d,%d]\nb = input f32[%d,%d]\n" MM(""), 3, 0, 0, 4), C("a = input f32[%d,%d,3]\ny = sum(a) {axes=[1]}\noutput y\n", 3, 0),
     D("dim n <= 400\ndim m <= 90\n" IN("n,m") ROW_OPS, 333, 77), D("dim n <= 9\ndim m <= 30000\n" IN("n,m") ROW_OPS, 2, 5001),
     D("dim n <= 40\ndim m <= 600\n" IN("n,m,12") COL_OPS, 3, 555), D("dim n <= 100\ndim m <= 70\n" IN("n,m") "b = input f32[m,n]\n" MM(""), 83, 41),
 };
@@ -134,11 +139,78 @@ static void run_case(tuff_device *dev, const kernel_case *c)
     tuff_graph_destroy(g);
 }
 
+/* Only where the device computes in f64. */
+static const kernel_case doubles[] = {
+    C("a = input f64[%d,%d]\nz = layer_norm(a)\noutput z\nw = rms_norm(a)\noutput w\n", 5, 33),
+    C("a = input f64[%d,%d]\nb = input f64[%d,%d]\n" MM(""), 9, 33, 33, 7), C("a = input f64[%d,%d]\nb = input f64[%d,%d]\n" MM(""), 1, 33, 33, 7),
+    C("a = input f64[%d,%d]\ny = sum(a) {axes=[1]}\noutput y\nz = variance(a) {axes=[0]}\noutput z\nw = cumsum(a) {axis=1}\noutput w\n"
+      "v = argmax(a) {axis=1}\noutput v\n", 5, 70),
+};
+
 static void run_all(const tuff_device_desc *desc)
 {
     tuff_device *dev = open_device(desc);
     for (size_t i = 0; i < COUNT(cases); i++) run_case(dev, &cases[i]);
+    for (size_t i = 0; dev->caps.limits.f64 && i < COUNT(doubles); i++) run_case(dev, &doubles[i]);
     tuff_device_close(dev);
+}
+
+/* Rows of 37: only -inf; one +inf; values that overflow e^x; equal elements; a large mean; partly -inf. */
+static void run_special(const tuff_device_desc *desc)
+{
+    enum { ROWS = 6, N = 37 };
+    static float x[ROWS][N], softmax[ROWS][N], layer[ROWS][N], lse[ROWS];
+    static int32_t most[ROWS], least[ROWS];
+    for (int i = 0; i < N; i++) {
+        x[0][i] = -INFINITY;
+        x[1][i] = i == 20 ? INFINITY : 1.0f;
+        x[2][i] = 1e30f * (float)(i % 3);
+        x[3][i] = 2.5f;
+        x[4][i] = 1e6f + (float)(i % 2);
+        x[5][i] = i < 30 ? -INFINITY : 0.0f;
+    }
+    tuff_device *dev = open_device(desc);
+    tuff_graph *g = tuff_graph_create(NULL);
+    const tuff_tensor a = tuff_input(g, "a", TUFF_F32, TUFF_SHAPE(ROWS, N));
+    const tuff_reduce_desc rows = { .axes = TUFF_INTS(1) };
+    tuff_output(g, "softmax", tuff_softmax(a, 1));
+    tuff_output(g, "layer", tuff_layer_norm(a, NULL));
+    tuff_output(g, "lse", tuff_logsumexp(a, &rows));
+    tuff_output(g, "most", tuff_argmax(a, 1, NULL));
+    tuff_output(g, "least", tuff_argmin(a, 1, NULL));
+    tuff_program *p = NULL;
+    cr_assert(!tuff_compile(dev, g, NULL, &p), "%s", tuff_graph_error(g));
+    cr_assert(!tuff_write(p, "a", x, sizeof x) && !tuff_run(p), "%s", tuff_program_error(p));
+    cr_assert(!tuff_read(p, "softmax", softmax, sizeof softmax) && !tuff_read(p, "layer", layer, sizeof layer) &&
+              !tuff_read(p, "lse", lse, sizeof lse) && !tuff_read(p, "most", most, sizeof most) && !tuff_read(p, "least", least, sizeof least));
+    for (int i = 0; i < N; i++) {
+        cr_expect(isnan(softmax[0][i]), "softmax of -inf only: %g", (double)softmax[0][i]);
+        cr_expect_float_eq(softmax[2][i], i % 3 == 2 ? 1.0f / 12 : 0.0f, 1e-7f, "softmax of large values [%d]: %g", i, (double)softmax[2][i]);
+        cr_expect_float_eq(softmax[5][i], i < 30 ? 0.0f : 1.0f / 7, 1e-7f, "softmax with -inf [%d]: %g", i, (double)softmax[5][i]);
+        cr_expect_float_eq(layer[3][i], 0.0f, 0.0f, "layer_norm of equal elements: %g", (double)layer[3][i]);
+        /* 18 ones and 19 zeros above 1e6: variance 18 * 19 / 37^2 */
+        const double want = ((i % 2) - 18.0 / 37) / sqrt(18.0 * 19 / (37 * 37) + 1e-5);
+        cr_expect_float_eq(layer[4][i], want, 4e-6, "layer_norm with a large mean [%d]: %g, want %g", i, (double)layer[4][i], want);
+    }
+    cr_expect(isinf(lse[0]) && lse[0] < 0, "logsumexp of -inf only: %g", (double)lse[0]);
+    cr_expect(isinf(lse[1]) && lse[1] > 0, "logsumexp with +inf: %g", (double)lse[1]);
+    cr_expect_float_eq(lse[2], 2e30f, 1e24f);
+    cr_expect_float_eq(lse[5], log(7.0), 1e-6);
+    const int32_t want_most[ROWS] = { 0, 20, 2, 0, 1, 30 }, want_least[ROWS] = { 0, 0, 0, 0, 0, 0 };
+    for (int r = 0; r < ROWS; r++) {
+        cr_expect_eq(most[r], want_most[r], "argmax of row %d: %d", r, most[r]);
+        cr_expect_eq(least[r], want_least[r], "argmin of row %d: %d", r, least[r]);
+    }
+    tuff_program_destroy(p);
+    tuff_graph_destroy(g);
+    tuff_device_close(dev);
+}
+
+Test(kernels, special_values)
+{
+    run_special(&(tuff_device_desc){ .toggles = "+cpu" });
+    run_special(&(tuff_device_desc){ .toggles = "-cpu" });
+    run_special(&(tuff_device_desc){ .toggles = "-cpu,-subgroup", .limits = "invocations=128" });
 }
 
 Test(kernels, cpu_class) { run_all(&(tuff_device_desc){ .toggles = "+cpu" }); }
