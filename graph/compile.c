@@ -143,8 +143,9 @@ static bool add_kernel(compiler *c, uint32_t group)
     for (uint32_t i = 0; i < m->args.n; i++) {
         const tf_kernel_arg *a = &m->args.data[i];
         if (!make_buffer(c, a) || !add_arg(c, a->value, a->read || a->vec_read, a->write)) return false;
-        /* Software drivers read a vector from a uniform block two to three times as fast as from a storage buffer. */
-        c->plan->args.data[c->plan->args.n - 1].prefer_uniform = c->limits->cpu && a->vec_read && !a->scalar_used;
+        /* Software drivers read a vector from a uniform block two to three times as fast as from a storage buffer. Not in
+         * loops: Mesa 22.3 crashes when it compiles some with four uniform blocks. */
+        c->plan->args.data[c->plan->args.n - 1].prefer_uniform = c->limits->cpu && q->anchor == TF_NO_NODE && a->vec_read && !a->scalar_used;
         c->plan->steps.data[c->plan->steps.n - 1].bytes += c->plan->buffers.data[c->buffer[a->value] - 1].bytes;
     }
     return true;
