@@ -59,8 +59,10 @@ static bool primary(tf_parser *p, int64_t *out)
     if (++p->depth > MAX_NESTING)
         return tf_text_bad(p, &at, TUFF_E_LIMIT, "the expression nests deeper than %d", MAX_NESTING);
     if (at.kind == TF_TOK_NUMBER) {
-        if (!at.is_integer || at.integer > (uint64_t)1 << 56)
-            return tf_text_bad(p, &at, TUFF_E_PARSE, "%s is no integer below 2^56", tf_text_spell(p, &at));
+        if (at.number > 0x1p56)
+            return tf_text_bad(p, &at, TUFF_E_OVERFLOW, "%s is above 2^56", tf_text_spell(p, &at));
+        if (!at.is_integer)
+            return tf_text_bad(p, &at, TUFF_E_PARSE, "%s is no integer", tf_text_spell(p, &at));
         *out = (int64_t)at.integer;
         good = tf_text_next(p);
     } else if (tf_text_accept(p, "-")) {
