@@ -7,12 +7,12 @@
 #include "op.h"
 
 /* Elements are right when within ulp units in the last place of the wanted value (of the dtype) or within abs. With
- * rel > 0 the relative L2 distance of the whole tensor decides instead. All zero: equal. NaN equals NaN, infinities
- * must match, zeros of both signs are equal. */
+ * rel > 0 the whole tensor decides instead: by its relative L2 distance, or by its root mean square distance within abs. All
+ * zero: equal, as integers always must be. NaN equals NaN, infinities must match, zeros of both signs are equal. */
 typedef struct tf_bound { double ulp, rel, abs; } tf_bound;
 
-/* What the rows promise for a value: ULP if it is one pointwise node of sources, else a relative L2 bound, the sum over all
- * nodes it depends on. False: out of memory. */
+/* What the rows promise for a value: ULP if it is one pointwise node of one or two real sources, else a relative L2 bound, the
+ * sum over all nodes it depends on. False: out of memory. */
 bool tf_value_bound(const tuff_graph *g, uint32_t value, const tuff_allocator *allocator, tf_bound *out);
 
 /* |got - want| in units in the last place of a dtype at |want|; infinite where only one of them is finite. */

@@ -84,8 +84,9 @@ static void pointwise_cases(tf_arena *arena, verify_case_list *list, const tf_op
                                          TUFF_I8, TUFF_U8, TUFF_BOOL, TUFF_C64 };
     static const char *const broadcast[] = { "3,43", "43", "3,1" }, *const line[] = { "1027", "1027", "1027" }, *const one[] = { "1", "1", "1" };
     static const char *const scalar[] = { "", "", "" }, *const wide[] = { "33,65", "33,65", "33,1" };
+    const bool f32_only = op->result == TF_RESULT_COMPLEX;
     for (size_t i = 0; i < TF_COUNT(dtypes); i++)
-        if (class_of(dtypes[i]) & op->classes) add_pointwise(arena, list, op, dtypes[i], 'n', broadcast);
+        if ((class_of(dtypes[i]) & op->classes) && (!f32_only || dtypes[i] == TUFF_F32)) add_pointwise(arena, list, op, dtypes[i], 'n', broadcast);
     const tuff_dtype first = op->classes & TF_CLS_FLOAT ? TUFF_F32 : op->classes & TF_CLS_INT ? TUFF_I32 : op->classes & TF_CLS_BOOL ? TUFF_BOOL : TUFF_C64;
     add_pointwise(arena, list, op, first, 'n', one);
     add_pointwise(arena, list, op, first, 'n', scalar);
