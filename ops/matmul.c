@@ -146,29 +146,35 @@ static tuff_tensor swapped(tuff_tensor x)
     return tuff_transpose(x, rank - 2, rank - 1);
 }
 
-/* What x was before a permute that exchanged its last two axes and nothing else. */
-static bool before_swap(tuff_tensor x, tuff_tensor *before)
+/* An integer attribute of a node by name; `other` when its row has none. */
+static int64_t int_attr(const tf_node *n, const char *name, int64_t other)
 {
-    const tf_node *n = tf_def(x.graph, x.id);
-    const tf_type *t = tf_ty(x);
-    const char *name = n->op->name;
-    if (n->n_src != 1 || t->rank < 2)
+    const tf_attr *a = tf_attr_find(n->op, name);
+    int32_t v;
+    if (!a || a->type != TF_ATTR_INT)
+        return other;
+    memcpy(&v, (const char *)n->desc + a->offset, sizeof v);
+    return v;
+}
+
+/* Does the node exchange the last two of `rank` axes and nothing else? */
+static bool swaps_last(const tf_node *n, int32_t rank)
+{
+    if (n->n_src != 1 || rank < 2)
         return false;
-    if (!strcmp(name, "permute")) {
-        const tf_attr *attr = tf_attr_find(n->op, "axes");
-        if (!attr || attr->type != TF_ATTR_INTS)
-            return false;
-        tuff_ints axes;
-        memcpy(&axes, (const char *)n->desc + attr->offset, sizeof axes);
-        for (int32_t i = 0; i < t->rank - 2; i++)
-            if (axes.v[i] != i)
-                return false;
-        if (axes.v[t->rank - 2] != t->rank - 1)
-            return false;
-        *before = tf_tensor(x.graph, n->src[0]);
-        return true;
+    if (!strcmp(n->op->name, "transpose")) {
+        const int64_t a = int_attr(n, "a", -1), b = int_attr(n, "b", -1);
+        return TF_MIN(a, b) == rank - 2 && TF_MAX(a, b) == rank - 1;
     }
-    return false;
+    const tf_attr *attr = !strcmp(n->op->name, "permute") ? tf_attr_find(n->op, "axes") : NULL;
+    tuff_ints axes;
+    if (!attr || attr->type != TF_ATTR_INTS)
+        return false;
+    memcpy(&axes, (const char *)n->desc + attr->offset, sizeof axes);
+    for (int32_t i = 0; i < rank - 2; i++)
+        if (axes.v[i] != i)
+            return false;
+    return axes.v[rank - 2] == rank - 1;
 }
 
 static operand matrix_operand(tuff_tensor x, bool transposed, bool column)
@@ -179,9 +185,9 @@ static operand matrix_operand(tuff_tensor x, bool transposed, bool column)
         return (operand){ tf_reshaped(x, 2, d), false };
     }
     operand o = { x, transposed };
-    tuff_tensor before;
-    if (before_swap(x, &before)) {
-        o.x = before;
+    const tf_node *def = tf_def(x.graph, x.id);
+    if (swaps_last(def, t->rank)) {
+        o.x = tf_tensor(x.graph, def->src[0]);
         o.flipped = !transposed;
     }
     return o;

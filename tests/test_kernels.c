@@ -39,6 +39,7 @@ static const kernel_case cases[] = {
     C(AB MM(""), 2, 3, 3, 2), C(AB MM(""), 5, 16, 16, 9), C(AB MM(""), 33, 130, 130, 65), C(AB MM(""), 129, 47, 47, 140),
     C(AB MM(""), 256, 64, 64, 256), C(AB MM(" {transpose_b=true}"), 67, 50, 39, 50), C(AB MM(" {transpose_a=true}"), 50, 67, 50, 39),
     C(AB MM(" {transpose_a=true, transpose_b=true}"), 64, 128, 128, 64), C(AB "c = permute(b) {axes=[1,0]}\ny = matmul(a, c)\noutput y\n", 40, 64, 30, 64),
+    C(AB "c = transpose(a) {a=1, b=0}\ny = matmul(c, b)\noutput y\n", 64, 40, 64, 30),
     C(AB MM(""), 1, 500, 500, 66), C(AB MM(" {transpose_b=true}"), 2, 500, 66, 500), C(AB MM(""), 90, 123, 123, 1),
     C(IN("%d") "b = input f32[3,%d,%d]\n" MM(""), 40, 40, 7), C(IN("%d,%d") "b = input f32[%d]\n" MM(""), 90, 123, 123),
     C(IN("4,1,%d,%d") "b = input f32[3,%d,%d]\n" MM(""), 9, 20, 20, 17), C("a = input f16[%d,%d]\nb = input f16[%d,%d]\n" MM(""), 40, 64, 64, 24),

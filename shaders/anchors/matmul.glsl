@@ -106,11 +106,14 @@ void main()
     [[dont_unroll]] for (uint k = uint(K) / 4 * 4; k < uint(K); k++)
         one(b, m0, n0, k);
 #endif
-    EACH(i, TM)
-        if (m0 + i < uint(M))
-            EACH(j, TN)
-                if (n0 + j * LN * 4 < uint(N))
-                    y_put4(b, m0 + i, n0 + j * LN * 4, acc[i][j]);
+    /* A loop over a copy: a store hook may be long, and is compiled once; acc itself stays in registers. */
+    T4 result[TM * TN];
+    EACH(i, TM) EACH(j, TN) result[i * TN + j] = acc[i][j];
+    [[dont_unroll]] for (uint s = 0; s < TM * TN; s++) {
+        const uint m = m0 + s / TN, n = n0 + s % TN * LN * 4;
+        if (m < uint(M) && n < uint(N))
+            y_put4(b, m, n, result[s]);
+    }
 }
 
 #else /* TILED */
