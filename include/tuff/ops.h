@@ -209,7 +209,8 @@ TUFF_API tuff_tensor tuff_take_along_axis(tuff_tensor x, tuff_tensor indices, in
 typedef enum tuff_scatter_mode { TUFF_SCATTER_SET, TUFF_SCATTER_ADD } tuff_scatter_mode;
 typedef struct tuff_scatter_desc { tuff_scatter_mode mode; } tuff_scatter_desc;
 /* x[A.., n, B..], indices[I..] (int), updates[A.., I.., B..] -> x with y[a, indices[i], b] replaced by (SET) or increased by
- * (ADD) updates[a, i, b]. Indices outside [0, n) are skipped. SET with equal indices keeps one of the updates. */
+ * (ADD) updates[a, i, b]. Indices outside [0, n) are skipped. SET with equal indices keeps the last update; ADD
+ * adds in the order of the updates. */
 TUFF_API tuff_tensor tuff_scatter(tuff_tensor x, tuff_tensor indices, tuff_tensor updates, int32_t axis, const tuff_scatter_desc *desc);
 /* indices[...] (int) -> y[..., depth]: 1 at the index, 0 elsewhere; an index outside [0, depth) gives zeros. */
 typedef struct tuff_one_hot_desc { tuff_dtype dtype; /* NONE: f32 */ } tuff_one_hot_desc;
@@ -327,8 +328,8 @@ typedef struct tuff_matmul_desc {
     tuff_dtype dtype;  /* of the result; NONE: that of a */
 } tuff_matmul_desc;
 /* a[..., m, k] x b[..., k, n] -> [..., m, n]; leading axes broadcast. A rank-1 a is a row, a rank-1 b a column, and the axis
- * leaves the result, as in NumPy. a and b are f32, f16 or bf16, each its own; f32 accumulation. c64 with c64; int with the
- * same int gives i32. */
+ * leaves the result, as in NumPy. a and b are f32, f16 or bf16, each its own; f32 accumulation. f64 with f64; c64 with c64;
+ * int with the same int gives i32 (u32 for u32). */
 TUFF_API tuff_tensor tuff_matmul(tuff_tensor a, tuff_tensor b, const tuff_matmul_desc *desc);
 
 typedef struct tuff_scan_desc {
