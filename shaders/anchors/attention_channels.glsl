@@ -3,11 +3,14 @@
  *
  * The workgroup is one subgroup of LANES lanes and does ROWS rows, KEYS = LANES / ROWS keys per step. Channel 4 * (c * LANES +
  * lane) and its three successors are slot c of a lane. Lane e is at home with row e / KEYS and key e % KEYS of the step:
- * it computes that logit and weight, and the others fetch it by a shuffle. */
+ * it computes that logit and weight, and the others fetch it by a shuffle. q is read and o is written at one place in
+ * the code: memory accesses are what CPU drivers compile slowly. */
 #define Q_SLOTS ((DK + 4 * LANES - 1) / (4 * LANES))
 #define O_SLOTS ((DV + 4 * LANES - 1) / (4 * LANES))
 #define CHANNEL(slot, size) (uint(min((slot) * LANES + int(lane), ((size) + 3) / 4 - 1)) * 4u)
 #define EACH_ROW [[unroll]] for (int r = 0; r < ROWS; r++)
+#define EACH_Q_SLOT [[unroll]] for (int c = 0; c < Q_SLOTS; c++)
+#define EACH_O_SLOT [[unroll]] for (int c = 0; c < O_SLOTS; c++)
 
 /* Sum over all lanes; SPAN below LANES: maximum or sum over groups of SPAN neighbours. */
 #define FOLD(NAME, JOIN, SPAN)                                        \
@@ -38,12 +41,14 @@ void main()
 
     vec4 q[ROWS][Q_SLOTS], o[ROWS][O_SLOTS];
     EACH_ROW {
-        const Row row = row_at(w.b, w.group, r0 + r, first);
-        [[unroll]] for (int c = 0; c < Q_SLOTS; c++) {
-            q[r][c] = q_scaled(row, CHANNEL(c, DK));
-            if (c * LANES + int(lane) >= (DK + 3) / 4) q[r][c] = vec4(0.0);
-        }
-        [[unroll]] for (int c = 0; c < O_SLOTS; c++) o[r][c] = vec4(0.0);
+        EACH_Q_SLOT q[r][c] = vec4(0.0);
+        EACH_O_SLOT o[r][c] = vec4(0.0);
+    }
+    [[dont_unroll]] for (int e = 0; e < ROWS * Q_SLOTS; e++) {
+        const int slot = e % Q_SLOTS;
+        const vec4 x = q_scaled(row_at(w.b, w.group, r0 + e / Q_SLOTS, first), CHANNEL(slot, DK));
+        const bool inside = slot * LANES + int(lane) < (DK + 3) / 4;
+        EACH_ROW EACH_Q_SLOT if (inside && e == r * Q_SLOTS + c) q[r][c] = x;
     }
     const Row home = row_at(w.b, w.group, r0 + int(lane) / KEYS, first);
     const int mine = int(lane) % KEYS;
@@ -55,7 +60,7 @@ void main()
             const uint key = uint(min(base + u, hi - 1));
             vec4 a[ROWS];
             EACH_ROW a[r] = vec4(0.0);
-            [[unroll]] for (int c = 0; c < Q_SLOTS; c++) {
+            EACH_Q_SLOT {
                 const vec4 x = k_at4(w.b, key, w.kv_head, CHANNEL(c, DK));
                 EACH_ROW a[r] += q[r][c] * x;
             }
@@ -75,13 +80,13 @@ void main()
         l = l * f + p;
         EACH_ROW {
             const float g = subgroupShuffle(f, uint(r * KEYS));
-            [[unroll]] for (int c = 0; c < O_SLOTS; c++) o[r][c] *= g;
+            EACH_O_SLOT o[r][c] *= g;
         }
         [[dont_unroll]] for (int u = 0; u < KEYS; u++) {
             const uint key = uint(min(base + u, hi - 1));
             float g[ROWS];
             EACH_ROW g[r] = subgroupShuffle(p, uint(r * KEYS + u));
-            [[unroll]] for (int c = 0; c < O_SLOTS; c++) {
+            EACH_O_SLOT {
                 const vec4 x = v_at4(w.b, key, w.kv_head, CHANNEL(c, DV));
                 EACH_ROW o[r][c] += g[r] * x;
             }
@@ -93,10 +98,13 @@ void main()
     f *= inverse_sum(l);
     if (mine == 0 && r0 + int(lane) / KEYS < TILE_ROWS) put_lse(w.part, home, m, l);
     EACH_ROW {
-        const Row row = row_at(w.b, w.group, r0 + r, first);
         const float g = subgroupShuffle(f, uint(r * KEYS));
-        [[unroll]] for (int c = 0; c < O_SLOTS; c++)
-            if (r0 + r < TILE_ROWS && c * LANES + int(lane) < (DV + 3) / 4)
-                put_o(w.part, row, uint(c * LANES + int(lane)) * 4u, o[r][c] * g);
+        EACH_O_SLOT o[r][c] *= g;
+    }
+    [[dont_unroll]] for (int e = 0; e < ROWS * O_SLOTS; e++) {
+        const int r1 = r0 + e / O_SLOTS, vector = e % O_SLOTS * LANES + int(lane);
+        vec4 x = o[0][0];
+        EACH_ROW EACH_O_SLOT x = e == r * O_SLOTS + c ? o[r][c] : x;
+        if (r1 < TILE_ROWS && vector < (DV + 3) / 4) put_o(w.part, row_at(w.b, w.group, r1, first), uint(vector) * 4u, x);
     }
 }
