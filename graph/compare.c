@@ -69,9 +69,10 @@ bool tf_value_bound(const tuff_graph *g, uint32_t value, const tuff_allocator *a
     if (computing == 0 || !(roundoff(tf_type_of(g, value)->dtype) > 0.0)) return true;
     /* With three operands or two parts a result can be small beside what it is the difference of: no ULP bound holds. */
     if (computing == 1 && only->op->kind == TF_POINTWISE && only->op->arity < 3 && tf_type_of(g, value)->dtype != TUFF_C64) {
-        /* Half a unit more, since the reference is rounded too; a device may flush numbers below the smallest normal one. */
+        /* Half a unit more, since the reference is rounded too. A device may flush numbers below the smallest normal one, also
+         * those a row multiplies by its operand afterwards (x * sigmoid(x)): hence the factor 2^8. */
         const bool narrow = roundoff(tf_type_of(g, value)->dtype) > roundoff(TUFF_F32);
-        *out = (tf_bound){ .ulp = narrow ? 1.0 : only->op->ulp + (only->op->ulp > 0.0 ? 0.5 : 0.0), .abs = 0x1p-126 };
+        *out = (tf_bound){ .ulp = narrow ? 1.0 : only->op->ulp + (only->op->ulp > 0.0 ? 0.5 : 0.0), .abs = 0x1p-118 };
     } else
         *out = (tf_bound){ .rel = fmax(total, 4.0 * roundoff(TUFF_F32)) };
     return true;

@@ -74,6 +74,18 @@ static int set_scalars(session *s)
     return TOOL_OK;
 }
 
+/* kinds: bit 1 << tf_port_kind of what would have done. */
+static int unknown_port(const session *s, const char *option, const char *name, unsigned kinds)
+{
+    const char *names[64];
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < s->g->ports.n && n < TF_COUNT(names); i++)
+        if ((kinds >> s->g->ports.data[i].kind & 1) && s->g->ports.data[i].name) names[n++] = s->g->ports.data[i].name;
+    const char *near = tf_suggest(name, names, n), *what = kinds >> TF_PORT_INPUT & 1 ? "input" : "output";
+    if (near) return tool_error("%s: the graph has no %s or state \"%s\"; did you mean \"%s\"?", option, what, name, near);
+    return tool_error("%s: the graph has no %s or state \"%s\"", option, what, name);
+}
+
 /* ---- inputs ----------------------------------------------------------------------------------------- */
 
 static int write_file(session *s, const char *name, const char *path)
@@ -82,7 +94,7 @@ static int write_file(session *s, const char *name, const char *path)
     tuff_dtype dtype;
     tuff_shape shape;
     size_t bytes;
-    if (tuff_describe(s->p, name, &bytes, &dtype, &shape)) return tool_error("--in %s: %s", name, tuff_program_error(s->p));
+    if (tuff_describe(s->p, name, &bytes, &dtype, &shape)) return unknown_port(s, "--in", name, 1u << TF_PORT_INPUT | 1u << TF_PORT_STATE);
     tf_npy npy;
     if (tf_npy_read(path, dtype, NULL, &npy, message, sizeof message)) return tool_error("%s", message);
     int status = TOOL_OK;
@@ -159,7 +171,7 @@ static int read_result(session *s, const char *name, const char *path)
     tuff_dtype dtype;
     tuff_shape shape;
     size_t bytes;
-    if (tuff_describe(s->p, name, &bytes, &dtype, &shape)) return tool_error("--out %s: %s", name, tuff_program_error(s->p));
+    if (tuff_describe(s->p, name, &bytes, &dtype, &shape)) return unknown_port(s, "--out", name, 1u << TF_PORT_OUTPUT | 1u << TF_PORT_STATE);
     void *data = tool_alloc(bytes);
     int status = TOOL_OK;
     if (tuff_read(s->p, name, data, bytes))
