@@ -88,7 +88,8 @@ static void define_problem(tf_kernel_build *k, const tf_attention_desc *d, const
     const tf_type *q = k->src[TF_ATT_Q], *key = k->src[TF_ATT_K];
     const bool natural = u->softcap > 0 || u->score;
     const double scale = u->scale != 0 ? (double)u->scale : 1 / sqrt((double)q->dim[3]);
-    const int32_t right = !u->causal ? u->window_right : 1;
+    const int32_t farthest = INT32_C(1) << 30; /* a position plus a window stays below 2^31 */
+    const int32_t left = TF_MIN(u->window_left, farthest), right = u->causal ? 1 : TF_MIN(u->window_right, farthest);
     tf_define_dim(k, "BATCH", q->dim[0]);
     tf_define_dim(k, "SQ", q->dim[1]);
     tf_define_dim(k, "SK", key->dim[1]);
@@ -99,7 +100,7 @@ static void define_problem(tf_kernel_build *k, const tf_attention_desc *d, const
     tf_define(k, "SCALE", "%.9e", natural ? scale : scale * 1.4426950408889634);
     tf_define(k, "NATURAL", "%d", natural);
     tf_define(k, "TOP_LEFT", "%d", u->causal_align == TUFF_CAUSAL_TOP_LEFT);
-    tf_define(k, "LEFT", "%d", (int)u->window_left);
+    tf_define(k, "LEFT", "%d", (int)left);
     tf_define(k, "RIGHT", "%d", (int)right);
     if (u->softcap > 0)
         tf_define(k, "CAPPED(s)", "(%.9e * tf_tanh((s) * %.9e))", (double)u->softcap, 1 / (double)u->softcap);

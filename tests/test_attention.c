@@ -29,6 +29,7 @@ static const attention_case cases[] = {
     { QKV("1,70,2,8", "1,40,2,8", "1,40,2,8"), "attention(q, k, v) {causal=true}", 0, 0 }, /* 30 rows see nothing */
     { GROUPED, "attention(q, k, v) {window_left=9}", 0, 0 },
     { GROUPED, "attention(q, k, v) {window_left=1, window_right=1}", 0, 0 },
+    { GROUPED, "attention(q, k, v) {window_left=2147483647, window_right=2147483647}", 0, 0 },
     { GROUPED, "attention(q, k, v) {window_left=12, window_right=4, causal_align=top_left}", 0, 0 },
     { GROUPED, "attention(q, k, v) {softcap=2.5}", 0, 0 },
     { GROUPED "slopes = input f32[6]\n", "attention(q, k, v, alibi_slopes=slopes) {causal=true}", 0, 0 },
