@@ -259,7 +259,8 @@ static bool pure(const tf_node *x)
 
 static bool same_node(const tuff_graph *g, const tf_node *a, const tf_node *b)
 {
-    if (a->op != b->op || a->n_src != b->n_src || a->region != b->region || memcmp(a->src, b->src, a->n_src * sizeof *a->src)) return false;
+    if (a->op != b->op || a->n_src != b->n_src || a->region != b->region ||
+        (a->n_src && memcmp(a->src, b->src, a->n_src * sizeof *a->src))) return false;
     for (uint32_t i = 0; i < a->op->attr_count; i++) /* two seeds: a collision would need both */
         if (attr_hash(1, &a->op->attrs[i], a->desc) != attr_hash(1, &b->op->attrs[i], b->desc) ||
             attr_hash(2, &a->op->attrs[i], a->desc) != attr_hash(2, &b->op->attrs[i], b->desc)) return false;

@@ -256,7 +256,8 @@ static tf_ex gather_expr(tf_view_map *m)
     const int32_t axis = ((const axis_desc *)m->desc)->axis;
     const tf_type *t = operand_type(m, 0), *idx = operand_type(m, 1);
     tf_ex coords[TUFF_MAX_RANK];
-    for (int32_t i = 0; i < t->rank; i++) coords[i] = i < axis ? m->out[i] : m->out[i + idx->rank - 1];
+    for (int32_t i = 0; i < t->rank; i++)
+        if (i != axis) coords[i] = i < axis ? m->out[i] : m->out[i + idx->rank - 1];
     coords[axis] = tf_ex_to_index(m->x, m->operand(m, 1, m->out + axis), t->dim[axis]);
     return m->operand(m, 0, coords);
 }
@@ -267,7 +268,8 @@ static tuff_status gather_reference(tf_ref *r)
     tf_ref_tensor *y = &r->out[0];
     int64_t at[TUFF_MAX_RANK] = { 0 }, from[TUFF_MAX_RANK];
     for (uint64_t i = 0; i < y->n; i++, tf_ref_next(y, at)) {
-        for (int32_t k = 0; k < x->rank; k++) from[k] = at[k < axis ? k : k + idx->rank - 1];
+        for (int32_t k = 0; k < x->rank; k++)
+            if (k != axis) from[k] = at[k < axis ? k : k + idx->rank - 1];
         from[axis] = clamp_index(idx->re[tf_ref_index(idx, at + axis)], x->dim[axis]);
         copy_element(y, i, x, tf_ref_index(x, from));
     }
