@@ -96,5 +96,14 @@ for entry in $(ctest --test-dir "$build" -N | sed -n 's/.*: \(fuzz@[a-z]*\)$/\1/
     part "long-$entry" ctest --test-dir "$build" -R "^$entry\$" --timeout 3000 --output-on-failure --no-tests=error
 done
 
+# Every device under the validation layer with its synchronisation checks; a message fails the test.
+if ls /usr/share/vulkan/explicit_layer.d/VkLayer_khronos_validation.json >/dev/null 2>&1; then
+    for entry in $(ctest --test-dir "$build" -N | sed -n 's/.*: \(\(runtime\|ops_gpu\|kernels\|attention\|fuzz\)@[a-z]*\)$/\1/p'); do
+        part "validate-$entry" env TUFF_TEST_VALIDATE=1 TUFF_FUZZ=60 ctest --test-dir "$build" -R "^$entry\$" --timeout 3000 --output-on-failure --no-tests=error
+    done
+else
+    skip validate "the Khronos validation layer is not installed"
+fi
+
 printf '\n%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"
 [ "$failed" = 0 ]
