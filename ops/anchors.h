@@ -83,4 +83,7 @@ int tf_define_type(tf_kernel_build *k, tuff_dtype dtype);
 
 const char *tf_shader_text(const char *name);
 
+/* Some CPU drivers silently end a shader's loops after 65535 trips in all; kernels stay below. */
+enum { TF_CPU_TRIPS = 60000 };
+
 #endif

@@ -12,8 +12,6 @@
 
 /* ---- choice ------------------------------------------------------------------------------------ */
 
-/* Some CPU drivers end a shader's loops after 65535 trips in all; stay below. */
-#define CPU_TRIPS 60000
 
 static int64_t ceildiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -61,7 +59,7 @@ static uint32_t choose_splits(const tf_attention_choice *c, const tf_limits *l, 
         splits = TF_MIN(TF_MIN(ceildiv(wanted, groups), ceildiv(s->sk, 256)), 64);
     if (l->cpu) {
         const int64_t trips = c->kernel == TF_ATT_ROWS ? ceildiv(s->dk, 4) + ceildiv(s->dv, 4) + c->keys + 1 : 2 * (int64_t)c->keys + 1;
-        const int64_t longest = c->kernel == TF_ATT_CHANNELS && s->hk > 1 ? 512 : CPU_TRIPS / trips * c->keys; /* 512: keys of all heads stay in cache */
+        const int64_t longest = c->kernel == TF_ATT_CHANNELS && s->hk > 1 ? 512 : TF_CPU_TRIPS / trips * c->keys; /* 512: keys of all heads stay in cache */
         splits = TF_MAX(splits, ceildiv(s->sk, longest));
     }
     return splits > 1 ? (uint32_t)TF_MIN(splits, 4096) : 0;

@@ -243,6 +243,29 @@ static bool few(const tf_lower *l, int64_t dim)
     return tf_dim_bound(l->g, dim) <= (l->limits->cpu ? 1 : 2);
 }
 
+/* _matmul, on CPUs as a sum over parts of k that stay below their drivers' limit on loop trips. */
+static tuff_tensor in_parts(tf_lower *l, const tuff_tensor *src, const tf_matmul_desc *d)
+{
+    if (!l->limits->cpu || !src[0].id || !src[1].id)
+        return tf_add(l->g, &tf_op_anchor_matmul, src, 2, d);
+    const int32_t axis[2] = { d->ta ? 1 : 2, d->tb ? 2 : 1 };
+    const int64_t k = tf_ty(src[0])->dim[axis[0]];
+    if (tf_dim_bound(l->g, k) <= TF_CPU_TRIPS)
+        return tf_add(l->g, &tf_op_anchor_matmul, src, 2, d);
+    if (tf_dim_is_dynamic(k))
+        return tf_fail(l->g, TUFF_E_LIMIT, "matmul: the inner dim may reach %lld; on this device a dynamic one ends at %d",
+                       (long long)tf_dim_bound(l->g, k), (int)TF_CPU_TRIPS);
+    tuff_tensor sum = { NULL, 0 };
+    for (int64_t at = 0; at < k; at += TF_CPU_TRIPS) {
+        tuff_tensor part[2];
+        for (int i = 0; i < 2; i++)
+            part[i] = tuff_slice(src[i], TUFF_INTS(at), TUFF_INTS(TF_MIN(at + TF_CPU_TRIPS, k)), &(tuff_slice_desc){ .axes = TUFF_INTS(axis[i]) });
+        const tuff_tensor y = tf_add(l->g, &tf_op_anchor_matmul, part, 2, d);
+        sum = sum.id ? tuff_add(sum, y) : y;
+    }
+    return sum;
+}
+
 /* The product of real operands as [.., m, n] with the batch axes of the result. */
 static tuff_tensor product(tf_lower *l, tuff_tensor xa, tuff_tensor xb)
 {
@@ -281,7 +304,7 @@ static tuff_tensor product(tf_lower *l, tuff_tensor xa, tuff_tensor xb)
         src[0] = batched(a.x, dim, rank);
         src[1] = batched(b.x, dim, rank);
     }
-    return tf_add(l->g, &tf_op_anchor_matmul, src, 2, &md);
+    return in_parts(l, src, &md);
 }
 
 static void matmul_lower(tf_lower *l)

@@ -559,7 +559,10 @@ static bool rownorm_configure(tf_kernel_build *k)
     const tf_rownorm_desc *d = k->desc;
     const tf_type *x = k->src[0];
     const int64_t rows = tf_dim_bound(k->g, x->dim[0]), inner = tf_dim_bound(k->g, x->dim[1]), vectors = TF_MAX((inner + 3) / 4, 1);
-    const uint32_t wg = tf_row_group(k->limits, rows), lanes = lanes_per_row(k, wg, rows, vectors, d->across);
+    uint32_t wg = tf_row_group(k->limits, rows), lanes = lanes_per_row(k, wg, rows, vectors, d->across);
+    while (k->limits->cpu && lanes < k->limits->max_invocations && 2 * vectors / (3 * (int64_t)lanes) > TF_CPU_TRIPS) /* two loops, unrolled 3 times or more */
+        lanes *= 2;
+    wg = TF_MAX(wg, lanes);
     const int64_t each = (vectors + lanes - 1) / lanes;
     const bool single = each <= 8;
     const uint32_t unroll = single ? (uint32_t)each : tf_unroll(each, k->limits->cpu ? 6 : 8), covered = 4 * lanes * unroll;
