@@ -125,7 +125,7 @@ static const char *or_memory(const char *text)
 const char *tf_share_step(tf_plan *plan, uint32_t step)
 {
     tf_step *s = &plan->steps.data[step];
-    tf_operand o[OPERANDS_MAX];
+    tf_operand o[OPERANDS_MAX] = { { 0 } };
     tf_slot slots[OPERANDS_MAX];
     if (!is_dispatch(s))
         return NULL;
@@ -236,7 +236,7 @@ static bool copy_operand(copier *c, const tf_step *s, uint32_t i, bool *back)
 static bool copy_step(copier *c, const tf_step *s)
 {
     tf_plan *plan = c->plan;
-    tf_operand o[OPERANDS_MAX];
+    tf_operand o[OPERANDS_MAX] = { { 0 } };
     tf_slot slots[OPERANDS_MAX];
     struct { uint32_t from, to; } back[OPERANDS_MAX];
     uint32_t n_back = 0;

@@ -107,6 +107,7 @@
     \
     X("matmul", "f32[37,65] f32[65,41]", "(a, b)", 'n') \
     X("matmul", "f32[128,128] f32[128,128]", "(a, b)", 'n') \
+    X("matmul", "f32[2,61000] f32[61000,3]", "(a, b)", 'p') /* beyond the loop trips of some CPU drivers */ \
     X("matmul", "f32[1,300] f32[300,70]", "(a, b)", 'n') \
     X("matmul", "f32[2,1,17,33] f32[3,33,5]", "(a, b)", 'n') \
     X("matmul", "f32[33,17] f32[9,33]", "(a, b) {transpose_a=true, transpose_b=true}", 'n') \
