@@ -389,7 +389,7 @@ static tuff_status logsumexp_reference(tf_ref *r) { return plain_reference(r, TF
 static tuff_status mean_reference(tf_ref *r)
 {
     const uint32_t mask = mask_of(&((const tuff_reduce_desc *)r->desc)->axes);
-    return reference(r, mask, TF_FOLD_SUM, count_of(r, mask));
+    return reference(r, mask, TF_FOLD_SUM, TF_MAX(count_of(r, mask), 1)); /* of nothing: 0, like the sum */
 }
 
 static const tf_attr reduce_attrs[] = {

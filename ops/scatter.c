@@ -45,8 +45,9 @@ static tuff_status reference(tf_ref *r)
     uint64_t cols = 1;
     for (int32_t a = d->axis + 1; a < x->rank; a++)
         cols *= (uint64_t)x->dim[a];
-    memcpy(y->re, x->re, (size_t)x->n * sizeof *y->re);
-    if (y->im)
+    if (x->n)
+        memcpy(y->re, x->re, (size_t)x->n * sizeof *y->re);
+    if (x->n && y->im)
         memcpy(y->im, x->im, (size_t)x->n * sizeof *y->im);
     const double rows = (double)x->dim[d->axis];
     for (uint64_t i = 0; i < u->n; i++) { /* updates [outer, index->n, cols] */
