@@ -272,7 +272,7 @@ static void print_load_hook(tf_emitter *m, const char *name, uint32_t value, uin
 {
     const tf_type *t = tf_type_of(m->g, value);
     const char *type = tf_glsl_type(t->dtype);
-    const char *vector = !strcmp(type, "float") ? "vec4" : !strcmp(type, "int") ? "ivec4" : !strcmp(type, "uint") ? "uvec4" : !strcmp(type, "bool") ? "bvec4" : "dvec4";
+    const char *vector = tf_glsl_vector(t->dtype);
     tf_ex e[4];
     for (uint32_t k = 0; k < width; k++) {
         tf_ex coords[TUFF_MAX_RANK] = { 0 };
@@ -316,7 +316,7 @@ static void print_store_hook(tf_emitter *m, const char *name, uint32_t result, u
     const tf_node *a = &m->g->nodes.data[q->anchor];
     const tf_type *rt = tf_type_of(m->g, a->out + result);
     const char *type = tf_glsl_type(rt->dtype);
-    const char *vector = !strcmp(type, "float") ? "vec4" : !strcmp(type, "int") ? "ivec4" : !strcmp(type, "uint") ? "uvec4" : !strcmp(type, "bool") ? "bvec4" : "dvec4";
+    const char *vector = tf_glsl_vector(rt->dtype);
     const uint32_t members = result == 0 ? q->members.n : 1;
     tf_ex (*lane_at[4])[TUFF_MAX_RANK];
     const int64_t inner = rt->rank ? rt->dim[rt->rank - 1] : 1;
@@ -470,10 +470,9 @@ static void add_converted(tf_str *out, const char *format, const char *inner)
 /* A vector load for storage without vectors: the hooks were printed before slots were known. */
 static void declare_gather(tf_emitter *m, tf_str *out, uint32_t i)
 {
-    const char *g = tf_glsl_type(tf_type_of(m->g, m->args.data[i].value)->dtype);
     if (!m->args.data[i].vec_read) return;
-    const char *v = !strcmp(g, "float") ? "vec4" : !strcmp(g, "int") ? "ivec4" : !strcmp(g, "uint") ? "uvec4" : "bvec4";
-    tf_str_printf(out, "#define LV%u(i) %s(L%u(i), L%u((i) + 1), L%u((i) + 2), L%u((i) + 3))\n", i, v, i, i, i, i);
+    tf_str_printf(out, "#define LV%u(i) %s(L%u(i), L%u((i) + 1), L%u((i) + 2), L%u((i) + 3))\n", i,
+                  tf_glsl_vector(tf_type_of(m->g, m->args.data[i].value)->dtype), i, i, i, i);
 }
 
 static void declare(tf_emitter *m, tf_str *out, uint32_t i)

@@ -340,6 +340,12 @@ const char *tf_glsl_type(tuff_dtype t)
     }
 }
 
+const char *tf_glsl_vector(tuff_dtype t)
+{
+    const char *one = tf_glsl_type(t);
+    return !strcmp(one, "float") ? "vec4" : !strcmp(one, "int") ? "ivec4" : !strcmp(one, "uint") ? "uvec4" : !strcmp(one, "bool") ? "bvec4" : "dvec4";
+}
+
 static const char *float_text(tf_emitter *m, double v, bool f64)
 {
     if (v != v) return f64 ? "double(uintBitsToFloat(0x7fc00000u))" : "uintBitsToFloat(0x7fc00000u)";
@@ -464,9 +470,7 @@ static const char *vector_load(tf_emitter *m, tf_ex e, const char *indent)
     if (m->printed[first] != m->epoch) {
         const char *at = tf_print(m, n->a, indent);
         m->printed[first] = m->epoch;
-        const char *t = tf_glsl_type(n->t);
-        const char *vt = !strcmp(t, "float") ? "vec4" : !strcmp(t, "int") ? "ivec4" : !strcmp(t, "uint") ? "uvec4" : "bvec4";
-        tf_str_printf(&m->body, "%sconst %s q%u = LV%u(%s);\n", indent, vt, first, tf_emit_arg(m, (uint32_t)n->i), at);
+        tf_str_printf(&m->body, "%sconst %s q%u = LV%u(%s);\n", indent, tf_glsl_vector(n->t), first, tf_emit_arg(m, (uint32_t)n->i), at);
     }
     return tf_say(m, "q%u.%c", first, "xyzw"[lane]);
 }

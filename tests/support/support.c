@@ -8,40 +8,13 @@
 #include <string.h>
 
 #include "graph/base/base.h"
+#include "graph/compare.h"
 
 /* ---- comparing ---------------------------------------------------------------------------------- */
 
-/* Spacing of a floating dtype's numbers at |x|: mantissa bits after the leading one, smallest normal exponent. */
-static double spacing(tuff_dtype dtype, double x)
-{
-    int mantissa = 23, least = -126;
-    switch (dtype) {
-    case TUFF_F16: mantissa = 10, least = -14; break;
-    case TUFF_BF16: mantissa = 7; break;
-    case TUFF_F64: mantissa = 52, least = -1022; break;
-    case TUFF_F8E4M3: mantissa = 3, least = -6; break;
-    case TUFF_F8E5M2: mantissa = 2, least = -14; break;
-    default: break;
-    }
-    int exponent = least;
-    if (x != 0.0 && isfinite(x)) {
-        frexp(x, &exponent); /* |x| = [0.5, 1) * 2^exponent */
-        exponent = exponent - 1 < least ? least : exponent - 1;
-    }
-    return ldexp(1.0, exponent - mantissa);
-}
-
-double ulp_distance(tuff_dtype dtype, double got, double want)
-{
-    if (got == want || (isnan(got) && isnan(want))) return 0.0;
-    if (!isfinite(got) || !isfinite(want)) return INFINITY;
-    if (!tf_dtype_is_float(dtype) && dtype != TUFF_C64 && dtype != TUFF_F8E4M3 && dtype != TUFF_F8E5M2) return fabs(got - want);
-    return fabs(got - want) / spacing(dtype, want);
-}
-
 static bool one_is_wrong(tuff_dtype dtype, double got, double want, tolerance t)
 {
-    const double ulp = ulp_distance(dtype, got, want);
+    const double ulp = tf_ulp_distance(dtype, got, want);
     if (ulp == 0.0) return false;
     if (isinf(ulp)) return true;
     if (t.rel > 0.0) return false; /* the whole array decides */
@@ -62,7 +35,7 @@ bool expect_array(const char *what, tuff_dtype dtype, const double *got, const d
     }
     cr_expect(!wrong, "%s: %zu of %zu elements are wrong, the first is [%zu]: got %.9g, want %.9g (%.3g ulp, allowed %.3g ulp or %.3g)",
               what, wrong, n, first, n ? got[first] : 0.0, n ? want[first] : 0.0,
-              n ? ulp_distance(dtype, got[first], want[first]) : 0.0, t.ulp, t.abs);
+              n ? tf_ulp_distance(dtype, got[first], want[first]) : 0.0, t.ulp, t.abs);
     if (t.rel <= 0.0) return !wrong;
     const double distance = norm > 0.0 ? sqrt(error / norm) : sqrt(error);
     const bool close = distance <= t.rel || sqrt(n ? error / (double)n : 0.0) <= t.abs;

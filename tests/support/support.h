@@ -24,8 +24,6 @@ typedef struct tolerance {
 
 bool expect_array(const char *what, tuff_dtype dtype, const double *got, const double *want, size_t n, tolerance t);
 bool expect_floats(const char *what, const float *got, const float *want, size_t n, tolerance t);
-/* |got - want| in units in the last place of a dtype at |want|. */
-double ulp_distance(tuff_dtype dtype, double got, double want);
 
 /* ---- an allocator that fails --------------------------------------------------------------------- */
 
