@@ -2,7 +2,7 @@
 #include "graph/op.h"
 
 /* Rows by the file that defines them; the pointwise rows without attributes come from pointwise.def. */
-#define ROWS(X) \
+#define CORE_ROWS(X) \
     X(input) X(const) X(literal) X(state) X(scalar) X(assign) \
     X(leaky_relu) X(elu) X(cast) X(bitcast) X(where) X(clamp) X(fma) X(lerp) X(dequant) X(map) \
     X(reshape) X(permute) X(transpose) X(squeeze) X(unsqueeze) X(expand) X(slice) X(pad) X(roll) X(flip) X(diagonal) X(unfold) \
@@ -10,12 +10,27 @@
     X(random_bits) X(uniform) X(normal) X(gumbel) X(rademacher) X(philox) \
     X(sum) X(mean) X(prod) X(max) X(min) X(argmax) X(argmin) X(any) X(all) X(logsumexp) X(variance) X(std) X(norm) \
     X(softmax) X(log_softmax) X(layer_norm) X(rms_norm) X(group_norm) X(batch_norm) \
-    X(matmul) X(cumsum) X(cumprod) X(attention) X(custom)
+    X(matmul) X(custom)
+
+#define ATTENTION_ROWS(X) \
+    X(attention)
+
+#define FFT_ROWS(X)
+
+#define GAUNT_ROWS(X)
+
+#define SSM_ROWS(X) \
+    X(cumsum) X(cumprod)
+
+#define DIFFUSION_ROWS(X)
+
+#define ROWS(X) CORE_ROWS(X) ATTENTION_ROWS(X) FFT_ROWS(X) GAUNT_ROWS(X) SSM_ROWS(X) DIFFUSION_ROWS(X)
 
 /* Made by lowering only. */
 #define INTERNAL_ROWS(X) \
-    X(anchor_reduce) X(anchor_reduce_cols) X(anchor_rownorm) X(anchor_matmul) X(anchor_scan) X(anchor_segment_sum) \
-    X(attention_anchor) X(attention_merge) X(mul_high)
+    X(anchor_reduce) X(anchor_reduce_cols) X(anchor_rownorm) X(anchor_matmul) X(anchor_segment_sum) X(mul_high) \
+    X(attention_anchor) X(attention_merge) \
+    X(anchor_scan)
 
 #define X(op) extern const tf_op tf_op_##op;
 ROWS(X)

@@ -8,7 +8,7 @@
 #ifndef TEST_OP_CASES_H
 #define TEST_OP_CASES_H
 
-#define OP_CASES(X) \
+#define CORE_OP_CASES(X) \
     X("cast", "f32[3,37]", "(a) {dtype=f16}", 'n') \
     X("cast", "f32[3,37]", "(a) {dtype=bf16}", 'n') \
     X("cast", "f32[5,7]", "(a) {dtype=i8}", 'n') \
@@ -119,8 +119,9 @@
     X("cumsum", "f32[9,333]", "(a) {axis=1}", 'p') \
     X("cumsum", "f32[3,5000]", "(a) {axis=1, reverse=true}", 'p') \
     X("cumsum", "i32[300,5]", "(a) {axis=0, exclusive=true}", 'n') \
-    X("cumprod", "f32[9,33]", "(a) {axis=1}", 'u') \
-    \
+    X("cumprod", "f32[9,33]", "(a) {axis=1}", 'u')
+
+#define ATTENTION_OP_CASES(X) \
     X("attention", "f32[1,33,2,16] f32[1,33,2,16] f32[1,33,2,16]", "(a, b, c)", 'n') \
     X("attention", "f32[2,65,4,64] f32[2,70,2,64] f32[2,70,2,64]", "(a, b, c) {causal=true}", 'n') \
     X("attention", "f32[1,40,2,20] f32[1,40,1,20] f32[1,40,1,12] f32[1,2,40,40]", "(a, b, c, bias=d) {softcap=5, window_left=9}", 'n') \
@@ -128,5 +129,16 @@
     X("attention", "f16[1,20,2,32] f16[1,50,2,32] f16[1,50,2,32] bool[1,1,20,50]", "(a, b, c, mask=d)", 'n') \
     X("attention", "f32[3,16,1,27] f32[3,64,1,27] f32[3,64,1,3] f32[3,1,1,64]", \
       "(a, b, c, bias=d) {scale=0.5, causal_align=top_left, score=\"abs(k / 8 - q / 4 - 2) > 2 ? -1e30 : q == k ? s - 1.0 : s\"}", 'n')
+
+#define FFT_OP_CASES(X)
+
+#define GAUNT_OP_CASES(X)
+
+#define SSM_OP_CASES(X)
+
+#define DIFFUSION_OP_CASES(X)
+
+#define OP_CASES(X) \
+    CORE_OP_CASES(X) ATTENTION_OP_CASES(X) FFT_OP_CASES(X) GAUNT_OP_CASES(X) SSM_OP_CASES(X) DIFFUSION_OP_CASES(X)
 
 #endif

@@ -1,73 +1,20 @@
-/* case_graph.c - from a reference case (case.json) to a graph in text form, by the table in cases.def.
+/* case_graph.c - from a reference case (case.json) to a graph in text form, by the rows of cases_*.c.
  *
  * The text is what a user would write for the case, so a failing one can be given to `tuff run` as it is. */
-#include "verify.h"
+#include "case.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
-#include "graph/op.h"
 #include "graph/text.h"
-
-/* ---- the table --------------------------------------------------------------------------------------- */
-
-typedef struct case_row {
-    const char *op;
-    const char *target;            /* an op row, or */
-    const char *graph;             /* a graph */
-    const char *renames;           /* attributes, inputs and outputs: "step=draw x=a" */
-    const char *ignored;           /* attributes that are information only: "mean std" */
-    void (*convert)(cJSON *attrs); /* units; NULL: none */
-} case_row;
-
-/* Attributes of RNG cases that state what the numbers should look like. */
-#define RANDOM_KNOWN "mean std"
-#define RANDOM_ATTRIBUTES "shape=$shape, seed=$seed, stream=$stream, draw=$step, antithetic=$antithetic"
-
-/* Cases count window keys beyond the query's own, -1 for no limit; we count them including its own, 0 for no limit. */
-static void window(cJSON *attrs, const char *name)
-{
-    cJSON *item = cJSON_GetObjectItemCaseSensitive(attrs, name);
-    if (!cJSON_IsNumber(item)) return;
-    if (item->valuedouble < 0.0)
-        cJSON_DeleteItemFromObjectCaseSensitive(attrs, name);
-    else
-        cJSON_SetNumberValue(item, item->valuedouble + 1.0);
-}
-
-static void attention_units(cJSON *attrs)
-{
-    window(attrs, "window_left");
-    window(attrs, "window_right");
-    if (!strcmp(tool_json_text(attrs, "layout", ""), "dense")) cJSON_DeleteItemFromObjectCaseSensitive(attrs, "layout");
-}
-
-/* seed_lo, seed_hi -> one 64-bit seed, which a double cannot hold; n -> shape [n]. */
-static void random_units(cJSON *attrs)
-{
-    char text[32];
-    const uint64_t lo = (uint64_t)tool_json_number(attrs, "seed_lo", 0.0), hi = (uint64_t)tool_json_number(attrs, "seed_hi", 0.0);
-    snprintf(text, sizeof text, "%llu", (unsigned long long)(hi << 32 | lo));
-    cJSON_AddRawToObject(attrs, "seed", text);
-    cJSON_DeleteItemFromObjectCaseSensitive(attrs, "seed_lo");
-    cJSON_DeleteItemFromObjectCaseSensitive(attrs, "seed_hi");
-    cJSON *n = cJSON_DetachItemFromObjectCaseSensitive(attrs, "n");
-    if (n) cJSON_AddItemToArray(cJSON_AddArrayToObject(attrs, "shape"), n);
-    if (!cJSON_HasObjectItem(attrs, "stream")) cJSON_AddNumberToObject(attrs, "stream", 0.0);
-    if (!cJSON_HasObjectItem(attrs, "step")) cJSON_AddNumberToObject(attrs, "step", 0.0);
-    if (!cJSON_HasObjectItem(attrs, "antithetic")) cJSON_AddFalseToObject(attrs, "antithetic");
-}
-
-#define CASE(name, ...) { .op = name, __VA_ARGS__ },
-static const case_row rows[] = {
-#include "cases.def"
-};
-#undef CASE
 
 static const case_row *row_of(const char *op)
 {
-    for (size_t i = 0; i < TF_COUNT(rows); i++)
-        if (!strcmp(rows[i].op, op)) return &rows[i];
+    static const case_row *const lists[] = { core_cases, attention_cases, fft_cases, gaunt_cases, ssm_cases, diffusion_cases };
+    for (size_t i = 0; i < TF_COUNT(lists); i++)
+        for (const case_row *r = lists[i]; r->op; r++)
+            if (!strcmp(r->op, op)) return r;
     return NULL;
 }
 
@@ -102,18 +49,7 @@ static bool information(const case_row *row, const char *name)
 
 /* ---- building ------------------------------------------------------------------------------------------ */
 
-typedef struct builder {
-    const case_row *row;
-    const tf_op *op;        /* row->target */
-    const cJSON *root;
-    cJSON *attrs;           /* our own copy, converted */
-    tf_arena *arena;
-    tf_str text;
-    case_graph *out;
-} builder;
-
-static bool refuse(builder *b, const char *format, ...) TF_PRINTF(2, 3);
-static bool refuse(builder *b, const char *format, ...)
+bool case_refuse(case_builder *b, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
@@ -133,13 +69,13 @@ static tuff_dtype dtype_of(const char *numpy)
     return TUFF_DTYPE_NONE;
 }
 
-static bool add_inputs(builder *b)
+static bool add_inputs(case_builder *b)
 {
     const cJSON *input, *dim;
     cJSON_ArrayForEach(input, cJSON_GetObjectItemCaseSensitive(b->root, "inputs"))
     {
         const char *dtype = tool_json_text(input, "dtype", "");
-        if (!dtype_of(dtype)) return refuse(b, "input \"%s\" has the dtype \"%s\", which is not known", input->string, dtype);
+        if (!dtype_of(dtype)) return case_refuse(b, "input \"%s\" has the dtype \"%s\", which is not known", input->string, dtype);
         tf_write_name(&b->text, input->string);
         tf_str_printf(&b->text, " = input %s[", tuff_dtype_name(dtype_of(dtype)));
         bool first = true;
@@ -153,7 +89,7 @@ static bool add_inputs(builder *b)
     return true;
 }
 
-static void add_value(tf_str *s, const cJSON *item)
+void case_add_value(tf_str *s, const cJSON *item)
 {
     if (cJSON_IsBool(item))
         tf_str_add(s, cJSON_IsTrue(item) ? "true" : "false");
@@ -169,7 +105,7 @@ static void add_value(tf_str *s, const cJSON *item)
         cJSON_ArrayForEach(element, item)
         {
             if (element->prev && element != item->child) tf_str_add(s, ", ");
-            add_value(s, element);
+            case_add_value(s, element);
         }
         tf_str_add(s, "]");
     }
@@ -177,7 +113,7 @@ static void add_value(tf_str *s, const cJSON *item)
 
 /* ---- an op row as target -------------------------------------------------------------------------------- */
 
-static const cJSON *find_input(builder *b, const char *operand)
+static const cJSON *find_input(case_builder *b, const char *operand)
 {
     const cJSON *input;
     cJSON_ArrayForEach(input, cJSON_GetObjectItemCaseSensitive(b->root, "inputs"))
@@ -193,14 +129,14 @@ static bool is_operand(const tf_op *op, const char *name)
     return listed(op->operands, name) || (a && a->type == TF_ATTR_TENSOR);
 }
 
-static bool add_operands(builder *b)
+static bool add_operands(case_builder *b)
 {
     const cJSON *input;
     bool any = false;
     for (const char *p = b->op->operands ? b->op->operands : ""; *p; p += strcspn(p, " "), p += *p == ' ') {
         const char *operand = tf_arena_string_n(b->arena, p, strcspn(p, " "));
         const cJSON *positional = operand ? find_input(b, operand) : NULL;
-        if (!positional) return refuse(b, "the case lacks operand \"%s\" of op %s", operand ? operand : "?", b->op->name);
+        if (!positional) return case_refuse(b, "the case lacks operand \"%s\" of op %s", operand ? operand : "?", b->op->name);
         tf_str_add(&b->text, any ? ", " : "");
         tf_write_name(&b->text, positional->string);
         any = true;
@@ -208,7 +144,7 @@ static bool add_operands(builder *b)
     cJSON_ArrayForEach(input, cJSON_GetObjectItemCaseSensitive(b->root, "inputs"))
     {
         const char *name = renamed(b->arena, b->row, input->string);
-        if (!is_operand(b->op, name)) return refuse(b, "input \"%s\" is no operand of op %s", input->string, b->op->name);
+        if (!is_operand(b->op, name)) return case_refuse(b, "input \"%s\" is no operand of op %s", input->string, b->op->name);
         if (listed(b->op->operands, name)) continue;
         tf_str_printf(&b->text, "%s%s=", any ? ", " : "", name);
         tf_write_name(&b->text, input->string);
@@ -227,7 +163,7 @@ static bool documentation(const tf_attr *a, const cJSON *item)
     return true;
 }
 
-static bool add_attributes(builder *b)
+static bool add_attributes(case_builder *b)
 {
     const cJSON *item;
     bool any = false;
@@ -238,7 +174,7 @@ static bool add_attributes(builder *b)
         const tf_attr *a = tf_attr_find(b->op, name);
         if (!a || a->type == TF_ATTR_TENSOR || a->type == TF_ATTR_NAMED) {
             char *value = cJSON_PrintUnformatted(item);
-            refuse(b, "attribute %s=%s is not known to op %s", item->string, value ? value : "?", b->op->name);
+            case_refuse(b, "attribute %s=%s is not known to op %s", item->string, value ? value : "?", b->op->name);
             cJSON_free(value);
             return false;
         }
@@ -247,14 +183,14 @@ static bool add_attributes(builder *b)
         if (a->type == TF_ATTR_ENUM && cJSON_IsString(item))
             tf_str_add(&b->text, item->valuestring);
         else
-            add_value(&b->text, item);
+            case_add_value(&b->text, item);
         any = true;
     }
     tf_str_add(&b->text, any ? "}\n" : "\n");
     return true;
 }
 
-static bool build_op(builder *b)
+static bool build_op(case_builder *b)
 {
     const char *results = b->op->results ? b->op->results : "y";
     if (!add_inputs(b)) return false;
@@ -269,15 +205,13 @@ static bool build_op(builder *b)
     cJSON_ArrayForEach(output, cJSON_GetObjectItemCaseSensitive(b->root, "outputs"))
     {
         const char *name = renamed(b->arena, b->row, output->string);
-        if (!listed(results, name)) return refuse(b, "output \"%s\" is no result of op %s", output->string, b->op->name);
+        if (!listed(results, name)) return case_refuse(b, "output \"%s\" is no result of op %s", output->string, b->op->name);
         tf_str_add(&b->text, "output ");
-        tf_write_string(&b->text, output->string);
+        tf_write_string(&b->text, case_output_name(b->root, output->string, b->arena));
         tf_str_printf(&b->text, " = result_%s\n", name);
     }
     return true;
 }
-
-/* ---- a graph as target ---------------------------------------------------------------------------------- */
 
 static bool is_used(const char *graph, const char *name)
 {
@@ -289,7 +223,7 @@ static bool is_used(const char *graph, const char *name)
     return false;
 }
 
-static bool substitute(builder *b)
+static bool substitute(case_builder *b)
 {
     for (const char *p = b->row->graph; *p;) {
         const size_t n = strcspn(p, "$");
@@ -299,8 +233,8 @@ static bool substitute(builder *b)
         const size_t length = strspn(++p, "abcdefghijklmnopqrstuvwxyz_0123456789");
         const char *name = tf_arena_string_n(b->arena, p, length);
         const cJSON *item = name ? cJSON_GetObjectItemCaseSensitive(b->attrs, name) : NULL;
-        if (!item) return refuse(b, "the case lacks attribute \"%s\"", name ? name : "?");
-        add_value(&b->text, item);
+        if (!item) return case_refuse(b, "the case lacks attribute \"%s\"", name ? name : "?");
+        case_add_value(&b->text, item);
         p += length;
     }
     return true;
@@ -315,28 +249,113 @@ static bool defines(const char *graph, const char *name)
     return false;
 }
 
-static bool build_graph(builder *b)
+/* ---- inputs and outputs for the rows' own C -------------------------------------------------------------- */
+
+const cJSON *case_input(const case_builder *b, const char *name)
+{
+    return cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(b->root, "inputs"), name);
+}
+
+int64_t case_dim(const case_builder *b, const char *input, int i)
+{
+    const cJSON *shape = cJSON_GetObjectItemCaseSensitive(case_input(b, input), "shape");
+    const int rank = cJSON_GetArraySize(shape), at = i < 0 ? i + rank : i;
+    const cJSON *dim = at >= 0 && at < rank ? cJSON_GetArrayItem(shape, at) : NULL;
+    return dim ? (int64_t)dim->valuedouble : -1;
+}
+
+const char *case_output_name(const cJSON *root, const char *output, tf_arena *arena)
+{
+    const bool taken = cJSON_HasObjectItem(cJSON_GetObjectItemCaseSensitive(root, "inputs"), output);
+    const char *name = taken ? tf_arena_printf(arena, "%s_out", output) : output;
+    return name ? name : output;
+}
+
+/* ---- a graph as target ---------------------------------------------------------------------------------- */
+
+static bool known_attributes(case_builder *b, const char *graph)
 {
     const cJSON *item;
     cJSON_ArrayForEach(item, b->attrs)
     {
-        if (!information(b->row, item->string) && !is_used(b->row->graph, item->string))
-            return refuse(b, "attribute \"%s\" is not known to op %s", item->string, b->row->op);
+        if (!information(b->row, item->string) && !(graph && is_used(graph, item->string)))
+            return case_refuse(b, "attribute \"%s\" is not known to op %s", item->string, b->row->op);
     }
-    if (!add_inputs(b) || !substitute(b)) return false;
+    return true;
+}
+
+static bool build_graph(case_builder *b)
+{
+    const cJSON *item;
+    if (!known_attributes(b, b->row->graph) || !add_inputs(b)) return false;
+    if (b->row->write ? !b->row->write(b) : !substitute(b)) return false;
     cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(b->root, "outputs"))
     {
         const char *name = renamed(b->arena, b->row, item->string);
-        if (!defines(b->row->graph, name)) return refuse(b, "output \"%s\" is no result of op %s", item->string, b->row->op);
-        tf_str_printf(&b->text, "output \"%s\" = %s\n", item->string, name);
+        if (!defines(b->text.data, name)) return case_refuse(b, "output \"%s\" is no result of op %s", item->string, b->row->op);
+        tf_str_add(&b->text, "output ");
+        tf_write_string(&b->text, case_output_name(b->root, item->string, b->arena));
+        tf_str_printf(&b->text, " = %s\n", name);
     }
+    return true;
+}
+
+/* ---- a graph of the zoo as target -------------------------------------------------------------------------- */
+
+/* "x.1", "$heads" or a number, into an override "NAME=value". */
+static bool add_param(case_builder *b, const char *name, const char *source)
+{
+    double value;
+    char *end;
+    const char *dot = strrchr(source, '.');
+    if (source[0] == '$') {
+        const cJSON *item = cJSON_GetObjectItemCaseSensitive(b->attrs, source + 1);
+        if (!item || cJSON_IsNull(item)) return true; /* the graph's own default */
+        if (!cJSON_IsNumber(item) && !cJSON_IsBool(item)) return case_refuse(b, "attribute \"%s\" should be a number", source + 1);
+        value = cJSON_IsBool(item) ? (double)cJSON_IsTrue(item) : item->valuedouble;
+    } else if (dot && dot > source && (value = strtod(source, &end), *end)) {
+        const char *input = tf_arena_string_n(b->arena, source, (size_t)(dot - source));
+        value = input ? (double)case_dim(b, input, atoi(dot + 1)) : -1.0;
+        if (value < 0.0) return case_refuse(b, "the case lacks dim %s of input \"%s\"", dot + 1, input ? input : "?");
+    } else
+        value = strtod(source, NULL);
+    const char **param = tf_push(b->arena, &b->params);
+    if (param) *param = tf_arena_printf(b->arena, "%s=%.17g", name, value);
+    return param && *param;
+}
+
+static bool is_parameter_source(const case_row *row, const char *attr)
+{
+    const size_t n = strlen(attr);
+    for (const char *p = row->params; p && (p = strchr(p, '$')); p++)
+        if (!strncmp(p + 1, attr, n) && (p[1 + n] == ' ' || !p[1 + n])) return true;
+    return false;
+}
+
+static bool build_zoo(case_builder *b)
+{
+    const cJSON *item;
+    const char *text = zoo_text(b->row->zoo);
+    if (!text) return case_refuse(b, "this build has no graph samples/zoo/%s.tuff", b->row->zoo);
+    cJSON_ArrayForEach(item, b->attrs)
+    {
+        if (!information(b->row, item->string) && !is_parameter_source(b->row, item->string))
+            return case_refuse(b, "attribute \"%s\" is not known to op %s", item->string, b->row->op);
+    }
+    for (const char *p = b->row->params; p && *p; p += strcspn(p, " "), p += *p == ' ') {
+        const size_t length = strcspn(p, " "), name = strcspn(p, "=");
+        if (!add_param(b, tf_arena_string_n(b->arena, p, name), tf_arena_string_n(b->arena, p + name + 1, length - name - 1))) return false;
+    }
+    tf_str_add(&b->text, text);
+    b->out->params = b->params.data;
+    b->out->param_count = b->params.n;
     return true;
 }
 
 void case_graph_build(const cJSON *root, tf_arena *arena, case_graph *out)
 {
     const char *op = tool_json_text(root, "op", "");
-    builder b = { .row = row_of(op), .root = root, .arena = arena, .out = out };
+    case_builder b = { .row = row_of(op), .root = root, .arena = arena, .out = out };
     *out = (case_graph){ .text = NULL };
     if (!b.row) {
         snprintf(out->reason, sizeof out->reason, "op \"%s\" is not known to this version", op);
@@ -350,7 +369,7 @@ void case_graph_build(const cJSON *root, tf_arena *arena, case_graph *out)
     b.attrs = cJSON_Duplicate(cJSON_GetObjectItemCaseSensitive(root, "attrs"), true);
     if (!b.attrs) b.attrs = cJSON_CreateObject();
     if (b.row->convert) b.row->convert(b.attrs);
-    if ((b.op ? build_op(&b) : build_graph(&b)) && !b.text.failed) out->text = tf_arena_string(arena, b.text.data);
+    if ((b.op ? build_op(&b) : b.row->zoo ? build_zoo(&b) : build_graph(&b)) && !b.text.failed) out->text = tf_arena_string(arena, b.text.data);
     cJSON_Delete(b.attrs);
     tf_str_release(&b.text);
 }

@@ -35,8 +35,12 @@ int verify_cases(const verify_options *o);
  * what the case names that tuff does not know. */
 typedef struct case_graph {
     const char *text;
+    const char *const *params; /* overrides of its `param`s */
+    uint32_t param_count;
     char reason[256];
 } case_graph;
 void case_graph_build(const cJSON *root, tf_arena *arena, case_graph *out);
+/* The name of a case's output in its graph: its own, unless an input has that name ("state": "state_out"). */
+const char *case_output_name(const cJSON *root, const char *output, tf_arena *arena);
 
 #endif

@@ -67,7 +67,7 @@ typedef struct case_job {
     const verify_options *o;
     const char *folder, *name;
     const cJSON *root;
-    const char *text;      /* its graph */
+    const case_graph *graph;
     tf_arena *arena;
     cJSON *line;
     tuff_device *dev;
@@ -181,7 +181,7 @@ static int take_outputs(case_job *j)
     cJSON_ArrayForEach(output, cJSON_GetObjectItemCaseSensitive(j->root, "outputs"))
     {
         tf_npy have;
-        if (read_output(j, output->string, output, &have)) return TOOL_FAILED;
+        if (read_output(j, case_output_name(j->root, output->string, j->arena), output, &have)) return TOOL_FAILED;
         if (j->o->save && save(j, output->string, have.dtype, &have.shape, have.data)) return TOOL_FAILED;
         cJSON *result = cJSON_AddObjectToObject(results, output->string);
         if (compare_file(j, output, &have, result)) status = TOOL_FAILED;
@@ -192,7 +192,8 @@ static int take_outputs(case_job *j)
 static int evaluate(case_job *j)
 {
     char message[512];
-    if (tuff_graph_parse(j->text, strlen(j->text), &(tuff_parse_desc){ .name = j->name }, &j->g, message, sizeof message)) return case_fails(j, "%s", message);
+    if (tuff_graph_parse(j->graph->text, strlen(j->graph->text),
+                         &(tuff_parse_desc){ .name = j->name, .params = j->graph->params, .param_count = j->graph->param_count }, &j->g, message, sizeof message)) return case_fails(j, "%s", message);
     if (tool_open_device(&j->o->common, &j->dev)) return case_fails(j, "%s", tuff_device_error(NULL));
     if (tuff_compile(j->dev, j->g, NULL, &j->p)) return case_fails(j, "%s", tuff_graph_error(j->g));
     int status = write_inputs(j);
@@ -262,7 +263,7 @@ static void run_case(cases_run *r, const char *folder, const char *name)
     const char *op = tool_json_text(root, "op", "?"), *reason = NULL;
     tool_progress_show(&r->progress, "%s", name);
     if (graph.text) {
-        case_job job = { .o = r->o, .folder = folder, .name = name, .root = root, .text = graph.text, .arena = r->arena };
+        case_job job = { .o = r->o, .folder = folder, .name = name, .root = root, .graph = &graph, .arena = r->arena };
         tool_child child;
         if (!tool_isolate(work_case, &job, take_line, &line, (double)r->o->seconds, &child)) exit(tool_error("no child process could be started"));
         if (child.end == TOOL_END_TIMEOUT) reason = "hang: the time limit passed";

@@ -1,6 +1,6 @@
 /* tuff.h - build a computation graph, compile it for a Vulkan device, run it many times.
  *
- * Everything a C user needs is here and in ops.h (the operators, included at the end). Applications that
+ * Everything a C user needs is here and in the operators' headers (ops.h and one per family, included at the end). Applications that
  * own a VkDevice also include tuff_vulkan.h. The header compiles as C17 and as C++17.
  *
  * Conventions, valid for every function unless it says otherwise:
@@ -313,5 +313,10 @@ TUFF_API size_t tuff_program_explain(const tuff_program *p, tuff_explain_format 
 #endif
 
 #include "ops.h"
+#include "attention.h"
+#include "fft.h"
+#include "gaunt.h"
+#include "ssm.h"
+#include "diffusion.h"
 
 #endif

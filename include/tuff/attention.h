@@ -1,0 +1,48 @@
+/* attention.h - attention and what belongs to it. Included by tuff.h; the conventions are those of ops.h. */
+#ifndef TUFF_ATTENTION_H
+#define TUFF_ATTENTION_H
+
+#ifndef TUFF_TUFF_H
+#  include "tuff.h"
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- attention ------------------------------------------------------------------------------------- */
+
+typedef enum tuff_causal_align {
+    TUFF_CAUSAL_BOTTOM_RIGHT, /* the last query sees all valid keys: query i stands at i + keys - queries */
+    TUFF_CAUSAL_TOP_LEFT      /* query i stands at i */
+} tuff_causal_align;
+typedef struct tuff_attention_desc {
+    float scale;                    /* 0: 1 / sqrt(dk) */
+    bool causal;                    /* no key after the query's position */
+    tuff_causal_align causal_align; /* where queries stand among the keys, for causal, windows and ALiBi */
+    int32_t window_left;            /* keys visible to the left, the query's own position included; 0: no limit */
+    int32_t window_right;           /* keys visible to the right, the query's own position included; 0: no limit */
+    float softcap;                  /* c > 0: scores become c * tanh(score / c); 0: off */
+    tuff_tensor alibi_slopes;       /* f32[hq]: adds -slope * |distance| */
+    tuff_tensor bias;               /* f32 or f16 [b|1, hq|1, sq|1, sk|1]: added after softcap */
+    tuff_tensor mask;               /* bool or u8, the same shapes: non-zero attends */
+    tuff_tensor block_mask;         /* bool or u8 [b|1, hq|1, ceil(sq / block_q), ceil(sk / block_kv)]: non-zero attends */
+    int32_t block_q, block_kv;      /* required with block_mask */
+    tuff_tensor sinks;              /* f32[hq]: one more logit per head in the sum, with value 0 */
+    tuff_tensor q_start;            /* i32[b]: position of query 0; overrides causal_align */
+    tuff_tensor kv_len;             /* i32[b]: valid keys; absent: sk */
+    const char *score;              /* expression for the score: `s` (scaled score), `b h q k` (batch, head, positions of query
+                                     * and key) and score_inputs by name; NULL: s. Applied before softcap. */
+    const tuff_named *score_inputs;
+    uint32_t score_input_count;
+} tuff_attention_desc;
+/* q[b, sq, hq, dk], k[b, sk, hk, dk], v[b, sk, hk, dv] -> o[b, sq, hq, dv] = softmax(scale * q k^T + ...) v in f32, hq a
+ * multiple of hk (grouped heads). Result 0: o, the dtype of q. Result 1: lse f32[b, hq, sq], the natural log of each row's sum,
+ * sinks included. A row without visible keys gives o = 0 and lse = -inf (lse = its sink when there are sinks). */
+TUFF_API tuff_tensor tuff_attention(tuff_tensor q, tuff_tensor k, tuff_tensor v, const tuff_attention_desc *desc);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,53 @@
+/* case.h - how reference cases become graphs: the row of a case op, and what rows with their own C share.
+ *
+ * A row names one of four targets:
+ *   target  an op row, whose operands, attributes and results the case's names must be;
+ *   graph   a graph in text form below the declarations of the case's inputs, where $name is an attribute of the case;
+ *   zoo     a graph of samples/zoo ("attention/crate_layer"), whose inputs and outputs carry the case's names and whose
+ *           `param`s come from `params`: "N=x.1 heads=$heads" (dim 1 of input x, an attribute);
+ *   write   a function that writes such a graph, for cases whose graph depends on more than sizes.
+ * An attribute, input or output that is neither known to the row nor to the op is a failure that names it. */
+#ifndef TOOL_CASE_H
+#define TOOL_CASE_H
+
+#include "verify.h"
+#include "graph/op.h"
+
+typedef struct case_builder case_builder;
+
+typedef struct case_row {
+    const char *op;
+    const char *target, *graph, *zoo;
+    bool (*write)(case_builder *b); /* appends statements to b->text; they define a name per output, as for `graph` */
+    const char *params;             /* with zoo */
+    const char *renames;            /* attributes, inputs and outputs: "step=draw x=a" */
+    const char *ignored;            /* attributes that are information only, "mean std"; with write: those it reads, too */
+    void (*convert)(cJSON *attrs);  /* units; NULL: none */
+} case_row;
+
+struct case_builder {
+    const case_row *row;
+    const tf_op *op;        /* row->target */
+    const cJSON *root;
+    cJSON *attrs;           /* our own copy, converted */
+    tf_arena *arena;
+    tf_str text;
+    TF_ARRAY(const char *) params;
+    case_graph *out;
+};
+
+/* One list per family, ended by a row without op. */
+extern const case_row core_cases[], attention_cases[], fft_cases[], gaunt_cases[], ssm_cases[], diffusion_cases[];
+
+/* Refuse the case with a sentence; returns false. */
+bool case_refuse(case_builder *b, const char *format, ...) TF_PRINTF(2, 3);
+/* The case's input of that name (its own, not renamed), NULL if absent; its dim i, counted from the end when negative (-1: none). */
+const cJSON *case_input(const case_builder *b, const char *name);
+int64_t case_dim(const case_builder *b, const char *input, int i);
+/* An attribute as a value of the text form: numbers with all digits, lists, strings in quotes. */
+void case_add_value(tf_str *s, const cJSON *item);
+
+/* The text of samples/zoo/<name>.tuff; NULL if there is none. */
+const char *zoo_text(const char *name);
+
+#endif

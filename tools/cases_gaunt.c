@@ -1,0 +1,6 @@
+/* cases_gaunt.c - reference cases of the equivariant family. */
+#include "case.h"
+
+const case_row gaunt_cases[] = {
+    { .op = NULL }
+};

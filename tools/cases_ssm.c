@@ -1,0 +1,8 @@
+/* cases_ssm.c - reference cases of the state-space family. */
+#include "case.h"
+
+const case_row ssm_cases[] = {
+    { .op = "cumsum", .target = "cumsum" },
+    { .op = "cumprod", .target = "cumprod" },
+    { .op = NULL }
+};
