@@ -43,7 +43,8 @@ static bool named_integer(tf_parser *p, int64_t *out)
         return true;
     }
     if (b)
-        return tf_text_bad(p, &at, TUFF_E_PARSE, "\"%s\" is %s; an integer is needed here", name, b->kind == TF_BIND_DEF ? "a def" : "a tensor");
+        return tf_text_bad(p, &at, TUFF_E_PARSE, "\"%s\" is %s; an integer is needed here", name,
+                           b->kind == TF_BIND_DEF ? "a def" : b->kind == TF_BIND_NUMBER ? "a number" : "a tensor");
     const char **known = tf_arena_array(&p->tmp, const char *, p->names.n + 1);
     uint32_t n = 0;
     for (uint32_t i = 0; known && i < p->names.n; i++)
@@ -132,6 +133,22 @@ bool tf_text_count(tf_parser *p, const char *what, int64_t *out)
     return !tf_dim_is_dynamic(*out) || tf_text_bad(p, &at, TUFF_E_PARSE, "%s is fixed at compile time; %s is dynamic", what, tf_dim_text(p->g, *out));
 }
 
+static const tf_binding_name *number_name(const tf_parser *p)
+{
+    char name[256];
+    if (p->tok.kind != TF_TOK_NAME || p->tok.n >= sizeof name)
+        return NULL;
+    memcpy(name, p->tok.p, p->tok.n);
+    name[p->tok.n] = 0;
+    const tf_binding_name *b = tf_text_find(p, name);
+    return b && b->kind == TF_BIND_NUMBER ? b : NULL;
+}
+
+bool tf_text_is_fraction(const tf_parser *p)
+{
+    return (p->tok.kind == TF_TOK_NUMBER && !p->tok.is_integer) || tf_tok_is(&p->tok, "inf") || tf_tok_is(&p->tok, "nan") || number_name(p);
+}
+
 bool tf_text_number(tf_parser *p, double *out)
 {
     /* A sign belongs to the number when one follows; else this is an expression like -n. */
@@ -145,6 +162,8 @@ bool tf_text_number(tf_parser *p, double *out)
         v = (double)INFINITY;
     else if (tf_tok_is(&p->tok, "nan"))
         v = (double)NAN;
+    else if (number_name(p))
+        v = number_name(p)->number;
     else {
         p->lx = lx;
         p->tok = tok;

@@ -5,6 +5,7 @@
  * hostile text from exhausting stack or memory. */
 #include "text_read.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -161,10 +162,10 @@ bool tf_text_value(tf_parser *p, const char *name, const tf_tok *at, tuff_tensor
         *out = b->tensor;
         return true;
     }
-    if (b && b->kind == TF_BIND_INT && !tf_dim_is_dynamic(b->dim)) {
+    if (b && (b->kind == TF_BIND_NUMBER || (b->kind == TF_BIND_INT && !tf_dim_is_dynamic(b->dim)))) {
         p->g->line = at->line;
         p->g->column = at->column;
-        *out = tuff_literal(p->g, (double)b->dim, TUFF_DTYPE_NONE);
+        *out = tuff_literal(p->g, b->kind == TF_BIND_NUMBER ? b->number : (double)b->dim, TUFF_DTYPE_NONE);
         return out->id != 0;
     }
     if (b)
@@ -375,21 +376,36 @@ static bool call_op(tf_parser *p, const tf_op *op, const tf_tok *at, tuff_tensor
 
 /* ---- calls of defs ---- */
 
-/* { heads = 4 } after a call of a def: integers seen inside. */
-static bool call_integers(tf_parser *p, uint32_t scope)
+/* An integer, or a number that is none, to be called `name`. */
+static bool read_param(tf_parser *p, const char *name, tf_binding_name *out)
+{
+    const tf_lexer lx = p->lx;
+    const tf_tok tok = p->tok;
+    *out = (tf_binding_name){ .kind = TF_BIND_INT, .name = name };
+    tf_text_accept(p, "-");
+    const bool fraction = tf_text_is_fraction(p);
+    p->lx = lx;
+    p->tok = tok;
+    if (fraction)
+        out->kind = TF_BIND_NUMBER;
+    return fraction ? tf_text_number(p, &out->number) : tf_text_integer(p, &out->dim);
+}
+
+/* { heads = 4, eps = 1e-5 } after a call of a def: numbers seen inside. */
+static bool call_params(tf_parser *p, uint32_t scope)
 {
     if (!tf_text_accept(p, "{"))
         return !tf_status(p->g);
     while (!tf_text_accept(p, "}")) {
-        int64_t v;
+        tf_binding_name b;
         const char *name = tf_text_name(p, "a name");
-        if (!name || !tf_text_expect(p, "=", "after the name") || !tf_text_integer(p, &v))
+        if (!name || !tf_text_expect(p, "=", "after the name") || !read_param(p, name, &b))
             return false;
         const uint32_t own = p->scope;
         p->scope = scope;
-        const bool good = bind_int(p, name, v);
+        const bool good = bind(p, b);
         p->scope = own;
-        if (!good || (!tf_tok_is(&p->tok, "}") && !tf_text_expect(p, ",", "between the integers")))
+        if (!good || (!tf_tok_is(&p->tok, "}") && !tf_text_expect(p, ",", "between the numbers")))
             return false;
     }
     return !tf_status(p->g);
@@ -405,7 +421,7 @@ static bool call_def(tf_parser *p, const tf_def_text *def, const tf_tok *at, tuf
         return tf_text_bad(p, at, TUFF_E_ARGUMENT, "%s takes %u operands in order, not %u", def->name, (unsigned)def->args.n, (unsigned)(a->n + a->n_named));
     if (p->calls == MAX_CALLS)
         return tf_text_bad(p, at, TUFF_E_LIMIT, "defs call one another deeper than %d; one may call itself", MAX_CALLS);
-    if (!call_integers(p, callee))
+    if (!call_params(p, callee))
         return false;
     const tf_lexer lx = p->lx;
     const tf_tok tok = p->tok;
@@ -527,35 +543,59 @@ static bool is_bare_keyword(const tf_tok *t)
     return tf_tok_is(t, "input") || tf_tok_is(t, "const") || tf_tok_is(t, "state") || tf_tok_is(t, "scalar");
 }
 
-static bool override_of(tf_parser *p, const char *name, int64_t *out)
+/* The number of an override "name=-1.5e3", with its own lexer: no locale has a say. */
+static bool override_number(const char *text, tf_tok *number, bool *minus)
 {
-    const size_t n = strlen(name);
+    tf_lexer lx;
+    tf_lexer_init(&lx, text, strlen(text));
+    *number = tf_lex(&lx);
+    *minus = tf_tok_is(number, "-");
+    if (*minus)
+        *number = tf_lex(&lx);
+    if (tf_tok_is(number, "inf") || tf_tok_is(number, "nan"))
+        number->number = tf_tok_is(number, "inf") ? (double)INFINITY : (double)NAN;
+    else if (number->kind != TF_TOK_NUMBER)
+        return false;
+    return tf_lex(&lx).kind == TF_TOK_END;
+}
+
+static bool override_of(tf_parser *p, tf_binding_name *b)
+{
+    const size_t n = strlen(b->name);
     for (uint32_t i = 0; i < p->desc->param_count; i++) {
         const char *text = p->desc->params[i];
-        if (strncmp(text, name, n) || text[n] != '=')
+        tf_tok number;
+        bool minus;
+        if (strncmp(text, b->name, n) || text[n] != '=')
             continue;
-        char *end;
-        const long long v = strtoll(text + n + 1, &end, 10);
-        if (!text[n + 1] || *end || v > (INT64_C(1) << 56) || v < -(INT64_C(1) << 56)) {
-            tf_text_bad(p, &(tf_tok){ 0 }, TUFF_E_ARGUMENT, "the override \"%s\" is no integer", text);
-            return true;
+        const bool good = override_number(text + n + 1, &number, &minus);
+        if (b->kind == TF_BIND_NUMBER) {
+            if (!good)
+                return tf_text_bad(p, &(tf_tok){ 0 }, TUFF_E_ARGUMENT, "the override \"%s\" is no number", text);
+            b->number = minus ? -number.number : number.number;
+        } else {
+            if (!good || number.kind != TF_TOK_NUMBER || !number.is_integer || number.integer > (uint64_t)1 << 56)
+                return tf_text_bad(p, &(tf_tok){ 0 }, TUFF_E_ARGUMENT, "the override \"%s\" is no integer", text);
+            b->dim = minus ? -(int64_t)number.integer : (int64_t)number.integer;
         }
         p->override_used[i] = true;
-        *out = v;
         return true;
     }
-    return false;
+    return true;
 }
 
 static bool param_statement(tf_parser *p)
 {
     const char *name = tf_text_name(p, "a name");
-    int64_t v;
-    if (!name || !tf_text_expect(p, "=", "after the name") || !tf_text_count(p, "a param", &v))
+    tf_binding_name b;
+    if (!name || !tf_text_expect(p, "=", "after the name"))
         return false;
-    if (p->scope == 0)
-        override_of(p, name, &v);
-    return !tf_status(p->g) && bind_int(p, name, v);
+    const tf_tok at = p->tok;
+    if (!read_param(p, name, &b))
+        return false;
+    if (b.kind == TF_BIND_INT && tf_dim_is_dynamic(b.dim))
+        return tf_text_bad(p, &at, TUFF_E_PARSE, "a param is fixed at compile time; %s is dynamic", tf_dim_text(p->g, b.dim));
+    return (p->scope || override_of(p, &b)) && bind(p, b);
 }
 
 static bool dim_statement(tf_parser *p)

@@ -5,7 +5,7 @@
 #include "op.h"
 #include "text.h"
 
-typedef enum tf_bind_kind { TF_BIND_VALUE, TF_BIND_INT, TF_BIND_DEF } tf_bind_kind;
+typedef enum tf_bind_kind { TF_BIND_VALUE, TF_BIND_INT, TF_BIND_NUMBER, TF_BIND_DEF } tf_bind_kind;
 typedef struct tf_binding_name {
     tf_bind_kind kind;
     const char *name;
@@ -13,6 +13,7 @@ typedef struct tf_binding_name {
     uint32_t next, hash;  /* newest first within a bucket */
     tuff_tensor tensor;   /* VALUE */
     int64_t dim;          /* INT: a param, a counter or a dynamic dim */
+    double number;        /* NUMBER: a param that is no integer */
     uint32_t def;         /* DEF */
 } tf_binding_name;
 
@@ -58,7 +59,8 @@ bool tf_text_value(tf_parser *p, const char *name, const tf_tok *at, tuff_tensor
 
 bool tf_text_integer(tf_parser *p, int64_t *dim);         /* integer or dim expression */
 bool tf_text_count(tf_parser *p, const char *what, int64_t *out); /* the same, fixed */
-bool tf_text_number(tf_parser *p, double *out);           /* [-] number, inf, nan, or an integer expression */
+bool tf_text_number(tf_parser *p, double *out);           /* [-] number, inf, nan, a number's name, or an integer expression */
+bool tf_text_is_fraction(const tf_parser *p);             /* a number that is no integer expression comes next, but for its sign */
 bool tf_text_type(tf_parser *p, tuff_dtype *dtype, tuff_shape *shape);
 /* What follows "=" in a const statement. */
 bool tf_text_constant(tf_parser *p, const char *name, tuff_dtype dtype, const tuff_shape *shape, tuff_tensor *out);

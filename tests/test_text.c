@@ -150,12 +150,43 @@ Test(text, overrides)
         { "heads=x", "the override \"heads=x\" is no integer" },
         { "heads=", "the override \"heads=\" is no integer" },
         { "heads=99999999999999999999", "the override \"heads=99999999999999999999\" is no integer" },
+        { "heads=2.5", "the override \"heads=2.5\" is no integer" },
+        { "heads=inf", "the override \"heads=inf\" is no integer" },
     };
     for (size_t i = 0; i < COUNT(bad); i++) {
         char message[256];
         cr_expect_neq(tuff_graph_parse(text, strlen(text), &(tuff_parse_desc){ .params = &bad[i].param, .param_count = 1 }, &g, message, sizeof message), TUFF_OK);
         cr_expect_str_eq(message, bad[i].error);
         cr_expect_null(g);
+    }
+}
+
+Test(text, params_that_are_no_integers)
+{
+    static const char text[] = "param eps = 1e-5\nparam scale = -0.5\nparam top = -scale\ndef f(x) -> (y) { y = add(mul(x, scale), -bias) }\n"
+                               "input x f32[2,4]\ny = f(layer_norm(x) {eps=eps}) {bias=top}\nz = f(y) {bias=3}\nconst c f32[2] = [eps, -eps]\noutput z\noutput c";
+    static const char *const params[] = { "eps=2.5e-3", "scale=3" };
+    tuff_graph *g = parse(text, NULL);
+    char *out = print(g);
+    cr_expect_str_eq(out, "input x f32[2,4]\nv1 = layer_norm(x) {eps=0.00001, axes=1}\nv2 = mul(v1, -0.5)\ny = add(v2, -0.5)\nv3 = mul(y, -0.5)\ny_1 = add(v3, -3)\n"
+                          "const c f32[2] = [0.00001, -0.00001]\noutput z = y_1\noutput c\n");
+    free(out);
+    tuff_graph_destroy(g);
+    g = parse(text, &(tuff_parse_desc){ .params = params, .param_count = 2 });
+    out = print(g);
+    cr_expect_str_eq(out, "input x f32[2,4]\nv1 = layer_norm(x) {eps=0.0025, axes=1}\nv2 = mul(v1, 3)\ny = add(v2, 3)\nv3 = mul(y, 3)\ny_1 = add(v3, -3)\n"
+                          "const c f32[2] = [0.0025, -0.0025]\noutput z = y_1\noutput c\n");
+    free(out);
+    tuff_graph_destroy(g);
+    static const struct { const char *text, *param, *error; } bad[] = {
+        { "param eps = 1e-5", "eps=x", "the override \"eps=x\" is no number" },
+        { "param eps = 1e-5", "eps=1 2", "the override \"eps=1 2\" is no number" },
+        { "param eps = 1e-5\ninput x f32[eps]", "eps=2", "<text>:2:13: \"eps\" is a number; an integer is needed here" },
+    };
+    for (size_t i = 0; i < COUNT(bad); i++) {
+        char message[256];
+        cr_expect_neq(tuff_graph_parse(bad[i].text, strlen(bad[i].text), &(tuff_parse_desc){ .params = &bad[i].param, .param_count = 1 }, &g, message, sizeof message), TUFF_OK);
+        cr_expect_str_eq(message, bad[i].error);
     }
 }
 

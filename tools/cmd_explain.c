@@ -17,7 +17,7 @@ static const tool_option options_table[] = {
     TOOL_OPTION(explain_options, json, "json", NULL, TOOL_FLAG, "as JSON"),
     TOOL_OPTION(explain_options, dot, "dot", NULL, TOOL_FLAG, "as a graph for Graphviz"),
     TOOL_OPTION(explain_options, glsl, "glsl", NULL, TOOL_FLAG, "the kernels' text"),
-    TOOL_OPTION(explain_options, params, "param", "NAME=INT", TOOL_LIST, "override a param of the file"),
+    TOOL_OPTION(explain_options, params, "param", "NAME=NUMBER", TOOL_LIST, "override a param of the file"),
     TOOL_OPTION(explain_options, no_fusion, "no-fusion", NULL, TOOL_FLAG, "one kernel per op"),
 };
 

@@ -22,7 +22,7 @@ static const tool_option options_table[] = {
     TOOL_OPTION(run_options, out, "out", "NAME=FILE.npy", TOOL_LIST, "write an output or state"),
     TOOL_OPTION(run_options, dims, "dim", "NAME=N", TOOL_LIST, "set a dynamic dim; default: its bound"),
     TOOL_OPTION(run_options, scalars, "scalar", "NAME=X", TOOL_LIST, "set a scalar"),
-    TOOL_OPTION(run_options, params, "param", "NAME=INT", TOOL_LIST, "override a param of the file"),
+    TOOL_OPTION(run_options, params, "param", "NAME=NUMBER", TOOL_LIST, "override a param of the file"),
     TOOL_OPTION(run_options, seed, "seed", "N", TOOL_COUNT, "seed of the inputs that are not given; default 0"),
     TOOL_OPTION(run_options, repeat, "repeat", "N", TOOL_COUNT, "run N times and print least and median time"),
     TOOL_OPTION(run_options, profile, "profile", NULL, TOOL_FLAG, "time of each kernel"),

@@ -186,12 +186,12 @@ TUFF_API tuff_graph *tuff_graph_create(const tuff_graph_desc *desc);
 TUFF_API void tuff_graph_destroy(tuff_graph *g); /* NULL is allowed; programs compiled from g live on */
 
 /* Parse text form (docs in architecture.md). `name` is used in messages ("file:line:column"). `params` are
- * "name=int" overrides of `param` statements, may be NULL. Relative @file.npy paths start at `dir` (NULL: the
+ * "name=number" overrides of `param` statements, may be NULL. Relative @file.npy paths start at `dir` (NULL: the
  * working directory). On failure *out is NULL and the text is in message (always terminated). */
 typedef struct tuff_parse_desc {
     const char *name;               /* NULL: "<text>" */
     const char *dir;                /* NULL: working directory */
-    const char *const *params;      /* "heads=4" */
+    const char *const *params;      /* "heads=4", "eps=1e-5" */
     uint32_t param_count;
     tuff_allocator allocator;
 } tuff_parse_desc;
