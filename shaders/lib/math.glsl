@@ -502,7 +502,8 @@ float tf_erfc(float x)
 float tf_erf(float x)
 {
     float a = abs(x);
-    return a <= 1.0 ? tf_erf_core(x) : tf_isnan(x) ? x : tf_copysign(1.0 - tf_erfc(a), x);
+    float c = tf_erfc(a); // no copysign of a difference from 1: LLVM 22 makes the wrong number of it
+    return a <= 1.0 ? tf_erf_core(x) : tf_isnan(x) ? x : x < 0.0 ? c - 1.0 : 1.0 - c;
 }
 
 // ---- activations ----
