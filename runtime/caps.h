@@ -52,6 +52,7 @@ typedef struct tf_snapshot {
     X(mapping,        "direct host access to device memory where it exists",  true) \
     X(labels,         "names of kernels for debuggers and captures",          false) \
     X(serialize,      "one submission per step, waited for: names a step that kills the device", false) \
+    X(barriers,       "barriers between waves; without them validation must complain", true) \
     X(poison,         "fill new device memory with NaN patterns",             false) \
     X(cpu,            "treat the device as a CPU when choosing kernels",      false)
 

@@ -4,7 +4,6 @@
  * and the slot, so the same loop fills our own command buffers, the application's and the profiler's. */
 #include "program.h"
 
-
 #include <string.h>
 
 #include <tuff/tuff_vulkan.h>
@@ -22,6 +21,7 @@ static void barrier(const tuff_program *p, VkCommandBuffer cmd, VkPipelineStageF
 
 void tf_record_barrier(const tuff_program *p, VkCommandBuffer cmd)
 {
+    if (!p->dev->caps.on.barriers) return;
     barrier(p, cmd, work_stages, work_writes, work_stages | VK_PIPELINE_STAGE_DRAW_INDIRECT_BIT, work_access);
 }
 

@@ -399,6 +399,27 @@ Test(runtime, grids_are_folded)
     tuff_device_close(dev);
 }
 
+static void no_log(void *user, tuff_log_level level, const char *text)
+{
+    (void)user, (void)level, (void)text;
+}
+
+/* Validation does notice a missing barrier: the silence of every other test means something. */
+Test(runtime, missing_barriers_are_noticed)
+{
+    tuff_device *dev = open_device(&(tuff_device_desc){ .toggles = "-barriers", .validate = true, .log = no_log });
+    float x[N];
+    ramp(x, 1.0f);
+    tuff_program *p = build(dev, chain_plan(dev, 6), NULL);
+    cr_assert(tuff_write(p, "x", x, sizeof x) == TUFF_OK && tuff_run(p) == TUFF_OK, "%s", tuff_program_error(p));
+    if (dev->messenger)
+        cr_expect(tf_device_messages(dev) > 0, "six dependent kernels without barriers raise no message");
+    else
+        cr_skip_test("skipped: the validation layer is not installed");
+    tuff_program_destroy(p);
+    tuff_device_close(dev);
+}
+
 /* Device-written grids, uniform operands, several operands in one binding. */
 Test(runtime, indirect_uniform_and_shared_bindings)
 {
