@@ -41,7 +41,7 @@ typedef struct tf_scan_desc {
     tuff_tensor carry;
 } tf_scan_desc;
 
-extern const tf_op tf_op_anchor_reduce, tf_op_anchor_reduce_cols, tf_op_anchor_rownorm, tf_op_anchor_matmul, tf_op_anchor_scan, tf_op_anchor_segment_sum;
+extern const tf_op tf_op_anchor_reduce, tf_op_anchor_reduce_cols, tf_op_anchor_rownorm, tf_op_anchor_matmul, tf_op_anchor_scan, tf_op_anchor_segment_sum, tf_op_anchor_sort_blocks, tf_op_anchor_sort_merge;
 
 /* The axes of a type as a bit mask; false: tf_bad was called. n 0: all axes. `axes` becomes sorted and non-negative. */
 bool tf_axes_mask(tf_infer *c, tuff_ints *axes, int32_t rank, uint32_t *mask);

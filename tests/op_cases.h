@@ -116,6 +116,20 @@
     X("matmul", "f32[65] f32[65]", "(a, b)", 'p') \
     X("matmul", "c64[5,9] c64[9,6]", "(a, b)", 'n') \
     X("matmul", "i8[5,9] i8[9,6]", "(a, b)", 'n') \
+    X("sort", "f32[9,333]", "(a) {axis=1}", 'n') \
+    X("sort", "f16[33,9]", "(a) {axis=0, descending=true}", 'n') \
+    X("sort", "i8[3,70,2]", "(a) {axis=1}", 'n') /* many ties */ \
+    X("sort", "f32[2,5001]", "(a) {axis=-1, descending=true}", 'n') \
+    X("sort", "bool[5,40]", "(a) {axis=1, descending=true}", 'n') \
+    X("sort", "u32[3,16]", "(a) {axis=1}", 'n') \
+    X("sort", "f32[3,1]", "(a) {axis=1}", 'n') \
+    X("argsort", "i32[1200]", "(a) {axis=0}", 'n') \
+    X("argsort", "bf16[7,100]", "(a) {axis=1, descending=true}", 'n') \
+    X("topk", "f32[9,333]", "(a) {k=5, axis=1}", 'n') \
+    X("topk", "f32[3,70]", "(a) {k=70, axis=1}", 'n') \
+    X("topk", "i8[2,3001]", "(a) {k=37, axis=1, smallest=true}", 'n') \
+    X("topk", "f16[600,3]", "(a) {k=20, axis=0}", 'n') \
+    X("topk", "f32[5,17]", "(a) {k=1, axis=1}", 'n') \
     X("cumsum", "f32[9,333]", "(a) {axis=1}", 'p') \
     X("cumsum", "f32[3,5000]", "(a) {axis=1, reverse=true}", 'p') \
     X("cumsum", "i32[300,5]", "(a) {axis=0, exclusive=true}", 'n') \

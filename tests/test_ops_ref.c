@@ -181,6 +181,8 @@ typedef struct text_case { const char *text; int n; double want[24]; } text_case
 #define X23 I6 "x = reshape(i) {shape=[2,3]}\n" /* 0 1 2 / 3 4 5 */
 #define X234 "i = iota() {shape=[24], axis=0}\nx = reshape(i) {shape=[2,3,4]}\n"
 
+#define SORTED "const x f32[8] = [3, nan, -inf, 0, -0.0, inf, 3, -1]\n"
+
 static const text_case text_cases[] = {
     { X23 "y = transpose(x) {a=0, b=-1}\n", 6, { 0, 3, 1, 4, 2, 5 } },
     { X234 "p = permute(x) {axes=[2,0,1]}\ny = slice(p) {start=[1,0,0], stop=[2,2,3]}\n", 6, { 1, 5, 9, 13, 17, 21 } },
@@ -236,6 +238,12 @@ static const text_case text_cases[] = {
     { X23 "j = iota() {shape=[2], axis=0}\ny = map(x=x, j=j) {expr=\"x[1 - j, 2 * j]\"}\n", 2, { 3, 2 } },
     { X23 "y = map(x=x) {expr=\"x[1 - i0, i1 + 1]\"}\n", 6, { 4, 5, 5, 1, 2, 2 } },
     { X23 "s = sub(x, 3.0)\nm = relu(s)\nc = greater(x, 3.5)\ny = where(c, m, x)\n", 6, { 0, 1, 2, 3, 1, 2 } },
+    { SORTED "y = sort(x) {axis=0}\n", 8, { -INF, -1, 0, 0, 3, 3, INF, NOT } },
+    { SORTED "y = argsort(x) {axis=0}\n", 8, { 2, 7, 3, 4, 0, 6, 5, 1 } },
+    { SORTED "y = argsort(x) {axis=-1, descending=true}\n", 8, { 5, 0, 6, 3, 4, 7, 2, 1 } },
+    { SORTED "v, y = topk(x) {k=3, axis=0}\n", 3, { 5, 0, 6 } },
+    { SORTED "y = topk(x) {k=2, axis=0, smallest=true}\n", 2, { -INF, -1 } },
+    { X23 "a, y = sort(x) {axis=0, descending=true}\n", 6, { 1, 1, 1, 0, 0, 0 } },
 };
 
 Test(ops_ref, statements)

@@ -340,6 +340,23 @@ typedef struct tuff_scan_desc {
 TUFF_API tuff_tensor tuff_cumsum(tuff_tensor x, int32_t axis, const tuff_scan_desc *desc);
 TUFF_API tuff_tensor tuff_cumprod(tuff_tensor x, int32_t axis, const tuff_scan_desc *desc);
 
+/* ---- order ------------------------------------------------------------------------------------------ */
+
+typedef struct tuff_sort_desc {
+    bool descending; /* largest first */
+} tuff_sort_desc;
+/* x in ascending order along axis; result 1 is the place in x of each element, i32. Equal elements (-0 and 0 are) keep their
+ * order, NaN is last whatever the direction. f32 f16 bf16, int, bool. */
+TUFF_API tuff_tensor tuff_sort(tuff_tensor x, int32_t axis, const tuff_sort_desc *desc);
+/* Only the places: sort other tensors by the keys x with tuff_take_along_axis. */
+TUFF_API tuff_tensor tuff_argsort(tuff_tensor x, int32_t axis, const tuff_sort_desc *desc);
+typedef struct tuff_topk_desc {
+    bool smallest;   /* the k smallest, smallest first */
+} tuff_topk_desc;
+/* The k largest elements along axis, largest first; result 1 is their places, i32. Ties go to the lower place, NaN is last.
+ * 1 <= k <= the axis, which is no dynamic one. */
+TUFF_API tuff_tensor tuff_topk(tuff_tensor x, int64_t k, int32_t axis, const tuff_topk_desc *desc);
+
 /* ---- the user's own kernel ------------------------------------------------------------------------- */
 
 /* glsl is the text of a compute shader below a generated head: it defines void main() and may define functions. It reads operand
