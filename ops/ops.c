@@ -18,7 +18,8 @@
 
 #define FFT_ROWS(X)
 
-#define GAUNT_ROWS(X)
+#define GAUNT_ROWS(X) \
+    X(gaunt_coefficients) X(wigner_3j) X(gaunt_norms) X(gauss_legendre)
 
 #define SSM_ROWS(X) \
     X(cumsum) X(cumprod)

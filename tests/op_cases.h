@@ -146,7 +146,11 @@
 
 #define FFT_OP_CASES(X)
 
-#define GAUNT_OP_CASES(X)
+#define GAUNT_OP_CASES(X) \
+    X("gaunt_coefficients", "", "() {l1=2, l2=1, l3=3}", 'n') \
+    X("wigner_3j", "", "() {l1=2, l2=3, l3=4}", 'n') \
+    X("gaunt_norms", "", "() {lmax=3}", 'n') \
+    X("gauss_legendre", "", "() {n=7}", 'n')
 
 #define SSM_OP_CASES(X)
 
