@@ -1,8 +1,9 @@
-/* attention.c - the attention row: inference, reference in double, and lowering.
+/* attention.c - the attention row: inference and lowering.
  *
- * One op covers prefill and decoding, windows, biases, masks and a user's score expression. Lowering turns masks into
- * biases of -inf, which sink into the kernel's load hook, and splits long key ranges of few queries into parts that a
- * second kernel merges. The kernels are in attention_kernels.c. */
+ * One op covers prefill and decoding, windows, biases, masks, packed and paged layouts, quantised keys and a user's score
+ * expression. Lowering brings all of them to one layout that the kernels know: masks become biases of -inf, pages a gather, codes
+ * numbers, all of which sink into the kernel's load hooks; and it splits long key ranges of few queries into parts that a
+ * second kernel merges. The kernels are in attention_kernels.c, the reference in attention_ref.c. */
 #include "attention.h"
 
 #include "anchors.h"
@@ -13,44 +14,138 @@
 
 const char *const tf_attention_aligns[] = { "bottom_right", "top_left", NULL };
 
-enum { NAME_S, NAME_B, NAME_H, NAME_Q, NAME_K, NAME_INPUTS };
-
 /* ---- inference --------------------------------------------------------------------------------- */
+
+/* The axes of q, k and v, wherever the layout has them. Dims. */
+typedef struct layout {
+    bool packed_q, packed_k, paged;
+    int64_t b, sq, hq, dk, sk, hk, dv; /* packed: b segments, sq and sk tokens in all; paged: sk is the table's reach */
+} layout;
+
+static const struct { const char *name; tuff_dtype dtype; } options[TF_ATT_SCORE_INPUTS] = {
+    [TF_ATT_Q] = { "q", 0 }, [TF_ATT_K] = { "k", 0 }, [TF_ATT_V] = { "v", 0 },
+    [TF_ATT_SLOPES] = { "alibi_slopes", TUFF_F32 }, [TF_ATT_SINKS] = { "sinks", TUFF_F32 }, [TF_ATT_Q_START] = { "q_start", TUFF_I32 },
+    [TF_ATT_KV_LEN] = { "kv_len", TUFF_I32 }, [TF_ATT_TREE] = { "tree_mask", TUFF_U32 }, [TF_ATT_CU_Q] = { "cu_q", TUFF_I32 },
+    [TF_ATT_CU_KV] = { "cu_kv", TUFF_I32 }, [TF_ATT_PAGES] = { "page_table", TUFF_I32 }, [TF_ATT_BIAS] = { "bias", 0 },
+    [TF_ATT_MASK] = { "mask", 0 }, [TF_ATT_BLOCK] = { "block_mask", 0 }, [TF_ATT_K_SCALE] = { "k_scale", 0 },
+    [TF_ATT_K_ZERO] = { "k_zero", 0 }, [TF_ATT_V_SCALE] = { "v_scale", 0 }, [TF_ATT_V_ZERO] = { "v_zero", 0 },
+};
 
 static bool is_float(tuff_dtype t) { return t == TUFF_F32 || t == TUFF_F16 || t == TUFF_BF16; }
 static bool is_flag(tuff_dtype t) { return t == TUFF_BOOL || t == TUFF_U8; }
-
-static bool check_qkv(tf_infer *c)
+static bool is_code(tuff_dtype t)
 {
-    static const char *const names[] = { "q", "k", "v" };
+    return t == TUFF_I8 || t == TUFF_U8 || t == TUFF_I4 || t == TUFF_U4 || t == TUFF_F8E4M3 || t == TUFF_F8E5M2;
+}
+
+/* Rank and dtype of q, k or v. */
+static bool check_operand(tf_infer *c, uint32_t i, const char *axes, int32_t rank)
+{
+    const tf_type *t = c->type[i];
+    const bool codes = i != TF_ATT_Q && c->type[i == TF_ATT_K ? TF_ATT_K_SCALE : TF_ATT_V_SCALE];
+    if (t->rank != rank)
+        return tf_bad(c, TUFF_E_SHAPE, "%s has rank %d, it needs %s (%s)", options[i].name, (int)t->rank, axes, tf_src_text(c, i));
+    if (codes ? !is_code(t->dtype) : !is_float(t->dtype))
+        return tf_bad(c, TUFF_E_DTYPE, codes ? "%s is %s; with a scale it needs i8, u8, i4, u4, f8e4m3 or f8e5m2 (%s)"
+                                       : i == TF_ATT_Q ? "%s is %s, it needs f32, f16 or bf16 (%s)"
+                                                       : "%s is %s, it needs f32, f16 or bf16, or codes with a scale (%s)",
+                      options[i].name, tuff_dtype_name(t->dtype), tf_src_text(c, i));
+    if (tf_dim_is_dynamic(t->dim[rank - 2]) || tf_dim_is_dynamic(t->dim[rank - 1]))
+        return tf_bad(c, TUFF_E_SHAPE, "heads and channels of %s need fixed sizes (%s)", options[i].name, tf_src_text(c, i));
+    if (t->dim[rank - 2] < 1 || t->dim[rank - 1] < 1 || t->dim[rank - 1] > 1024)
+        return tf_bad(c, TUFF_E_SHAPE, "%s needs at least one head and 1 to 1024 channels (%s)", options[i].name, tf_src_text(c, i));
+    return true;
+}
+
+static bool check_combination(tf_infer *c)
+{
+    static const uint32_t dense_only[] = { TF_ATT_BIAS, TF_ATT_MASK, TF_ATT_BLOCK };
+    const bool cu_q = c->type[TF_ATT_CU_Q], cu_kv = c->type[TF_ATT_CU_KV], pages = c->type[TF_ATT_PAGES];
+    for (uint32_t i = 0; cu_q && i < TF_COUNT(dense_only); i++)
+        if (c->type[dense_only[i]])
+            return tf_bad(c, TUFF_E_ATTRIBUTE, "%s does not go with packed segments (cu_q): it counts queries and keys of one batch; a score expression can "
+                          "look up a tensor instead (%s)", options[dense_only[i]].name, tf_src_text(c, dense_only[i]));
+    if (cu_q && !cu_kv && !pages && c->op != &tf_op_attention_anchor) /* its pages are in order already */
+        return tf_bad(c, TUFF_E_ATTRIBUTE, "cu_q needs cu_kv, or a page_table that holds each segment's keys");
+    if (cu_kv && !cu_q)
+        return tf_bad(c, TUFF_E_ATTRIBUTE, "cu_kv needs cu_q, the segments of the queries");
+    if (cu_kv && pages)
+        return tf_bad(c, TUFF_E_ATTRIBUTE, "keys are packed (cu_kv) or paged (page_table), not both");
+    if (pages && !c->type[TF_ATT_KV_LEN])
+        return tf_bad(c, TUFF_E_ATTRIBUTE, "page_table needs kv_len, the number of keys in use");
+    return true;
+}
+
+/* A vector or table: dtype, and the dims of shape. -1 in shape: any. */
+static bool check_shape(tf_infer *c, uint32_t i, int32_t rank, const int64_t *shape)
+{
+    const tf_type *t = c->type[i];
+    if (!t)
+        return true;
+    if (options[i].dtype && t->dtype != options[i].dtype)
+        return tf_bad(c, TUFF_E_DTYPE, "%s is %s, it needs %s (%s)", options[i].name, tuff_dtype_name(t->dtype), tuff_dtype_name(options[i].dtype),
+                      tf_src_text(c, i));
+    bool ok = t->rank == rank;
+    for (int32_t a = 0; ok && a < rank; a++)
+        ok = shape[a] == -1 || tf_dim_equal(t->dim[a], shape[a]);
+    if (ok)
+        return true;
+    const char *text = "";
+    for (int32_t a = 0; a < rank && text; a++)
+        text = tf_arena_printf(&c->g->arena, "%s%s%s", text, a ? ", " : "", shape[a] == -1 ? "any" : tf_dim_text(c->g, shape[a]));
+    return tf_bad(c, TUFF_E_SHAPE, "%s needs the shape [%s] (%s)", options[i].name, text ? text : "", tf_src_text(c, i));
+}
+
+/* In _attention packed tokens carry a batch of 1 in front. */
+static bool find_layout(tf_infer *c, layout *y)
+{
     const tf_type *q = c->type[TF_ATT_Q], *k = c->type[TF_ATT_K], *v = c->type[TF_ATT_V];
-    for (uint32_t i = 0; i < 3; i++) {
-        const tf_type *t = c->type[i];
-        if (t->rank != 4)
-            return tf_bad(c, TUFF_E_SHAPE, "%s has rank %d, it needs [batch, token, head, channel] (%s)", names[i], (int)t->rank, tf_src_text(c, i));
-        if (!is_float(t->dtype))
-            return tf_bad(c, TUFF_E_DTYPE, "%s is %s, it needs f32, f16 or bf16 (%s)", names[i], tuff_dtype_name(t->dtype), tf_src_text(c, i));
-        if (tf_dim_is_dynamic(t->dim[2]) || tf_dim_is_dynamic(t->dim[3]))
-            return tf_bad(c, TUFF_E_SHAPE, "heads and channels of %s need fixed sizes (%s)", names[i], tf_src_text(c, i));
-        if (t->dim[2] < 1 || t->dim[3] < 1 || t->dim[3] > 1024)
-            return tf_bad(c, TUFF_E_SHAPE, "%s needs at least one head and 1 to 1024 channels (%s)", names[i], tf_src_text(c, i));
-        if (!tf_dim_equal(t->dim[0], q->dim[0]))
-            return tf_bad(c, TUFF_E_SHAPE, "q has batch %s, %s has %s (%s)", tf_dim_text(c->g, q->dim[0]), names[i], tf_dim_text(c->g, t->dim[0]),
-                          tf_src_text(c, i));
-    }
-    if (k->dim[3] != q->dim[3])
-        return tf_bad(c, TUFF_E_SHAPE, "k has head size %d, q has %d (%s)", (int)k->dim[3], (int)q->dim[3], tf_src_text(c, TF_ATT_K));
-    if (!tf_dim_equal(k->dim[1], v->dim[1]))
-        return tf_bad(c, TUFF_E_SHAPE, "v has %s tokens, k has %s (%s)", tf_dim_text(c->g, v->dim[1]), tf_dim_text(c->g, k->dim[1]), tf_src_text(c, TF_ATT_V));
-    if (k->dim[2] != v->dim[2])
-        return tf_bad(c, TUFF_E_SHAPE, "v has %d heads, k has %d (%s)", (int)v->dim[2], (int)k->dim[2], tf_src_text(c, TF_ATT_V));
-    if (q->dim[2] % k->dim[2])
-        return tf_bad(c, TUFF_E_SHAPE, "q has %d heads, which is no multiple of the %d heads of k (%s)", (int)q->dim[2], (int)k->dim[2], tf_src_text(c, TF_ATT_Q));
+    const tf_type *cu_q = c->type[TF_ATT_CU_Q], *pages = c->type[TF_ATT_PAGES];
+    const bool anchor = c->op == &tf_op_attention_anchor;
+    *y = (layout){ .packed_q = cu_q, .packed_k = c->type[TF_ATT_CU_KV], .paged = pages };
+    if (!check_combination(c) || (cu_q && !check_shape(c, TF_ATT_CU_Q, 1, (int64_t[1]){ -1 })) || (pages && !check_shape(c, TF_ATT_PAGES, 2, (int64_t[2]){ -1, -1 })))
+        return false;
+    const int32_t rank_q = y->packed_q && !anchor ? 3 : 4, rank_k = y->packed_k && !anchor ? 3 : 4;
+    const char *axes_q = rank_q == 3 ? "[token, head, channel] with cu_q" : "[batch, token, head, channel]";
+    const char *axes_k = rank_k == 3 ? "[token, head, channel] with cu_kv" : pages ? "[pool, page, head, channel] with page_table" : "[batch, token, head, channel]";
+    if (!check_operand(c, TF_ATT_Q, axes_q, rank_q) || !check_operand(c, TF_ATT_K, axes_k, rank_k) || !check_operand(c, TF_ATT_V, axes_k, rank_k))
+        return false;
+    y->sq = q->dim[rank_q - 3];
+    y->hq = q->dim[rank_q - 2];
+    y->dk = q->dim[rank_q - 1];
+    y->hk = k->dim[rank_k - 2];
+    y->dv = v->dim[rank_k - 1];
+    y->b = cu_q ? tf_dim_bin(c->g, TUFF_DIM_SUB, cu_q->dim[0], 1) : q->dim[0];
+    y->sk = pages ? tf_dim_bin(c->g, TUFF_DIM_MUL, pages->dim[1], k->dim[1]) : k->dim[rank_k - 3];
+    if (cu_q && tf_dim_least(c->g, cu_q->dim[0]) < 2)
+        return tf_bad(c, TUFF_E_SHAPE, "cu_q needs at least 2 elements: where the first segment starts and ends (%s)", tf_src_text(c, TF_ATT_CU_Q));
+    if (pages && (tf_dim_is_dynamic(k->dim[1]) || k->dim[1] < 1 || tf_dim_least(c->g, k->dim[0]) < 1))
+        return tf_bad(c, TUFF_E_SHAPE, "k needs at least one page, of a fixed size of at least 1 (%s)", tf_src_text(c, TF_ATT_K));
+    return true;
+}
+
+static bool check_qkv(tf_infer *c, const layout *y)
+{
+    const tf_type *q = c->type[TF_ATT_Q], *k = c->type[TF_ATT_K], *v = c->type[TF_ATT_V];
+    const int32_t rank = k->rank;
+    if (k->dim[rank - 1] != y->dk)
+        return tf_bad(c, TUFF_E_SHAPE, "k has head size %d, q has %d (%s)", (int)k->dim[rank - 1], (int)y->dk, tf_src_text(c, TF_ATT_K));
+    for (int32_t a = 0; a < rank - 2; a++)
+        if (!tf_dim_equal(k->dim[a], v->dim[a]))
+            return tf_bad(c, TUFF_E_SHAPE, "v has %s %s, k has %s (%s)", tf_dim_text(c->g, v->dim[a]),
+                          a == rank - 3 ? y->paged ? "slots per page" : "tokens" : y->paged ? "pages" : "batches", tf_dim_text(c->g, k->dim[a]), tf_src_text(c, TF_ATT_V));
+    if (v->dim[rank - 2] != y->hk)
+        return tf_bad(c, TUFF_E_SHAPE, "v has %d heads, k has %d (%s)", (int)v->dim[rank - 2], (int)y->hk, tf_src_text(c, TF_ATT_V));
+    if (y->hq % y->hk)
+        return tf_bad(c, TUFF_E_SHAPE, "q has %d heads, which is no multiple of the %d heads of k (%s)", (int)y->hq, (int)y->hk, tf_src_text(c, TF_ATT_Q));
+    const int64_t batch = y->packed_q ? y->packed_k ? 1 : y->b : q->dim[0];
+    if (rank == 4 && !y->paged && !tf_dim_equal(k->dim[0], batch))
+        return tf_bad(c, TUFF_E_SHAPE, "k and v have batch %s, q has %s (%s)", tf_dim_text(c->g, k->dim[0]), tf_dim_text(c->g, batch), tf_src_text(c, TF_ATT_K));
     return true;
 }
 
 /* Source i broadcasts to want[4]. */
-static bool check_broadcast(tf_infer *c, uint32_t i, const char *name, const int64_t *want)
+static bool check_broadcast(tf_infer *c, uint32_t i, const int64_t *want)
 {
     const tf_type *t = c->type[i];
     if (!t)
@@ -58,66 +153,72 @@ static bool check_broadcast(tf_infer *c, uint32_t i, const char *name, const int
     bool ok = t->rank == 4;
     for (int32_t a = 0; ok && a < 4; a++)
         ok = t->dim[a] == 1 || tf_dim_equal(t->dim[a], want[a]);
-    return ok || tf_bad(c, TUFF_E_SHAPE, "%s needs the shape [%s, %s, %s, %s] or 1 in place of any of these (%s)", name, tf_dim_text(c->g, want[0]),
+    return ok || tf_bad(c, TUFF_E_SHAPE, "%s needs the shape [%s, %s, %s, %s] or 1 in place of any of these (%s)", options[i].name, tf_dim_text(c->g, want[0]),
                         tf_dim_text(c->g, want[1]), tf_dim_text(c->g, want[2]), tf_dim_text(c->g, want[3]), tf_src_text(c, i));
 }
 
-static bool check_vector(tf_infer *c, uint32_t i, const char *name, tuff_dtype dtype, int64_t dim)
-{
-    const tf_type *t = c->type[i];
-    if (!t)
-        return true;
-    if (t->dtype != dtype)
-        return tf_bad(c, TUFF_E_DTYPE, "%s is %s, it needs %s (%s)", name, tuff_dtype_name(t->dtype), tuff_dtype_name(dtype), tf_src_text(c, i));
-    if (t->rank != 1 || !tf_dim_equal(t->dim[0], dim))
-        return tf_bad(c, TUFF_E_SHAPE, "%s needs the shape [%s] (%s)", name, tf_dim_text(c->g, dim), tf_src_text(c, i));
-    return true;
-}
-
-static bool check_options(tf_infer *c)
+static bool check_masks(tf_infer *c, const layout *y)
 {
     const tuff_attention_desc *d = c->desc;
-    const tf_type *q = c->type[TF_ATT_Q], *k = c->type[TF_ATT_K];
-    const tf_type *bias = c->type[TF_ATT_BIAS], *mask = c->type[TF_ATT_MASK], *block = c->type[TF_ATT_BLOCK];
-    const int64_t scores[4] = { q->dim[0], q->dim[2], q->dim[1], k->dim[1] };
+    const tf_type *bias = c->type[TF_ATT_BIAS], *mask = c->type[TF_ATT_MASK], *block = c->type[TF_ATT_BLOCK], *tree = c->type[TF_ATT_TREE];
+    const int64_t scores[4] = { y->b, y->hq, y->sq, y->sk };
     if (bias && !is_float(bias->dtype))
         return tf_bad(c, TUFF_E_DTYPE, "bias is %s, it needs f32, f16 or bf16 (%s)", tuff_dtype_name(bias->dtype), tf_src_text(c, TF_ATT_BIAS));
     if ((mask && !is_flag(mask->dtype)) || (block && !is_flag(block->dtype)))
         return tf_bad(c, TUFF_E_DTYPE, "masks need bool or u8 (%s)", tf_src_text(c, mask && !is_flag(mask->dtype) ? TF_ATT_MASK : TF_ATT_BLOCK));
-    if (!check_broadcast(c, TF_ATT_BIAS, "bias", scores) || !check_broadcast(c, TF_ATT_MASK, "mask", scores))
+    if (!check_broadcast(c, TF_ATT_BIAS, scores) || !check_broadcast(c, TF_ATT_MASK, scores))
         return false;
     if (block) {
         if (d->block_q < 1 || d->block_kv < 1)
             return tf_bad(c, TUFF_E_ATTRIBUTE, "block_mask needs block_q and block_kv, each at least 1; they are %d and %d", (int)d->block_q, (int)d->block_kv);
-        const int64_t blocks[4] = { q->dim[0], q->dim[2], tf_dim_ceildiv(c->g, q->dim[1], d->block_q), tf_dim_ceildiv(c->g, k->dim[1], d->block_kv) };
-        if (!check_broadcast(c, TF_ATT_BLOCK, "block_mask", blocks))
+        const int64_t blocks[4] = { y->b, y->hq, tf_dim_ceildiv(c->g, y->sq, d->block_q), tf_dim_ceildiv(c->g, y->sk, d->block_kv) };
+        if (!check_broadcast(c, TF_ATT_BLOCK, blocks))
             return false;
     }
-    return check_vector(c, TF_ATT_SLOPES, "alibi_slopes", TUFF_F32, q->dim[2]) && check_vector(c, TF_ATT_SINKS, "sinks", TUFF_F32, q->dim[2]) &&
-           check_vector(c, TF_ATT_Q_START, "q_start", TUFF_I32, q->dim[0]) && check_vector(c, TF_ATT_KV_LEN, "kv_len", TUFF_I32, q->dim[0]);
+    if (!tree)
+        return true;
+    const int64_t words = tree->rank ? tree->dim[tree->rank - 1] : 0;
+    if (tf_dim_is_dynamic(words) || (!y->packed_q && tf_dim_bound(c->g, y->sq) > 32 * words))
+        return tf_bad(c, TUFF_E_SHAPE, "tree_mask needs a fixed number of words with one bit per query (%s)", tf_src_text(c, TF_ATT_TREE));
+    const bool packed = y->packed_q && c->op != &tf_op_attention_anchor;
+    const int64_t shape[3] = { y->packed_q || tree->dim[0] == 1 ? 1 : y->b, y->sq, words };
+    return check_shape(c, TF_ATT_TREE, packed ? 2 : 3, shape + packed);
 }
 
-/* ---- score expression -------------------------------------------------------------------------- */
-
-/* Parses desc->score with the score inputs of types type[0..). */
-static const tf_uexpr *parse_score(tf_arena *arena, const tuff_attention_desc *d, const tf_type *const *type, const char **message)
+/* The scale of k or v: its shape with one entry per group of channels; any axis may be 1. */
+static bool check_scale(tf_infer *c, uint32_t i, uint32_t codes)
 {
-    static const tf_uname fixed[NAME_INPUTS] = {
-        [NAME_S] = { .name = "s", .dtype = TUFF_F32, .value = true }, [NAME_B] = { .name = "b", .dtype = TUFF_I32, .value = true },
-        [NAME_H] = { .name = "h", .dtype = TUFF_I32, .value = true }, [NAME_Q] = { .name = "q", .dtype = TUFF_I32, .value = true },
-        [NAME_K] = { .name = "k", .dtype = TUFF_I32, .value = true },
-    };
-    tf_uname *names = tf_arena_array(arena, tf_uname, (size_t)NAME_INPUTS + d->score_input_count);
-    *message = NULL;
-    if (!names)
-        return NULL;
-    memcpy(names, fixed, sizeof fixed);
-    for (uint32_t i = 0; i < d->score_input_count; i++) {
-        const bool scalar = type[i]->rank == 0;
-        names[NAME_INPUTS + i] = (tf_uname){ .name = d->score_inputs[i].name, .dtype = type[i]->dtype, .value = scalar, .lookup = !scalar,
-                                             .rank = type[i]->rank, .dim = type[i]->dim };
-    }
-    return tf_uexpr_parse(arena, d->score, names, NAME_INPUTS + d->score_input_count, message);
+    const int32_t group = ((const tuff_attention_desc *)c->desc)->group;
+    const tf_type *t = c->type[i], *x = c->type[codes];
+    if (!t)
+        return true;
+    const uint32_t scale = codes == TF_ATT_K ? TF_ATT_K_SCALE : TF_ATT_V_SCALE;
+    if (!c->type[scale])
+        return tf_bad(c, TUFF_E_ATTRIBUTE, "%s needs %s", options[i].name, options[scale].name);
+    tf_type want = *x;
+    want.dtype = t->dtype;
+    want.dim[x->rank - 1] = group ? (x->dim[x->rank - 1] + group - 1) / group : 1;
+    bool ok = t->rank == x->rank;
+    for (int32_t a = 0; ok && a < x->rank; a++)
+        ok = t->dim[a] == 1 || tf_dim_equal(t->dim[a], want.dim[a]);
+    if (!is_float(t->dtype) && !tf_dtype_is_int(t->dtype))
+        return tf_bad(c, TUFF_E_DTYPE, "%s is %s, it needs a float or integer dtype (%s)", options[i].name, tuff_dtype_name(t->dtype), tf_src_text(c, i));
+    return ok || tf_bad(c, TUFF_E_SHAPE, "%s needs the shape %s, or 1 in place of any dim (%s)", options[i].name, tf_type_text(c->g, &want), tf_src_text(c, i));
+}
+
+static bool check_options(tf_infer *c, const layout *y)
+{
+    const tuff_attention_desc *d = c->desc;
+    const int64_t heads[1] = { y->hq }, batches[1] = { y->b }, ends[1] = { tf_dim_bin(c->g, TUFF_DIM_ADD, y->b, 1) };
+    const int64_t table[2] = { y->b, -1 };
+    if (d->dtype && !is_float(d->dtype))
+        return tf_bad(c, TUFF_E_ATTRIBUTE, "dtype is %s, it needs f32, f16 or bf16", tuff_dtype_name(d->dtype));
+    if (d->group && !c->type[TF_ATT_K_SCALE] && !c->type[TF_ATT_V_SCALE])
+        return tf_bad(c, TUFF_E_ATTRIBUTE, "group is %d, but neither k_scale nor v_scale is given", (int)d->group);
+    return check_masks(c, y) && check_shape(c, TF_ATT_SLOPES, 1, heads) && check_shape(c, TF_ATT_SINKS, 1, heads) &&
+           check_shape(c, TF_ATT_Q_START, 1, batches) && check_shape(c, TF_ATT_KV_LEN, 1, batches) && check_shape(c, TF_ATT_CU_KV, 1, ends) &&
+           check_shape(c, TF_ATT_PAGES, 2, table) && check_scale(c, TF_ATT_K_SCALE, TF_ATT_K) && check_scale(c, TF_ATT_K_ZERO, TF_ATT_K) &&
+           check_scale(c, TF_ATT_V_SCALE, TF_ATT_V) && check_scale(c, TF_ATT_V_ZERO, TF_ATT_V);
 }
 
 static bool check_score(tf_infer *c)
@@ -126,7 +227,7 @@ static bool check_score(tf_infer *c)
     const char *message;
     if (!d->score)
         return d->score_input_count == 0 || tf_bad(c, TUFF_E_ATTRIBUTE, "score_inputs are given without a score");
-    const tf_uexpr *e = parse_score(&c->g->arena, d, c->type + TF_ATT_SCORE_INPUTS, &message);
+    const tf_uexpr *e = tf_attention_parse_score(&c->g->arena, d, c->type + TF_ATT_SCORE_INPUTS, &message);
     if (!e)
         return tf_bad(c, message ? TUFF_E_PARSE : TUFF_E_MEMORY, "score: %s", message ? message : "out of memory");
     return e->dtype == TUFF_F32 || tf_bad(c, TUFF_E_DTYPE, "score gives %s, it needs to give f32", tuff_dtype_name(e->dtype));
@@ -134,190 +235,20 @@ static bool check_score(tf_infer *c)
 
 bool tf_attention_infer(tf_infer *c)
 {
-    if (!check_qkv(c) || !check_options(c) || !check_score(c))
+    const tuff_attention_desc *d = c->desc;
+    layout y;
+    if (!find_layout(c, &y) || !check_qkv(c, &y) || !check_options(c, &y) || !check_score(c))
         return false;
-    const tf_type *q = c->type[TF_ATT_Q], *v = c->type[TF_ATT_V];
+    const tf_type *q = c->type[TF_ATT_Q];
+    const int32_t batch = q->rank - 3;
     c->n_out = 2;
-    c->out[0] = (tf_type){ .dtype = q->dtype, .rank = 4, .dim = { q->dim[0], q->dim[1], q->dim[2], v->dim[3] } };
-    c->out[1] = (tf_type){ .dtype = TUFF_F32, .rank = 3, .dim = { q->dim[0], q->dim[2], q->dim[1] } };
+    c->out[0] = *q;
+    c->out[0].dtype = d->dtype ? d->dtype : q->dtype;
+    c->out[0].dim[q->rank - 1] = y.dv;
+    c->out[1] = (tf_type){ .dtype = TUFF_F32, .rank = q->rank - 1, .dim = { q->dim[0] } };
+    c->out[1].dim[batch] = y.hq;
+    c->out[1].dim[batch + 1] = y.sq;
     return true;
-}
-
-typedef struct score_build { tf_view_map *m; tf_ex s; const tf_uexpr *e; } score_build;
-
-static tf_ex score_index(void *user, uint32_t name)
-{
-    const score_build *c = user;
-    static const int coord[NAME_INPUTS] = { [NAME_B] = 0, [NAME_H] = 1, [NAME_K] = 3 };
-    return name == NAME_B || name == NAME_H || name == NAME_K ? c->m->out[coord[name]] : 0; /* a query's position may be negative */
-}
-
-static tf_ex score_lookup(void *user, uint32_t name, const tf_ex *coords)
-{
-    const score_build *c = user;
-    return c->m->operand(c->m, TF_ATT_SCORE_INPUTS + name - NAME_INPUTS, coords);
-}
-
-static tf_ex score_value(void *user, uint32_t name)
-{
-    const score_build *c = user;
-    if (name == NAME_S)
-        return c->s;
-    if (name >= NAME_INPUTS)
-        return score_lookup(user, name, NULL);
-    return tf_ex_to_value(c->m->x, c->m->out[name - NAME_B]);
-}
-
-tf_ex tf_attention_score(tf_view_map *m, tf_ex s)
-{
-    const tuff_attention_desc *d = m->desc;
-    const char *message;
-    const tf_type **type = tf_arena_array(m->x->arena, const tf_type *, d->score_input_count + 1);
-    for (uint32_t i = 0; type && i < d->score_input_count; i++)
-        type[i] = tf_type_of(m->g, m->node->src[TF_ATT_SCORE_INPUTS + i]);
-    const tf_uexpr *e = type ? parse_score(m->x->arena, d, type, &message) : NULL;
-    score_build user = { m, s, e };
-    const tf_ubuild build = { .x = m->x, .user = &user, .value = score_value, .index = score_index, .lookup = score_lookup };
-    return e ? tf_uexpr_build(e, &build) : 0;
-}
-
-/* ---- reference --------------------------------------------------------------------------------- */
-
-typedef struct ref_rows {
-    const tf_ref *r;
-    const tuff_attention_desc *d;
-    const tf_uexpr *score;
-    const tf_ref_tensor **lookups;
-    tf_scalar *scratch;
-    double value[NAME_INPUTS];  /* s b h q k of the score being computed */
-    double scale;
-    int64_t sk;
-    double *logit, *acc;        /* [sk], [dv] */
-} ref_rows;
-
-static tf_scalar ref_name(void *user, uint32_t name)
-{
-    const ref_rows *c = user;
-    return (tf_scalar){ name < NAME_INPUTS ? c->value[name] : c->r->src[TF_ATT_SCORE_INPUTS + name - NAME_INPUTS]->re[0], 0 };
-}
-
-static double broadcast_at(const tf_ref_tensor *t, const int64_t *at)
-{
-    int64_t index = 0;
-    for (int32_t a = 0; a < 4; a++)
-        index = index * t->dim[a] + (t->dim[a] == 1 ? 0 : at[a]);
-    return t->re[index];
-}
-
-/* Logit of key j for query i, -inf when it is excluded. */
-static double ref_logit(ref_rows *c, int64_t b, int64_t h, int64_t i, int64_t j, int64_t p)
-{
-    const tf_ref *r = c->r;
-    const tuff_attention_desc *d = c->d;
-    const tf_ref_tensor *q = r->src[TF_ATT_Q], *k = r->src[TF_ATT_K];
-    const int64_t dk = q->dim[3], hq = q->dim[2], hk = k->dim[2], at[4] = { b, h, i, j };
-    if (d->window_left && j <= p - d->window_left)
-        return -INFINITY;
-    if ((d->causal && j > p) || (d->window_right && j >= p + d->window_right))
-        return -INFINITY;
-    if (r->src[TF_ATT_MASK] && broadcast_at(r->src[TF_ATT_MASK], at) == 0)
-        return -INFINITY;
-    if (r->src[TF_ATT_BLOCK]) {
-        const int64_t block[4] = { b, h, i / d->block_q, j / d->block_kv };
-        if (broadcast_at(r->src[TF_ATT_BLOCK], block) == 0)
-            return -INFINITY;
-    }
-    const double bias = r->src[TF_ATT_BIAS] ? broadcast_at(r->src[TF_ATT_BIAS], at) : 0;
-    if (bias == -INFINITY)
-        return bias;
-    const double *x = q->re + ((b * q->dim[1] + i) * hq + h) * dk, *y = k->re + ((b * c->sk + j) * hk + h / (hq / hk)) * dk;
-    double s = 0;
-    for (int64_t e = 0; e < dk; e++)
-        s += x[e] * y[e];
-    s *= c->scale;
-    if (c->score) {
-        const double value[NAME_INPUTS] = { s, (double)b, (double)h, (double)p, (double)j };
-        memcpy(c->value, value, sizeof value);
-        const tf_ueval env = { .user = c, .value = ref_name, .tensor = c->lookups, .scratch = c->scratch };
-        s = tf_uexpr_eval(c->score, &env).re;
-        if (s == -INFINITY)
-            return s;
-    }
-    if (d->softcap > 0)
-        s = d->softcap * tanh(s / d->softcap);
-    if (r->src[TF_ATT_SLOPES])
-        s -= r->src[TF_ATT_SLOPES]->re[h] * fabs((double)(p - j));
-    return s + bias;
-}
-
-/* One row over keys [first, end): unnormalised sum in acc, the sum of weights relative to *max. */
-static double ref_row(ref_rows *c, int64_t b, int64_t h, int64_t i, int64_t p, int64_t first, int64_t end, bool sink, double *max)
-{
-    const tf_ref_tensor *v = c->r->src[TF_ATT_V];
-    const int64_t dv = v->dim[3], hk = v->dim[2], hq = c->r->src[TF_ATT_Q]->dim[2];
-    const double sink_logit = sink ? c->r->src[TF_ATT_SINKS]->re[h] : -INFINITY;
-    *max = sink_logit;
-    for (int64_t j = first; j < end; j++) {
-        c->logit[j] = ref_logit(c, b, h, i, j, p);
-        if (c->logit[j] > *max)
-            *max = c->logit[j];
-    }
-    memset(c->acc, 0, (size_t)dv * sizeof *c->acc);
-    double sum = sink && sink_logit != -INFINITY ? exp(sink_logit - *max) : 0;
-    for (int64_t j = first; j < end; j++) {
-        if (c->logit[j] == -INFINITY)
-            continue;
-        const double w = exp(c->logit[j] - *max), *x = v->re + ((b * c->sk + j) * hk + h / (hq / hk)) * dv;
-        sum += w;
-        for (int64_t e = 0; e < dv; e++)
-            c->acc[e] += w * x[e];
-    }
-    return sum;
-}
-
-static bool ref_open(ref_rows *c, tf_ref *r)
-{
-    const tuff_attention_desc *d = r->desc;
-    const char *message;
-    *c = (ref_rows){ .r = r, .d = d, .sk = r->src[TF_ATT_K]->dim[1] };
-    c->scale = d->scale != 0 ? (double)d->scale : 1 / sqrt((double)r->src[TF_ATT_Q]->dim[3]);
-    c->logit = tf_arena_array(r->scratch, double, (size_t)c->sk + 1);
-    c->acc = tf_arena_array(r->scratch, double, (size_t)r->src[TF_ATT_V]->dim[3]);
-    if (!c->logit || !c->acc)
-        return false;
-    if (!d->score)
-        return true;
-    const tf_type **type = tf_arena_array(r->scratch, const tf_type *, d->score_input_count + 1);
-    c->lookups = tf_arena_array(r->scratch, const tf_ref_tensor *, (size_t)NAME_INPUTS + d->score_input_count);
-    for (uint32_t i = 0; type && c->lookups && i < d->score_input_count; i++) {
-        type[i] = tf_type_of(r->g, r->node->src[TF_ATT_SCORE_INPUTS + i]);
-        c->lookups[NAME_INPUTS + i] = type[i]->rank ? r->src[TF_ATT_SCORE_INPUTS + i] : NULL;
-    }
-    c->score = type && c->lookups ? parse_score(r->scratch, d, type, &message) : NULL;
-    c->scratch = c->score ? tf_arena_array(r->scratch, tf_scalar, c->score->n) : NULL;
-    return c->scratch != NULL;
-}
-
-tuff_status tf_attention_reference(tf_ref *r, int32_t parts)
-{
-    ref_rows c;
-    if (!ref_open(&c, r))
-        return TUFF_E_MEMORY;
-    const tf_ref_tensor *q = r->src[TF_ATT_Q], *start = r->src[TF_ATT_Q_START], *kv_len = r->src[TF_ATT_KV_LEN];
-    const int64_t nb = q->dim[0], sq = q->dim[1], hq = q->dim[2], dv = r->src[TF_ATT_V]->dim[3];
-    for (int64_t n = 0; n < TF_MAX(parts, 1) * nb * hq * sq; n++) {
-        const int64_t i = n % sq, h = n / sq % hq, b = n / sq / hq % nb, part = n / sq / hq / nb;
-        const int64_t len = kv_len ? TF_MAX(0, TF_MIN((int64_t)kv_len->re[b], c.sk)) : c.sk;
-        const int64_t shift = start ? (int64_t)start->re[b] : c.d->causal_align == TUFF_CAUSAL_TOP_LEFT ? 0 : len - sq;
-        const int64_t first = parts ? len * part / parts : 0, end = parts ? len * (part + 1) / parts : len;
-        double max;
-        const double sum = ref_row(&c, b, h, i, i + shift, first, end, part == 0 && r->src[TF_ATT_SINKS], &max);
-        double *o = r->out[0].re + (((part * nb + b) * sq + i) * hq + h) * dv;
-        for (int64_t e = 0; e < dv; e++)
-            o[e] = sum == 0 ? 0 : c.acc[e] / sum;
-        r->out[1].re[n] = sum == 0 ? -INFINITY : max + log(sum);
-    }
-    return TUFF_OK;
 }
 
 static tuff_status attention_reference(tf_ref *r) { return tf_attention_reference(r, 0); }
@@ -329,49 +260,93 @@ static tuff_tensor expanded(tuff_tensor x, const int64_t *dim)
     return tuff_expand(x, (tuff_shape){ .rank = 4, .dim = { dim[0], dim[1], dim[2], dim[3] } });
 }
 
-static tf_attention_shape bound_shape(const tuff_graph *g, const tf_type *q, const tf_type *k, const tf_type *v)
+/* x with an axis of size 1 in front. */
+static tuff_tensor with_batch(tuff_tensor x)
 {
-    return (tf_attention_shape){ .b = tf_dim_bound(g, q->dim[0]), .sq = tf_dim_bound(g, q->dim[1]), .hq = q->dim[2], .dk = q->dim[3],
-                                 .sk = tf_dim_bound(g, k->dim[1]), .hk = k->dim[2], .dv = v->dim[3] };
+    return x.id ? tuff_unsqueeze(x, TUFF_INTS(0)) : x;
+}
+
+/* k or v as numbers in [batch, key, head, channel]. */
+static tuff_tensor keys_of(tf_lower *l, uint32_t i)
+{
+    const uint32_t scale = i == TF_ATT_K ? TF_ATT_K_SCALE : TF_ATT_V_SCALE, zero = i == TF_ATT_K ? TF_ATT_K_ZERO : TF_ATT_V_ZERO;
+    const tuff_tensor pages = l->src[TF_ATT_PAGES];
+    tuff_tensor x = l->src[i];
+    if (l->src[scale].id) {
+        const tuff_dequant_desc d = { .zero = l->src[zero], .group = ((const tuff_attention_desc *)l->desc)->group };
+        x = tuff_dequant(x, l->src[scale], &d);
+    }
+    if (l->src[TF_ATT_CU_KV].id)
+        return with_batch(x);
+    if (!pages.id || !x.id)
+        return x;
+    const tf_type t = *tf_ty(x), p = *tf_ty(pages);
+    const int64_t dims[4] = { p.dim[0], tf_dim_bin(l->g, TUFF_DIM_MUL, p.dim[1], t.dim[1]), t.dim[2], t.dim[3] };
+    return tf_reshaped(tuff_gather(x, pages, 0), 4, dims);
+}
+
+static void lower_masks(tf_lower *l, tuff_attention_desc *d, const int64_t *scores)
+{
+    tuff_graph *g = l->g;
+    tuff_tensor bias = l->src[TF_ATT_BIAS];
+    const tuff_tensor mask = l->src[TF_ATT_MASK], block = l->src[TF_ATT_BLOCK], tree = l->src[TF_ATT_TREE];
+    if (mask.id) {
+        const tuff_dtype t = bias.id ? tf_ty(bias)->dtype : TUFF_F32;
+        bias = tuff_where(tf_cast_to(mask, TUFF_BOOL), bias.id ? bias : tuff_literal(g, 0, t), tuff_literal(g, -INFINITY, t));
+    }
+    d->bias = bias.id ? expanded(bias, scores) : bias;
+    d->mask = (tuff_tensor){ 0 };
+    d->block_mask = block;
+    if (block.id) {
+        const int64_t blocks[4] = { scores[0], scores[1], tf_dim_ceildiv(g, scores[2], d->block_q), tf_dim_ceildiv(g, scores[3], d->block_kv) };
+        d->block_mask = expanded(tf_cast_to(block, TUFF_BOOL), blocks);
+    }
+    d->tree_mask = tree;
+    if (tree.id && tf_ty(tree)->rank == 2)
+        d->tree_mask = with_batch(tree);
+    else if (tree.id)
+        d->tree_mask = tuff_expand(tree, (tuff_shape){ 3, { scores[0], scores[2], tf_ty(tree)->dim[2] } });
 }
 
 static void attention_lower(tf_lower *l)
 {
     tuff_graph *g = l->g;
-    const tuff_tensor q = l->src[TF_ATT_Q], k = l->src[TF_ATT_K], v = l->src[TF_ATT_V];
-    const tf_type qt = *tf_ty(q), kt = *tf_ty(k), vt = *tf_ty(v);
-    const int64_t scores[4] = { qt.dim[0], qt.dim[2], qt.dim[1], kt.dim[1] };
+    const bool packed = l->src[TF_ATT_CU_Q].id;
+    const tuff_tensor q = packed ? with_batch(l->src[TF_ATT_Q]) : l->src[TF_ATT_Q], k = keys_of(l, TF_ATT_K), v = keys_of(l, TF_ATT_V);
+    if (!q.id || !k.id || !v.id)
+        return;
+    const tf_type *type[TF_ATT_LOADS] = { [TF_ATT_Q] = tf_ty(q), [TF_ATT_K] = tf_ty(k), [TF_ATT_V] = tf_ty(v) };
+    for (uint32_t i = TF_ATT_CU_Q; i <= TF_ATT_CU_KV; i++)
+        type[i] = l->src[i].id ? tf_ty(l->src[i]) : NULL;
+    const tf_attention_shape shape = tf_attention_shape_of(g, type);
+    const int64_t scores[4] = { type[TF_ATT_Q]->dim[0], type[TF_ATT_Q]->dim[2], type[TF_ATT_Q]->dim[1], type[TF_ATT_K]->dim[1] };
     tf_attention_desc d = { .user = *(const tuff_attention_desc *)l->desc };
-    tuff_tensor bias = l->src[TF_ATT_BIAS];
-    const tuff_tensor mask = l->src[TF_ATT_MASK], block = l->src[TF_ATT_BLOCK];
-    if (mask.id) {
-        const tuff_dtype t = bias.id ? tf_ty(bias)->dtype : TUFF_F32;
-        bias = tuff_where(tf_cast_to(mask, TUFF_BOOL), bias.id ? bias : tuff_literal(g, 0, t), tuff_literal(g, -INFINITY, t));
-    }
+    const tuff_dtype dtype = d.user.dtype ? d.user.dtype : type[TF_ATT_Q]->dtype;
+    lower_masks(l, &d.user, scores);
     d.user.alibi_slopes = l->src[TF_ATT_SLOPES];
-    d.user.bias = bias.id ? expanded(bias, scores) : bias;
-    d.user.mask = (tuff_tensor){ 0 };
-    d.user.block_mask = block;
-    if (block.id) {
-        const int64_t blocks[4] = { qt.dim[0], qt.dim[2], tf_dim_ceildiv(g, qt.dim[1], d.user.block_q), tf_dim_ceildiv(g, kt.dim[1], d.user.block_kv) };
-        d.user.block_mask = expanded(tf_cast_to(block, TUFF_BOOL), blocks);
-    }
     d.user.sinks = l->src[TF_ATT_SINKS];
     d.user.q_start = l->src[TF_ATT_Q_START];
     d.user.kv_len = l->src[TF_ATT_KV_LEN];
+    d.user.cu_q = l->src[TF_ATT_CU_Q];
+    d.user.cu_kv = l->src[TF_ATT_CU_KV];
+    d.user.page_table = d.user.k_scale = d.user.k_zero = d.user.v_scale = d.user.v_zero = (tuff_tensor){ 0 };
+    d.user.group = 0;
     tuff_named *inputs = tf_arena_array(&g->arena, tuff_named, d.user.score_input_count + 1);
     for (uint32_t i = 0; inputs && i < d.user.score_input_count; i++)
         inputs[i] = (tuff_named){ d.user.score_inputs[i].name, l->src[TF_ATT_SCORE_INPUTS + i] };
     d.user.score_inputs = inputs;
 
-    const tf_attention_shape shape = bound_shape(g, &qt, &kt, &vt);
     d.splits = l->limits ? (int32_t)tf_attention_choose(l->limits, &shape).splits : 0;
-    l->out[0] = tf_add(g, &tf_op_attention_anchor, (tuff_tensor[]){ q, k, v }, 3, &d);
+    tuff_tensor o = tf_add(g, &tf_op_attention_anchor, (tuff_tensor[]){ q, k, v }, 3, &d);
     if (d.splits) {
-        const tf_attention_merge_desc merge = { .dtype = qt.dtype };
-        l->out[0] = tf_add(g, &tf_op_attention_merge, (tuff_tensor[]){ l->out[0], tuff_result(l->out[0], 1) }, 2, &merge);
+        const tf_attention_merge_desc merge = { .dtype = dtype };
+        o = tf_add(g, &tf_op_attention_merge, (tuff_tensor[]){ o, tuff_result(o, 1) }, 2, &merge);
     }
-    l->out[1] = tuff_result(l->out[0], 1);
+    if (!o.id)
+        return;
+    const tuff_tensor lse = tuff_result(o, 1);
+    l->out[0] = packed ? tf_reshaped(o, 3, tf_ty(o)->dim + 1) : o;
+    l->out[1] = packed ? tf_reshaped(lse, 2, tf_ty(lse)->dim + 1) : lse;
 }
 
 static const tf_attr attention_attrs[] = { TF_ATTENTION_ATTRS };

@@ -15,6 +15,21 @@
 
 static int64_t ceildiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
+tf_attention_shape tf_attention_shape_of(const tuff_graph *g, const tf_type *const *type)
+{
+    const tf_type *q = type[TF_ATT_Q], *k = type[TF_ATT_K], *cu_q = type[TF_ATT_CU_Q];
+    tf_attention_shape s = { .b = tf_dim_bound(g, q->dim[0]), .sq = tf_dim_bound(g, q->dim[1]), .hq = q->dim[2], .dk = q->dim[3],
+                             .sk = tf_dim_bound(g, k->dim[1]), .hk = k->dim[2], .dv = type[TF_ATT_V]->dim[3] };
+    s.longest = s.sk;
+    if (cu_q) {
+        s.b = TF_MAX(tf_dim_bound(g, cu_q->dim[0]) - 1, 1);
+        s.sq = ceildiv(s.sq, s.b);
+    }
+    if (type[TF_ATT_CU_KV])
+        s.sk = ceildiv(s.sk, s.b);
+    return s;
+}
+
 /* The size of subgroups when it is known and lanes can exchange values, else 0. */
 static uint32_t lanes_of(const tf_limits *l)
 {
@@ -49,10 +64,15 @@ static void choose_kernel(tf_attention_choice *c, const tf_limits *l, const tf_a
     }
 }
 
+static int64_t tile_of(const tf_attention_choice *c)
+{
+    return c->kernel == TF_ATT_ROWS ? (int64_t)c->lanes * c->rows : c->kernel == TF_ATT_TILES ? 16 * (int64_t)c->rows : (int64_t)c->rows;
+}
+
 /* Parts that fill the device, or that keep a workgroup within the driver's loop trips. 0: one part. */
 static uint32_t choose_splits(const tf_attention_choice *c, const tf_limits *l, const tf_attention_shape *s)
 {
-    const int64_t tile = c->kernel == TF_ATT_ROWS ? (int64_t)c->lanes * c->rows : c->kernel == TF_ATT_TILES ? 16 * c->rows : c->rows;
+    const int64_t tile = tile_of(c);
     const int64_t groups = ceildiv(c->pack * s->sq, tile) * (s->hq / c->pack) * TF_MAX(s->b, 1), wanted = 2 * (int64_t)tf_units(l);
     int64_t splits = 1;
     if (groups < wanted)
@@ -60,7 +80,7 @@ static uint32_t choose_splits(const tf_attention_choice *c, const tf_limits *l, 
     if (l->cpu) {
         const int64_t trips = c->kernel == TF_ATT_ROWS ? ceildiv(s->dk, 4) + ceildiv(s->dv, 4) + c->keys + 1 : 2 * (int64_t)c->keys + 1;
         const int64_t longest = c->kernel == TF_ATT_CHANNELS && s->hk > 1 ? 512 : TF_CPU_TRIPS / trips * c->keys; /* 512: keys of all heads stay in cache */
-        splits = TF_MAX(splits, ceildiv(s->sk, longest));
+        splits = TF_MAX(splits, ceildiv(s->longest, longest));
     }
     return splits > 1 ? (uint32_t)TF_MIN(splits, 4096) : 0;
 }
@@ -75,9 +95,10 @@ tf_attention_choice tf_attention_choose(const tf_limits *limits, const tf_attent
 
 /* ---- configuration ----------------------------------------------------------------------------- */
 
-static const char *const load_names[TF_ATT_SCORE_INPUTS] = {
+static const char *const load_names[TF_ATT_LOADS] = {
     [TF_ATT_Q] = "q", [TF_ATT_K] = "k", [TF_ATT_V] = "v", [TF_ATT_SLOPES] = "slopes", [TF_ATT_BIAS] = "bias",
     [TF_ATT_BLOCK] = "block", [TF_ATT_SINKS] = "sinks", [TF_ATT_Q_START] = "q_start", [TF_ATT_KV_LEN] = "kv_len",
+    [TF_ATT_TREE] = "tree", [TF_ATT_CU_Q] = "cu_q", [TF_ATT_CU_KV] = "cu_kv",
 };
 
 static void define_problem(tf_kernel_build *k, const tf_attention_desc *d, const tf_attention_choice *c)
@@ -88,8 +109,21 @@ static void define_problem(tf_kernel_build *k, const tf_attention_desc *d, const
     const double scale = u->scale != 0 ? (double)u->scale : 1 / sqrt((double)q->dim[3]);
     const int32_t farthest = INT32_C(1) << 30; /* a position plus a window stays below 2^31 */
     const int32_t left = TF_MIN(u->window_left, farthest), right = u->causal ? 1 : TF_MIN(u->window_right, farthest);
-    tf_define_dim(k, "BATCH", q->dim[0]);
-    tf_define_dim(k, "SQ", q->dim[1]);
+    const tf_type *cu_q = k->src[TF_ATT_CU_Q], *tree = k->src[TF_ATT_TREE];
+    const bool has_block = k->src[TF_ATT_BLOCK] != NULL;
+    tf_define(k, "PACKED_Q", "%d", cu_q != NULL);
+    tf_define(k, "PACKED_KV", "%d", k->src[TF_ATT_CU_KV] != NULL);
+    if (cu_q) {
+        tf_define_dim(k, "SEGMENTS", tf_dim_bin(k->g, TUFF_DIM_SUB, cu_q->dim[0], 1));
+        tf_define_dim(k, "TOKENS", q->dim[1]);
+    } else {
+        tf_define_dim(k, "BATCH", q->dim[0]);
+        tf_define_dim(k, "SQ", q->dim[1]);
+    }
+    tf_define(k, "HAS_TREE", "%d", tree != NULL);
+    tf_define(k, "TREE_WORDS", "%d", tree ? (int)tree->dim[2] : 0);
+    tf_define(k, "TILE", "%d", (int)tile_of(c));
+    tf_define(k, "SKIP_BLOCKS", "%d", has_block && c->pack == 1 && u->block_q >= tile_of(c) && u->block_kv >= (int32_t)c->keys);
     tf_define_dim(k, "SK", key->dim[1]);
     tf_define_dim(k, "HQ", q->dim[2]);
     tf_define_dim(k, "HK", key->dim[2]);
@@ -105,7 +139,7 @@ static void define_problem(tf_kernel_build *k, const tf_attention_desc *d, const
     tf_define(k, "HAS_SCORE", "%d", u->score != NULL);
     tf_define(k, "HAS_SLOPES", "%d", k->src[TF_ATT_SLOPES] != NULL);
     tf_define(k, "HAS_BIAS", "%d", k->src[TF_ATT_BIAS] != NULL);
-    tf_define(k, "HAS_BLOCK", "%d", k->src[TF_ATT_BLOCK] != NULL);
+    tf_define(k, "HAS_BLOCK", "%d", has_block);
     tf_define(k, "HAS_SINKS", "%d", k->src[TF_ATT_SINKS] != NULL);
     tf_define(k, "HAS_Q_START", "%d", k->src[TF_ATT_Q_START] != NULL);
     tf_define(k, "HAS_KV_LEN", "%d", k->src[TF_ATT_KV_LEN] != NULL);
@@ -125,13 +159,13 @@ static void define_problem(tf_kernel_build *k, const tf_attention_desc *d, const
 static uint32_t step_of(const tf_kernel_build *k, const tf_attention_desc *d, const tf_attention_choice *c)
 {
     const bool ragged_blocks = k->src[TF_ATT_BLOCK] && d->user.block_kv % (int32_t)c->keys;
-    return d->user.score ? 1 : k->src[TF_ATT_BIAS] || d->user.softcap > 0 || ragged_blocks ? 4 : 0;
+    return d->user.score ? 1 : k->src[TF_ATT_BIAS] || k->src[TF_ATT_TREE] || d->user.softcap > 0 || ragged_blocks ? 4 : 0;
 }
 
 static void choose_hooks(tf_kernel_build *k, const tf_attention_choice *c, uint32_t step, int64_t tiles)
 {
     const bool quads = c->kernel == TF_ATT_ROWS && step == 4;
-    for (uint32_t i = 0; i < TF_ATT_SCORE_INPUTS; i++) {
+    for (uint32_t i = 0; i < TF_ATT_LOADS; i++) {
         k->loads[i] = (tf_hook){ .name = k->src[i] ? load_names[i] : NULL, .widths = 1 };
         if (i <= TF_ATT_V || (i == TF_ATT_BIAS && quads))
             k->loads[i].widths = 4;
@@ -150,11 +184,10 @@ static bool configure(tf_kernel_build *k)
         [TF_ATT_TILES] = { "anchors/attention_tiles.glsl", "tiles in shared memory" },
     };
     const tf_attention_desc *d = k->desc;
-    const tf_type *q = k->src[TF_ATT_Q], *key = k->src[TF_ATT_K], *v = k->src[TF_ATT_V];
-    const tf_attention_shape s = { tf_dim_bound(k->g, q->dim[0]), tf_dim_bound(k->g, q->dim[1]), q->dim[2], q->dim[3],
-                                   tf_dim_bound(k->g, key->dim[1]), key->dim[2], v->dim[3] };
+    const tf_type *q = k->src[TF_ATT_Q], *key = k->src[TF_ATT_K], *cu_q = k->src[TF_ATT_CU_Q];
+    const tf_attention_shape s = tf_attention_shape_of(k->g, k->src);
     const tf_attention_choice c = tf_attention_choose(k->limits, &s);
-    const uint32_t tile = c.kernel == TF_ATT_ROWS ? c.lanes * c.rows : c.kernel == TF_ATT_TILES ? 16 * c.rows : c.rows;
+    const uint32_t tile = (uint32_t)tile_of(&c);
     const uint32_t step = step_of(k, d, &c);
     define_problem(k, d, &c);
     tf_define(k, "STEP", "%u", step);
@@ -169,13 +202,16 @@ static bool configure(tf_kernel_build *k)
     k->subgroup_size = lanes && k->limits->subgroup_control ? c.lanes : 0;
     k->shared_bytes = c.kernel == TF_ATT_TILES ? tile * (9 * 16 + 33 * 4 + 8 * 4) + 32 * 9 * 16 : 0;
 
-    const int64_t tiles = tf_dim_ceildiv(k->g, tf_dim_bin(k->g, TUFF_DIM_MUL, q->dim[1], c.pack), tile);
+    const int64_t rows = tf_dim_bin(k->g, TUFF_DIM_MUL, q->dim[1], c.pack);
+    int64_t tiles = tf_dim_ceildiv(k->g, rows, tile);
+    if (cu_q) /* as the kernel counts them: one more for each segment and for what lies behind the last */
+        tiles = tf_dim_bin(k->g, TUFF_DIM_ADD, tf_dim_bin(k->g, TUFF_DIM_FLOORDIV, rows, tile), cu_q->dim[0]);
     const int64_t groups = tf_dim_bin(k->g, TUFF_DIM_MUL, tf_dim_bin(k->g, TUFF_DIM_MUL, tiles, q->dim[0]), q->dim[2] / c.pack);
     k->groups = tf_dim_bin(k->g, TUFF_DIM_MUL, groups, TF_MAX(d->splits, 1));
     k->flops = 2 * (uint64_t)(s.b * s.hq * s.sq) * (uint64_t)(s.sk * (s.dk + s.dv)) / (d->user.causal ? 2 : 1);
     choose_hooks(k, &c, step, tf_dim_bound(k->g, tiles));
     k->score = d->user.score != NULL;
-    const int64_t dims[4] = { q->dim[0], q->dim[2], INT32_MAX, key->dim[1] };
+    const int64_t dims[4] = { cu_q ? cu_q->dim[0] : q->dim[0], q->dim[2], INT32_MAX, key->dim[1] };
     memcpy(k->score_dim, dims, sizeof dims);
     return true;
 }
@@ -204,8 +240,8 @@ static const tf_attr anchor_attrs[] = {
 
 static const tf_anchor attention_anchor = {
     .name = "attention",
-    .loads = { { "q", 4, 0 }, { "k", 4, 8 }, { "v", 4, 8 }, { "slopes", 1, 1 }, { "bias", 5, 0 }, { NULL, 0, 0 }, { "block", 1, 1 },
-               { "sinks", 1, 1 }, { "q_start", 1, 1 }, { "kv_len", 1, 1 } },
+    .loads = { { "q", 4, 0 }, { "k", 4, 7 }, { "v", 4, 7 }, { "slopes", 1, 1 }, { "bias", 5, 0 }, { NULL, 0, 0 }, { "block", 1, 1 },
+               { "sinks", 1, 1 }, { "q_start", 1, 1 }, { "kv_len", 1, 1 }, { "tree", 1, 8 }, { "cu_q", 1, 1 }, { "cu_kv", 1, 1 } },
     .stores = { { "o", 4, 0 }, { "lse", 1, 0 } },
     .configure = configure,
     .score = tf_attention_score,

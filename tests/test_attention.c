@@ -19,6 +19,10 @@ typedef struct attention_case {
 #define SQUARE QKV("1,65,2,16", "1,65,2,16", "1,65,2,16")
 #define GROUPED QKV("2,34,6,24", "2,50,2,24", "2,50,2,20")
 #define DECODE QKV("2,1,4,64", "2,300,2,64", "2,300,2,64")
+/* Segments of cuq and cuk, see number(): one without queries, one without keys, tokens behind the last. */
+#define PACKED_KEYS(q, k, v) "q = input " q "\nk = input " k "\nv = input " v "\nones = input i32[5]\ncuk = input i32[5]\n"
+#define PACKED "q = input f32[40,6,24]\nk = input f32[50,2,24]\nv = input f32[50,2,20]\ncuq = input i32[5]\ncuk = input i32[5]\n"
+#define PAGED(t, q, k, v) "q = input " t "[" q "]\nk = input " t "[" k "]\nv = input " t "[" v "]\npages = input i32[2,6]\nlen = input i32[2]\n"
 
 static const attention_case cases[] = {
     { SQUARE, "attention(q, k, v)", 0, 0 },
@@ -72,6 +76,35 @@ static const attention_case cases[] = {
     { SQUARE, "attention(q, k, v) {score=\"q == 3 ? -inf : s + f32(b + h)\", softcap=3}", 0, 0 },
     { GROUPED "w = input f32[50]\nt = input f32[6,8]\n", "attention(q, k, v, w=w, t=t) {score=\"s + w[k] * t[h, k % 8]\", causal=true}", 0, 0 },
     { DECODE "w = input f32[300]\n", "attention(q, k, v, w=w) {score=\"s + w[k]\"}", 0, 0 },
+    { PACKED, "attention(q, k, v, cu_q=cuq, cu_kv=cuk)", 0, 0 },
+    { PACKED, "attention(q, k, v, cu_q=cuq, cu_kv=cuk) {causal=true}", 0, 0 },
+    { PACKED "slopes = input f32[6]\nsinks = input f32[6]\nlen4 = input i32[4]\nstart = input i32[4]\nw = input f32[4,50]\ntree = input u32[40,2]\n",
+      "attention(q, k, v, cu_q=cuq, cu_kv=cuk, alibi_slopes=slopes, sinks=sinks, kv_len=len4, q_start=start, tree_mask=tree, w=w) {score=\"s + w[b, k]\", "
+      "window_left=12, softcap=4}", 0, 0 },
+    { PACKED_KEYS("f32[4,2,24]", "f32[70,2,24]", "f32[70,2,20]"), "attention(q, k, v, cu_q=ones, cu_kv=cuk) {causal=true, causal_align=top_left, window_right=3}", 0, 0 },
+    { PACKED_KEYS("f16[4,6,24]", "f16[400,2,24]", "f16[400,2,20]"), "attention(q, k, v, cu_q=ones, cu_kv=cuk)", 0, 0 },
+    { "q = input f32[24,2,8]\nknan = input f32[32,2,8]\nvnan = input f32[32,2,8]\ncu12 = input i32[3]\n", /* the second segment is NaN */
+      "attention(q, knan, vnan, cu_q=cu12, cu_kv=cu12)", 0, 0 },
+    { PAGED("f32", "2,34,6,24", "9,8,2,24", "9,8,2,20"), "attention(q, k, v, page_table=pages, kv_len=len) {causal=true}", 0, 0 },
+    { PAGED("f32", "2,1,4,40", "9,8,2,40", "9,8,2,33"), "attention(q, k, v, page_table=pages, kv_len=len) {window_left=20}", 0, 0 },
+    { PAGED("f16", "2,2,4,32", "9,7,2,32", "9,7,2,32"), "attention(q, k, v, page_table=pages, kv_len=len)", 0, 0 },
+    { "q = input f32[40,2,16]\nk = input f32[9,8,2,16]\nv = input f32[9,8,2,16]\npages4 = input i32[4,3]\nlen4 = input i32[4]\ncuq = input i32[5]\nbias = input f32[4]\n",
+      "attention(q, k, v, cu_q=cuq, page_table=pages4, kv_len=len4, bias4=bias) {causal=true, score=\"s + max(bias4[b], -1.0)\"}", 0, 0 },
+    { "q = input f32[2,20,4,32]\nkcode = input i8[2,40,2,32]\nvcode = input i8[2,40,2,64]\nks = input f16[2,40,2,2]\nvs = input f16[2,40,2,4]\n",
+      "attention(q, kcode, vcode, k_scale=ks, v_scale=vs) {group=16, causal=true}", 0, 0 },
+    { "q = input f16[2,1,4,64]\nkcode = input u4[2,300,2,64]\nv = input f16[2,300,2,64]\nks = input f32[1,300,2,1]\nkz = input f16[2,1,2,1]\n",
+      "attention(q, kcode, v, k_scale=ks, k_zero=kz) {dtype=f32}", 0, 0 },
+    { "q = input f32[2,3,4,32]\nkcode = input i8[9,8,2,32]\nvcode = input u8[9,8,2,32]\nks = input f16[9,8,2,2]\nvs = input f16[9,8,2,2]\nvz = input f16[9,8,2,2]\n"
+      "pages = input i32[2,6]\nlen = input i32[2]\nmask = input bool[2,1,3,48]\n",
+      "attention(q, kcode, vcode, k_scale=ks, v_scale=vs, v_zero=vz, page_table=pages, kv_len=len, mask=mask) {group=16}", 0, 0 },
+    { GROUPED "tree = input u32[1,34,2]\n", "attention(q, k, v, tree_mask=tree)", 0, 0 },
+    { GROUPED "tree = input u32[2,34,2]\nlen = input i32[2]\nsinks = input f32[6]\n", "attention(q, k, v, tree_mask=tree, kv_len=len, sinks=sinks) {causal=true}", 0, 0 },
+    { QKV("1,7,4,16", "1,200,2,16", "1,200,2,16") "tree = input u32[1,7,1]\n", "attention(q, k, v, tree_mask=tree) {window_left=150}", 0, 0 },
+    { QKV("1,70,2,16", "1,90,1,16", "1,90,1,16") "block = input bool[1,2,3,3]\n", "attention(q, k, v, block_mask=block) {block_q=32, block_kv=32, causal=true}", 0, 0 },
+    { QKV("1,70,2,16", "1,90,1,16", "1,90,1,16") "block = input bool[1,1,2,3]\n", "attention(q, k, v, block_mask=block) {block_q=40, block_kv=41}", 0, 0 },
+    { HALF("1,40,4,64", "1,40,2,64", "1,40,2,64"), "attention(q, k, v) {dtype=f32}", 0, 0 },
+    { "dim n <= 60\ndim m <= 90\nq = input f32[n,2,16]\nk = input f32[m,2,16]\nv = input f32[m,2,16]\ncuq = input i32[5]\ncuk = input i32[5]\n",
+      "attention(q, k, v, cu_q=cuq, cu_kv=cuk) {causal=true}", 34, 50 },
     { "dim n <= 40\ndim m <= 90\n" QKV("2,n,4,16", "2,m,2,16", "2,m,2,16"), "attention(q, k, v) {causal=true}", 33, 71 },
     { "dim n <= 40\ndim m <= 90\n" QKV("2,n,4,16", "2,m,2,16", "2,m,2,16"), "attention(q, k, v) {window_left=5}", 1, 7 },
     { "dim n <= 2\ndim m <= 900\n" QKV("1,n,2,16", "1,m,2,16", "1,m,2,16") "bias = input f32[1,2,1,m]\n", "attention(q, k, v, bias=bias)", 1, 555 },
@@ -80,7 +113,19 @@ static const attention_case cases[] = {
 
 static double number(rng *numbers, const char *name, size_t i, size_t n)
 {
+    static const int cuq[] = { 0, 5, 5, 22, 34 }, cuk[] = { 0, 9, 21, 21, 50 }, len4[] = { 12, 3, 0, 20 }, pages4[] = { 7, 2, -1, 5, 99, -7, 3, 3, 3, 8, 6, 1 };
     const double x = rng_normal(numbers);
+    if (!strcmp(name, "cuq")) return cuq[i];
+    if (!strcmp(name, "cuk")) return cuk[i];
+    if (!strcmp(name, "cu12")) return i == 2 ? 32 : (double)(i * 12);
+    if (!strcmp(name, "ones")) return (double)i;
+    if (!strcmp(name, "len4")) return len4[i];
+    if (!strcmp(name, "pages4")) return pages4[i];
+    if (!strcmp(name, "pages")) return i == 5 ? -1 : (double)((i * 5 + 3) % 9);
+    if (!strcmp(name, "tree")) return (double)rng_below(numbers, UINT32_MAX);
+    if (strstr(name, "code")) return (double)rng_below(numbers, 16);
+    if (!strcmp(name, "ks") || !strcmp(name, "vs")) return 0.05 + 0.01 * (double)rng_below(numbers, 8);
+    if (!strcmp(name, "kz") || !strcmp(name, "vz")) return 7 + 0.25 * (double)rng_below(numbers, 8);
     if (!strcmp(name, "bias")) return rng_below(numbers, 8) ? x : -INFINITY;
     if (!strcmp(name, "mask") || !strcmp(name, "block")) return rng_below(numbers, 3) != 0;
     if (!strcmp(name, "dead")) return i >= n / 3 && rng_below(numbers, 3) != 0; /* whole rows attend to nothing */
@@ -174,6 +219,39 @@ Test(attention, gpu_class) { run_cases("gpu", &(tuff_device_desc){ .toggles = "-
 Test(attention, gpu_class_at_the_floor)
 {
     run_cases("floor", &(tuff_device_desc){ .toggles = "-cpu,-subgroup,-storage16,-storage8", .limits = "shared=16K,invocations=128,bindings=4,units=1" }, 1, 2);
+}
+
+/* Combinations without a meaning, and shapes that do not fit: a sentence that names what is wrong. */
+Test(attention, refusals)
+{
+    static const struct { const char *inputs, *call, *words; } refused[] = {
+        { PACKED "bias = input f32[1,1,40,50]\n", "attention(q, k, v, cu_q=cuq, cu_kv=cuk, bias=bias)", "bias does not go with packed segments" },
+        { PACKED "mask = input bool[1,1,40,50]\n", "attention(q, k, v, cu_q=cuq, cu_kv=cuk, mask=mask)", "mask does not go with packed segments" },
+        { PACKED "block = input bool[1,1,1,1]\n", "attention(q, k, v, cu_q=cuq, cu_kv=cuk, block_mask=block)", "block_mask does not go with packed segments" },
+        { PACKED, "attention(q, k, v, cu_q=cuq)", "cu_q needs cu_kv" },
+        { PACKED, "attention(q, k, v, cu_kv=cuk)", "cu_kv needs cu_q" },
+        { SQUARE "cuq = input i32[3]\n", "attention(q, k, v, cu_q=cuq, cu_kv=cuq)", "q has rank 4, it needs [token, head, channel] with cu_q" },
+        { PACKED "four = input i32[4]\n", "attention(q, k, v, cu_q=cuq, cu_kv=four)", "cu_kv needs the shape [5]" },
+        { PAGED("f32", "2,1,4,40", "9,8,2,40", "9,8,2,33"), "attention(q, k, v, page_table=pages)", "page_table needs kv_len" },
+        { PAGED("f32", "3,1,4,40", "9,8,2,40", "9,8,2,33") "three = input i32[3]\n", "attention(q, k, v, page_table=pages, kv_len=three)", "page_table needs the shape [3, any]" },
+        { PAGED("f32", "2,1,4,40", "9,8,2,40", "9,9,2,33"), "attention(q, k, v, page_table=pages, kv_len=len)", "v has 9 slots per page, k has 8" },
+        { "q = input f32[1,4,2,8]\nk = input i8[1,4,2,8]\nv = input f32[1,4,2,8]\n", "attention(q, k, v)", "k is i8, it needs f32, f16 or bf16, or codes with a scale" },
+        { SQUARE "s = input f32[1,65,2,1]\n", "attention(q, k, v, k_scale=s)", "k is f32; with a scale it needs i8" },
+        { SQUARE "z = input f32[1,65,2,1]\n", "attention(q, k, v, v_zero=z)", "v_zero needs v_scale" },
+        { SQUARE, "attention(q, k, v) {group=4}", "group is 4, but neither" },
+        { SQUARE "tree = input u32[1,65,2]\n", "attention(q, k, v, tree_mask=tree)", "tree_mask needs a fixed number of words" },
+        { SQUARE "tree = input i32[1,65,3]\n", "attention(q, k, v, tree_mask=tree)", "tree_mask is i32, it needs u32" },
+        { SQUARE, "attention(q, k, v) {dtype=i8}", "dtype is i8" },
+        { SQUARE "mask = input bool[1,1,65,64]\n", "attention(q, k, v, mask=mask)", "mask needs the shape [1, 2, 65, 65] or 1" },
+    };
+    for (size_t i = 0; i < COUNT(refused); i++) {
+        char text[2048], message[512] = "";
+        tuff_graph *g = NULL;
+        snprintf(text, sizeof text, "%so, lse = %s\noutput o\n", refused[i].inputs, refused[i].call);
+        cr_expect(tuff_graph_parse(text, strlen(text), NULL, &g, message, sizeof message), "%s is accepted", refused[i].call);
+        cr_expect(strstr(message, refused[i].words), "%s: %s", refused[i].call, message);
+        tuff_graph_destroy(g);
+    }
 }
 
 /* Some drivers end a shader's loops after 65535 trips in all; long key ranges must be cut before that. */

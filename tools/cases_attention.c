@@ -14,11 +14,22 @@ static void window(cJSON *attrs, const char *name)
         cJSON_SetNumberValue(item, item->valuedouble + 1.0);
 }
 
+static bool is_one_of(const char *word, const char *const *words)
+{
+    for (; *words; words++)
+        if (!strcmp(word, *words)) return true;
+    return false;
+}
+
+/* Layout and format follow from the inputs; o is f32 in every case. */
 static void attention_units(cJSON *attrs)
 {
+    static const char *const layouts[] = { "dense", "packed", "paged", NULL }, *const formats[] = { "none", "int8_sym", "uint4_asym_unpacked", NULL };
     window(attrs, "window_left");
     window(attrs, "window_right");
-    if (!strcmp(tool_json_text(attrs, "layout", ""), "dense")) cJSON_DeleteItemFromObjectCaseSensitive(attrs, "layout");
+    if (is_one_of(tool_json_text(attrs, "layout", ""), layouts)) cJSON_DeleteItemFromObjectCaseSensitive(attrs, "layout");
+    if (is_one_of(tool_json_text(attrs, "kv_format", ""), formats)) cJSON_DeleteItemFromObjectCaseSensitive(attrs, "kv_format");
+    cJSON_AddItemToObject(attrs, "dtype", cJSON_CreateRaw("f32"));
 }
 
 const case_row attention_cases[] = {

@@ -35,10 +35,25 @@ typedef struct tuff_attention_desc {
                                      * and key) and score_inputs by name; NULL: s. Applied before softcap. */
     const tuff_named *score_inputs;
     uint32_t score_input_count;
+    tuff_tensor tree_mask;          /* u32[b|1, sq, ceil(sq / 32)]: the queries are the last sq keys; bit t of row i: query i sees
+                                     * key keys - sq + t. Keys before these are visible. tuff_tree_mask makes it. */
+    tuff_tensor cu_q, cu_kv;        /* i32[b + 1]: packed segments, see below */
+    tuff_tensor page_table;         /* i32[b, pages]: paged keys and values, see below */
+    tuff_tensor k_scale, k_zero;    /* quantised k: (k - zero) * scale. Shape of k with ceil(dk / group) in place of dk */
+    tuff_tensor v_scale, v_zero;    /* the same for v */
+    int32_t group;                  /* channels per scale; 0: all of a key's head */
+    tuff_dtype dtype;               /* of o: f32, f16 or bf16; 0: that of q */
 } tuff_attention_desc;
 /* q[b, sq, hq, dk], k[b, sk, hk, dk], v[b, sk, hk, dv] -> o[b, sq, hq, dv] = softmax(scale * q k^T + ...) v in f32, hq a
  * multiple of hk (grouped heads). Result 0: o, the dtype of q. Result 1: lse f32[b, hq, sq], the natural log of each row's sum,
- * sinks included. A row without visible keys gives o = 0 and lse = -inf (lse = its sink when there are sinks). */
+ * sinks included. A row without visible keys gives o = 0 and lse = -inf (lse = its sink when there are sinks). Nothing is read or
+ * stored per pair of query and key beyond what the operands hold.
+ *   Packed: q[tokens, hq, dk], k, v[keys, hk, d], o[tokens, hq, dv], lse[hq, tokens]. Segment i is the queries cu_q[i] to cu_q[i + 1] - 1
+ *     with the keys cu_kv[i] to cu_kv[i + 1] - 1; positions, q_start and kv_len count inside a segment, and the score's b is the segment.
+ *     Queries behind the last segment see no key. bias, mask and block_mask are E_ATTRIBUTE; tree_mask is u32[tokens, words].
+ *   Paged: k, v[pool, page, hk, d]; key j of batch b is slot j % page of page page_table[b, j / page]; kv_len is required. Entries
+ *     beyond the pages that kv_len needs may be anything. q may be packed (cu_q without cu_kv).
+ *   Quantised: k or v i8, u8, i4, u4, f8e4m3 or f8e5m2 with its scale. */
 TUFF_API tuff_tensor tuff_attention(tuff_tensor q, tuff_tensor k, tuff_tensor v, const tuff_attention_desc *desc);
 
 #ifdef __cplusplus

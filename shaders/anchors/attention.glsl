@@ -9,47 +9,136 @@
  * CAPPED(s)      softcap, if there is one
  * HAS_x          optional operand x is there
  * SPLITS         > 0: a workgroup does one of that many parts of its keys; results carry the part in front
- * KEYS           keys per step, a power of two */
+ * KEYS           keys per step, a power of two
+ * TILE           rows per workgroup
+ * PACKED_Q       queries are tokens [1, TOKENS, ..] in SEGMENTS segments; PACKED_KV: keys too */
 const float LOG2E = 1.4426950408889634;
 const float LN2 = 0.6931471805599453;
 const float EXCLUDED = -1.0e38; /* logit of a key that does not count: finite, so differences are never inf - inf */
 const uint NEGATIVE_INFINITY = 0xff800000u;
 
+#if PACKED_Q
+#define QUERIES(w) (w).queries
+#define MEMORY_BATCH(b) 0u
+#define LEAVE_IDLE(w) if (int((w).tile) * TILE >= TILE_ROWS(w)) return;
+#else
+#define QUERIES(w) SQ
+#define MEMORY_BATCH(b) (b)
+#define LEAVE_IDLE(w)
+#endif
+/* Coordinates of key j but the channel. */
+#if PACKED_KV
+#define KEY_AT(w, j) 0u, uint((w).key0 + (j)), (w).kv_head
+#else
+#define KEY_AT(w, j) (w).b, uint(j), (w).kv_head
+#endif
 /* Rows of one key head in a tile's numbering: head by head, query by query. */
-#define TILE_ROWS (PACK * SQ)
+#define TILE_ROWS(w) (PACK * QUERIES(w))
 
-struct Row { uint b, h; int i, p; float slope; };
+/* What a workgroup does: rows of tile `tile` of head group `group`. Keys [0, len), query 0 at position `first` among them. */
+struct Work {
+    uint tile, group, b, kv_head;
+    int part, len, first;
+#if PACKED_Q
+    int queries, token0;
+#endif
+#if PACKED_KV
+    int key0;
+#endif
+};
 
-int valid_keys(uint b)
+#if PACKED_Q
+/* First query of segment s; segment SEGMENTS is what lies behind the last one. */
+int query_bound(int s) { return s > SEGMENTS ? TOKENS : clamp(cu_q_at(uint(s)), 0, TOKENS); }
+/* Its first tile: rounding down and one tile more per segment leave room for all of its rows. */
+int tile_bound(int s) { return PACK * query_bound(s) / TILE + s; }
+
+void find_segment(inout Work w)
 {
+    int lo = 0, hi = SEGMENTS + 1;
+    for (int mid; hi - lo > 1;) {
+        mid = (lo + hi) / 2;
+        if (tile_bound(mid) <= int(w.tile)) lo = mid;
+        else hi = mid;
+    }
+    w.tile -= uint(tile_bound(lo));
+    w.b = uint(lo);
+    w.token0 = query_bound(lo);
+    w.queries = query_bound(lo + 1) - w.token0;
+}
+#endif
+
+void find_keys(inout Work w)
+{
+#if PACKED_Q
+    const bool owned = int(w.b) < SEGMENTS;
+#else
+    const bool owned = true;
+#endif
+    const uint b = owned ? w.b : 0u;
+    int len = SK;
+#if PACKED_KV
+    w.key0 = clamp(cu_kv_at(b), 0, SK);
+    len = clamp(cu_kv_at(b + 1u), w.key0, SK) - w.key0;
+#endif
 #if HAS_KV_LEN
-    return clamp(kv_len_at(b), 0, SK);
-#else
-    return SK;
+    len = clamp(kv_len_at(b), 0, len);
 #endif
-}
-
-/* Position of query 0 among the keys. */
-int first_position(uint b, int len)
-{
+    w.len = owned ? len : 0;
 #if HAS_Q_START
-    return q_start_at(b);
+    w.first = q_start_at(b);
 #elif TOP_LEFT
-    return 0;
+    w.first = 0;
 #else
-    return len - SQ;
+    w.first = w.len - QUERIES(w);
 #endif
 }
 
-/* Row r of head group `group`; beyond the last row: the last one again. */
-Row row_at(uint b, uint group, int r, int first)
+/* Tiles of rows first, then heads, batches, parts. Under a causal mask light and heavy tiles take turns, so that
+ * drivers which deal out groups in contiguous ranges give everyone the same work. */
+Work work_of(uint x)
 {
-    r = min(r, TILE_ROWS - 1);
+    Work w;
+#if PACKED_Q
+    const uint tiles = uint(PACK * TOKENS / TILE + SEGMENTS + 1);
+#else
+    const uint tiles = uint((PACK * SQ + TILE - 1) / TILE);
+#endif
+    w.tile = x % tiles;
+#if RIGHT > 0
+    w.tile = (w.tile & 1u) == 0u ? w.tile / 2u : tiles - 1u - w.tile / 2u;
+#endif
+    x /= tiles;
+    w.group = x % (HQ / PACK);
+    x /= HQ / PACK;
+#if PACKED_Q
+    w.part = int(x);
+    find_segment(w);
+#else
+    w.b = x % uint(BATCH);
+    w.part = int(x / uint(BATCH));
+#endif
+    w.kv_head = w.group * PACK / (HQ / HK);
+    find_keys(w);
+    return w;
+}
+
+/* A query of one head: i is its token in memory, p its position; keys from `tree` on are tree nodes. */
+struct Row { uint b, h; int i, p, tree; float slope; };
+
+/* Row r of the workgroup's head group; beyond the last row: the last one again. */
+Row row_at(Work w, int r)
+{
+    r = min(r, TILE_ROWS(w) - 1);
     Row row;
-    row.b = b;
-    row.h = group * PACK + uint(r / SQ);
-    row.i = r % SQ;
-    row.p = row.i + first;
+    row.b = w.b;
+    row.h = w.group * PACK + uint(r / QUERIES(w));
+    row.i = r % QUERIES(w);
+    row.p = row.i + w.first;
+    row.tree = w.len - QUERIES(w);
+#if PACKED_Q
+    row.i += w.token0;
+#endif
 #if HAS_SLOPES
     row.slope = slopes_at(row.h) * LOG2E;
 #else
@@ -58,23 +147,54 @@ Row row_at(uint b, uint group, int r, int first)
     return row;
 }
 
-/* Keys [lo, hi) that rows r0..r1 may see, lo a multiple of KEYS; with SPLITS the given part of them. */
-void key_range(int r0, int r1, int first, int len, int part, out int lo, out int hi)
+/* Keys [lo, hi) that rows r0 .. r0 + TILE - 1 may see, lo a multiple of KEYS; with SPLITS the workgroup's part of them. */
+void key_range(Work w, int r0, out int lo, out int hi)
 {
-    const bool one_head = r0 / SQ == r1 / SQ;
-    const int i0 = one_head ? r0 % SQ : 0, i1 = one_head ? r1 % SQ : SQ - 1;
+    const int r1 = min(r0 + TILE, TILE_ROWS(w)) - 1;
+    const bool one_head = r0 / QUERIES(w) == r1 / QUERIES(w);
+    const int i0 = one_head ? r0 % QUERIES(w) : 0, i1 = one_head ? r1 % QUERIES(w) : QUERIES(w) - 1;
     lo = 0;
-    hi = len;
+    hi = w.len;
 #if LEFT > 0
-    lo = max(i0 + first - LEFT + 1, 0) / KEYS * KEYS;
+    lo = max(i0 + w.first - LEFT + 1, 0) / KEYS * KEYS;
 #endif
 #if RIGHT > 0
-    hi = min(hi, i1 + first + RIGHT);
+    hi = min(hi, i1 + w.first + RIGHT);
 #endif
 #if SPLITS > 0
     const int each = ((max(hi - lo, 0) + SPLITS - 1) / SPLITS + KEYS - 1) / KEYS * KEYS;
-    lo += part * each;
+    lo += w.part * each;
     hi = min(hi, lo + each);
+#endif
+}
+
+/* Does a row of the tile that starts at r0 attend to a key of [base, base + KEYS)? With SKIP_BLOCKS a tile meets at most two
+ * blocks of queries, and KEYS keys meet at most two blocks of keys. */
+bool tile_attends(Work w, int r0, int base)
+{
+#if SKIP_BLOCKS
+    const int r1 = min(r0 + TILE, TILE_ROWS(w)) - 1;
+    const uint q0 = uint(r0 % SQ / BLOCK_Q), q1 = uint(r1 % SQ / BLOCK_Q), h = w.group * PACK;
+    const uint k0 = uint(base / BLOCK_KV), k1 = uint(min(base + KEYS, SK) - 1) / BLOCK_KV;
+    bool any = block_at(w.b, h, q0, k0);
+    if (q1 != q0) any = any || block_at(w.b, h, q1, k0);
+#if BLOCK_KV % KEYS
+    if (k1 != k0) any = any || block_at(w.b, h, q0, k1) || block_at(w.b, h, q1, k1);
+#endif
+    return any;
+#else
+    return true;
+#endif
+}
+
+bool in_tree(Row row, int j)
+{
+#if HAS_TREE
+    const int t = j - row.tree;
+    if (t < 0) return true;
+    return t < 32 * TREE_WORDS && (tree_at(MEMORY_BATCH(row.b), uint(row.i), uint(t / 32)) >> uint(t % 32) & 1u) != 0u;
+#else
+    return true;
 #endif
 }
 
@@ -98,6 +218,9 @@ float logit(Row row, int j, int hi, float s, float bias, bool attend)
 #if HAS_BIAS
     s += bias * LOG2E;
     excluded = excluded || floatBitsToUint(bias) == NEGATIVE_INFINITY;
+#endif
+#if HAS_TREE
+    excluded = excluded || !in_tree(row, j);
 #endif
 #if LEFT > 0
     excluded = excluded || j <= row.p - LEFT;
@@ -143,9 +266,9 @@ void put_o(int part, Row row, uint c, vec4 x)
 {
 #if WANT_O
 #if SPLITS > 0
-    o_put4(uint(part), row.b, uint(row.i), row.h, c, x);
+    o_put4(uint(part), MEMORY_BATCH(row.b), uint(row.i), row.h, c, x);
 #else
-    o_put4(row.b, uint(row.i), row.h, c, x);
+    o_put4(MEMORY_BATCH(row.b), uint(row.i), row.h, c, x);
 #endif
 #endif
 }
@@ -155,9 +278,9 @@ void put_lse(int part, Row row, float m, float l)
 #if WANT_LSE
     const float x = l == 0.0 ? uintBitsToFloat(NEGATIVE_INFINITY) : is_nan(l) ? l : (m + log2(l)) * LN2;
 #if SPLITS > 0
-    lse_put(uint(part), row.b, row.h, uint(row.i), x);
+    lse_put(uint(part), MEMORY_BATCH(row.b), row.h, uint(row.i), x);
 #else
-    lse_put(row.b, row.h, uint(row.i), x);
+    lse_put(MEMORY_BATCH(row.b), row.h, uint(row.i), x);
 #endif
 #endif
 }
@@ -165,30 +288,10 @@ void put_lse(int part, Row row, float m, float l)
 /* q at channel c, zero beyond the last channel. */
 vec4 q_scaled(Row row, uint c)
 {
-    const vec4 x = q_at4(row.b, uint(row.i), row.h, c) * SCALE;
+    const vec4 x = q_at4(MEMORY_BATCH(row.b), uint(row.i), row.h, c) * SCALE;
 #if DK % 4
     return mix(vec4(0.0), x, lessThan(int(c) + ivec4(0, 1, 2, 3), ivec4(DK)));
 #else
     return x;
 #endif
-}
-
-/* What a workgroup does: tiles of rows first, then heads, batches, parts. Under a causal mask light and heavy tiles
- * take turns, so that drivers which deal out groups in contiguous ranges give everyone the same work. */
-struct Work { uint tile, group, b, kv_head; int part; };
-
-Work work_of(uint x, uint tiles)
-{
-    Work w;
-    w.tile = x % tiles;
-#if RIGHT > 0
-    w.tile = (w.tile & 1u) == 0u ? w.tile / 2u : tiles - 1u - w.tile / 2u;
-#endif
-    x /= tiles;
-    w.group = x % (HQ / PACK);
-    x /= HQ / PACK;
-    w.b = x % uint(BATCH);
-    w.part = int(x / uint(BATCH));
-    w.kv_head = w.group * PACK / (HQ / HK);
-    return w;
 }

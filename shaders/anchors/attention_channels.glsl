@@ -34,10 +34,11 @@ void main()
 {
     LEAVE_SPARE_GROUPS
     const uint lane = gl_SubgroupInvocationID;
-    const Work w = work_of(GROUP, uint((TILE_ROWS + ROWS - 1) / ROWS));
-    const int len = valid_keys(w.b), first = first_position(w.b, len), r0 = int(w.tile) * ROWS;
+    const Work w = work_of(GROUP);
+    LEAVE_IDLE(w)
+    const int r0 = int(w.tile) * TILE;
     int lo, hi;
-    key_range(r0, min(r0 + ROWS, TILE_ROWS) - 1, first, len, w.part, lo, hi);
+    key_range(w, r0, lo, hi);
 
     vec4 q[ROWS][Q_SLOTS], o[ROWS][O_SLOTS];
     EACH_ROW {
@@ -46,22 +47,23 @@ void main()
     }
     [[dont_unroll]] for (int e = 0; e < ROWS * Q_SLOTS; e++) {
         const int slot = e % Q_SLOTS;
-        const vec4 x = q_scaled(row_at(w.b, w.group, r0 + e / Q_SLOTS, first), CHANNEL(slot, DK));
+        const vec4 x = q_scaled(row_at(w, r0 + e / Q_SLOTS), CHANNEL(slot, DK));
         const bool inside = slot * LANES + int(lane) < (DK + 3) / 4;
         EACH_ROW EACH_Q_SLOT if (inside && e == r * Q_SLOTS + c) q[r][c] = x;
     }
-    const Row home = row_at(w.b, w.group, r0 + int(lane) / KEYS, first);
+    const Row home = row_at(w, r0 + int(lane) / KEYS);
     const int mine = int(lane) % KEYS;
     float m = EXCLUDED, l = 0.0;
 
     [[dont_unroll]] for (int base = lo; base < hi; base += KEYS) {
+        if (!tile_attends(w, r0, base)) continue;
         float s = 0.0;
         [[dont_unroll]] for (int u = 0; u < KEYS; u++) {
-            const uint key = uint(min(base + u, hi - 1));
+            const int key = min(base + u, hi - 1);
             vec4 a[ROWS];
             EACH_ROW a[r] = vec4(0.0);
             EACH_Q_SLOT {
-                const vec4 x = k_at4(w.b, key, w.kv_head, CHANNEL(c, DK));
+                const vec4 x = k_at4(KEY_AT(w, key), CHANNEL(c, DK));
                 EACH_ROW a[r] += q[r][c] * x;
             }
             EACH_ROW {
@@ -83,11 +85,11 @@ void main()
             EACH_O_SLOT o[r][c] *= g;
         }
         [[dont_unroll]] for (int u = 0; u < KEYS; u++) {
-            const uint key = uint(min(base + u, hi - 1));
+            const int key = min(base + u, hi - 1);
             float g[ROWS];
             EACH_ROW g[r] = subgroupShuffle(p, uint(r * KEYS + u));
             EACH_O_SLOT {
-                const vec4 x = v_at4(w.b, key, w.kv_head, CHANNEL(c, DV));
+                const vec4 x = v_at4(KEY_AT(w, key), CHANNEL(c, DV));
                 EACH_ROW o[r][c] += g[r] * x;
             }
         }
@@ -96,7 +98,7 @@ void main()
     l = sum_keys(l);
     float f = join_sink(home.h, w.part, m, l);
     f *= inverse_sum(l);
-    if (mine == 0 && r0 + int(lane) / KEYS < TILE_ROWS) put_lse(w.part, home, m, l);
+    if (mine == 0 && r0 + int(lane) / KEYS < TILE_ROWS(w)) put_lse(w.part, home, m, l);
     EACH_ROW {
         const float g = subgroupShuffle(f, uint(r * KEYS));
         EACH_O_SLOT o[r][c] *= g;
@@ -105,6 +107,6 @@ void main()
         const int r1 = r0 + e / O_SLOTS, vector = e % O_SLOTS * LANES + int(lane);
         vec4 x = o[0][0];
         EACH_ROW EACH_O_SLOT x = e == r * O_SLOTS + c ? o[r][c] : x;
-        if (r1 < TILE_ROWS && vector < (DV + 3) / 4) put_o(w.part, row_at(w.b, w.group, r1, first), uint(vector) * 4u, x);
+        if (r1 < TILE_ROWS(w) && vector < (DV + 3) / 4) put_o(w.part, row_at(w, r1), uint(vector) * 4u, x);
     }
 }

@@ -7,7 +7,6 @@
  * of q and o are arrays of their own, which the compilers of CPU drivers handle much faster than arrays of vectors. */
 #define Q_VECTORS ((DK + 3) / 4)
 #define O_VECTORS ((DV + 3) / 4)
-#define TILE (LANES * ROWS)
 /* Loops over the vectors of o. One trip is unrolled: Mesa 22 loses all rows but the last of such a loop. */
 #if DV <= 4
 #define EACH_O [[unroll]] for (int d = 0; d < O_VECTORS; d++)
@@ -17,12 +16,12 @@
 
 #if SHUFFLE
 #define LANE gl_SubgroupInvocationID
-#define LOAD_KEYS(name, c) const vec4 mine = name(w.b, uint(min(base + int(lane), hi - 1)), w.kv_head, c)
+#define LOAD_KEYS(name, c) const vec4 mine = name(KEY_AT(w, min(base + int(lane), hi - 1)), c)
 #define KEY(name, j, c) subgroupShuffle(mine, uint(j))
 #else
 #define LANE LID
 #define LOAD_KEYS(name, c)
-#define KEY(name, j, c) name(w.b, uint(min(base + (j), hi - 1)), w.kv_head, c)
+#define KEY(name, j, c) name(KEY_AT(w, min(base + (j), hi - 1)), c)
 #endif
 #define EACH_ROW [[unroll]] for (int r = 0; r < ROWS; r++)
 #define EACH_KEY [[unroll]] for (int j = 0; j < KEYS; j++)
@@ -31,22 +30,23 @@ void main()
 {
     LEAVE_SPARE_GROUPS
     const uint lane = LANE;
-    const Work w = work_of(GROUP, uint((TILE_ROWS + TILE - 1) / TILE));
-    const int len = valid_keys(w.b), first = first_position(w.b, len), r0 = int(w.tile) * TILE;
+    const Work w = work_of(GROUP);
+    LEAVE_IDLE(w)
+    const int r0 = int(w.tile) * TILE;
     int lo, hi;
-    key_range(r0, min(r0 + TILE, TILE_ROWS) - 1, first, len, w.part, lo, hi);
+    key_range(w, r0, lo, hi);
 
     float qx[ROWS * Q_VECTORS], qy[ROWS * Q_VECTORS], qz[ROWS * Q_VECTORS], qw[ROWS * Q_VECTORS];
     float ox[ROWS * O_VECTORS], oy[ROWS * O_VECTORS], oz[ROWS * O_VECTORS], ow[ROWS * O_VECTORS];
     float m[ROWS], l[ROWS];
     Row row[ROWS];
     EACH_ROW {
-        row[r] = row_at(w.b, w.group, r0 + r * LANES + int(lane), first);
+        row[r] = row_at(w, r0 + r * LANES + int(lane));
         m[r] = EXCLUDED;
         l[r] = 0.0;
     }
     [[dont_unroll]] for (int e = 0; e < ROWS * Q_VECTORS; e++) {
-        const Row one = row_at(w.b, w.group, r0 + e / Q_VECTORS * LANES + int(lane), first);
+        const Row one = row_at(w, r0 + e / Q_VECTORS * LANES + int(lane));
         const vec4 x = q_scaled(one, uint(e % Q_VECTORS * 4));
         qx[e] = x.x; qy[e] = x.y; qz[e] = x.z; qw[e] = x.w;
     }
@@ -55,6 +55,7 @@ void main()
     }
 
     [[dont_unroll]] for (int base = lo; base < hi; base += KEYS) {
+        if (!tile_attends(w, r0, base)) continue;
         float s[ROWS][KEYS];
         EACH_ROW EACH_KEY s[r][j] = 0.0;
         [[dont_unroll]] for (int d = 0; d < Q_VECTORS; d++) {
@@ -128,12 +129,12 @@ void main()
     EACH_ROW {
         const float f = join_sink(row[r].h, w.part, m[r], l[r]);
         factor[r] = f * inverse_sum(l[r]);
-        if (r0 + r * LANES + int(lane) < TILE_ROWS) put_lse(w.part, row[r], m[r], l[r]);
+        if (r0 + r * LANES + int(lane) < TILE_ROWS(w)) put_lse(w.part, row[r], m[r], l[r]);
     }
     [[dont_unroll]] for (int e = 0; e < ROWS * O_VECTORS; e++) {
         const int n = r0 + e / O_VECTORS * LANES + int(lane);
         float f = factor[0];
         [[unroll]] for (int r = 1; r < ROWS; r++) f = e / O_VECTORS == r ? factor[r] : f;
-        if (n < TILE_ROWS) put_o(w.part, row_at(w.b, w.group, n, first), uint(e % O_VECTORS * 4), vec4(ox[e], oy[e], oz[e], ow[e]) * f);
+        if (n < TILE_ROWS(w)) put_o(w.part, row_at(w, n), uint(e % O_VECTORS * 4), vec4(ox[e], oy[e], oz[e], ow[e]) * f);
     }
 }

@@ -4,7 +4,6 @@
  * every slice of 32 channels. K, then V, pass through one shared buffer slice by slice. STEP 0: logits are short code and are
  * finished all at once, else one per trip.
  * Shared bytes: 16 * ROWS * (9 * 16 + 33 * 4 + 8 * 4) + 32 * 9 * 16. */
-#define TILE (16 * ROWS)
 #define SLICE 8     /* vectors of 4 channels */
 #define PITCH 9     /* of a row of a slice: odd, so that rows fall on different banks */
 #define Q_SLICES ((DK + 31) / 32)
@@ -21,22 +20,24 @@ void main()
 {
     LEAVE_SPARE_GROUPS
     const int tx = int(LID % 8u), ty = int(LID / 8u);
-    const Work w = work_of(GROUP, uint((TILE_ROWS + TILE - 1) / TILE));
-    const int len = valid_keys(w.b), first = first_position(w.b, len), r0 = int(w.tile) * TILE;
+    const Work w = work_of(GROUP);
+    LEAVE_IDLE(w)
+    const int r0 = int(w.tile) * TILE;
     int lo, hi;
-    key_range(r0, min(r0 + TILE, TILE_ROWS) - 1, first, len, w.part, lo, hi);
+    key_range(w, r0, lo, hi);
 
     vec4 o[ROWS][O_SLICES];
     float m[ROWS], l[ROWS];
     Row row[ROWS];
     EACH_ROW {
-        row[r] = row_at(w.b, w.group, r0 + ty * ROWS + r, first);
+        row[r] = row_at(w, r0 + ty * ROWS + r);
         m[r] = EXCLUDED;
         l[r] = 0.0;
         [[unroll]] for (int c = 0; c < O_SLICES; c++) o[r][c] = vec4(0.0);
     }
 
     for (int base = lo; base < hi; base += KEYS) {
+        if (!tile_attends(w, r0, base)) continue; /* the same for all invocations */
         float s[ROWS][4];
         EACH_ROW EACH_KEY s[r][n] = 0.0;
         for (int c = 0; c < Q_SLICES; c++) {
@@ -45,9 +46,9 @@ void main()
             const uint channel = uint(min(vector, (DK + 3) / 4 - 1) * 4);
             barrier();
             for (int t = ty; t < TILE; t += 16)
-                q_tile[t * PITCH + tx] = inside ? q_scaled(row_at(w.b, w.group, r0 + t, first), channel) : vec4(0.0);
+                q_tile[t * PITCH + tx] = inside ? q_scaled(row_at(w, r0 + t), channel) : vec4(0.0);
             for (int t = ty; t < KEYS; t += 16)
-                kv_tile[t * PITCH + tx] = k_at4(w.b, uint(min(base + t, hi - 1)), w.kv_head, channel);
+                kv_tile[t * PITCH + tx] = k_at4(KEY_AT(w, min(base + t, hi - 1)), channel);
             barrier();
             [[unroll]] for (int d = 0; d < SLICE; d++) {
                 vec4 x[ROWS];
@@ -66,7 +67,7 @@ void main()
         }
 #else
         [[dont_unroll]] for (int e = 0; e < 4 * ROWS; e++) {
-            const Row one = row_at(w.b, w.group, r0 + ty * ROWS + e / 4, first);
+            const Row one = row_at(w, r0 + ty * ROWS + e / 4);
             const int j = base + tx + e % 4 * 8;
             float bias = 0.0, t = s[0][0];
 #if HAS_BIAS
@@ -100,7 +101,7 @@ void main()
             const uint channel = uint(min(c * SLICE + tx, (DV + 3) / 4 - 1) * 4);
             barrier();
             for (int t = ty; t < KEYS; t += 16)
-                kv_tile[t * PITCH + tx] = v_at4(w.b, uint(min(base + t, hi - 1)), w.kv_head, channel);
+                kv_tile[t * PITCH + tx] = v_at4(KEY_AT(w, min(base + t, hi - 1)), channel);
             barrier();
             for (int j = 0; j < KEYS; j++) {
                 const vec4 x = kv_tile[j * PITCH + tx];
@@ -117,7 +118,7 @@ void main()
         [[unroll]] for (int t = 0; t < 8; t++) sum += fold[(ty * ROWS + r) * 8 + t];
         float f = join_sink(row[r].h, w.part, m[r], sum);
         f *= inverse_sum(sum);
-        if (r0 + ty * ROWS + r < TILE_ROWS) {
+        if (r0 + ty * ROWS + r < TILE_ROWS(w)) {
             if (tx == 0) put_lse(w.part, row[r], m[r], sum);
             [[unroll]] for (int c = 0; c < O_SLICES; c++)
                 if (c * SLICE + tx < (DV + 3) / 4) put_o(w.part, row[r], uint(c * SLICE + tx) * 4u, o[r][c] * f);
