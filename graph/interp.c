@@ -247,6 +247,64 @@ tuff_status tf_fold(const tuff_graph *g, const tf_node *node, tf_arena *arena, v
     return status;
 }
 
+/* ---- values known without a run ---- */
+
+enum { HOST_DEPTH = 64 }; /* nodes below each other: a bound on recursion, far above any table */
+
+/* Element tensors of the node that makes `value`; on success the caller releases out[0..n_out). */
+static tuff_status host_node(const tuff_graph *g, uint32_t value, const tuff_allocator *allocator, int depth, tf_ref_tensor *out, const char **error)
+{
+    const tf_node *n = tf_def(g, value);
+    tuff_status status = TUFF_OK;
+    if (constant_source(n)) return load_constant(g, value, &out[0], allocator);
+    bool fixed = n->op->kind != TF_SOURCE && n->op->kind != TF_EFFECT && (n->op->reference || (n->op->kind == TF_POINTWISE && n->op->scalar));
+    for (uint32_t i = 0; i < n->n_out; i++) fixed = fixed && tf_type_is_static(tf_type_of(g, n->out + i));
+    *error = depth == 0 ? "it depends on too many ops" : "it depends on values of a run";
+    if (!fixed || depth == 0) return TUFF_E_ARGUMENT;
+    tf_arena scratch;
+    tf_arena_init(&scratch, allocator);
+    tf_ref_tensor *src = tf_arena_array(&scratch, tf_ref_tensor, (size_t)n->n_src + 1), *all = tf_arena_array(&scratch, tf_ref_tensor, TF_MAX_RESULTS);
+    const tf_ref_tensor **p = tf_arena_array(&scratch, const tf_ref_tensor *, (size_t)n->n_src + 1);
+    if (!src || !all || !p) status = TUFF_E_MEMORY;
+    for (uint32_t i = 0; i < n->n_src && status == TUFF_OK; i++) {
+        if (!n->src[i]) continue;
+        const tf_node *from = tf_def(g, n->src[i]);
+        for (uint32_t r = 0; r < TF_MAX_RESULTS; r++) all[r] = (tf_ref_tensor){ 0 };
+        status = host_node(g, n->src[i], allocator, depth - 1, all, error);
+        if (status != TUFF_OK) break;
+        src[i] = all[n->src[i] - from->out];
+        p[i] = &src[i];
+        for (uint32_t r = 0; r < from->n_out; r++)
+            if (from->out + r != n->src[i]) tf_ref_release(&all[r], allocator);
+    }
+    if (status == TUFF_OK) status = tf_eval_node(g, n, p, NULL, allocator, out, &scratch, error);
+    for (uint32_t i = 0; src && i < n->n_src; i++) tf_ref_release(&src[i], allocator);
+    tf_arena_release(&scratch);
+    return status;
+}
+
+tuff_status tf_host_values(const tuff_graph *g, uint32_t value, double *out, const char **error)
+{
+    tf_ref_tensor all[TF_MAX_RESULTS] = { { 0 } };
+    const tf_node *n = tf_def(g, value);
+    *error = "";
+    const tuff_status status = host_node(g, value, &g->arena.allocator, HOST_DEPTH, all, error);
+    const tf_ref_tensor *t = &all[value - n->out];
+    if (status == TUFF_OK && t->n) memcpy(out, t->re, (size_t)t->n * sizeof *out);
+    for (uint32_t r = 0; r < n->n_out && status == TUFF_OK; r++) tf_ref_release(&all[r], &g->arena.allocator);
+    if (status == TUFF_E_MEMORY) *error = tuff_status_text(status);
+    return status;
+}
+
+tuff_status tuff_host_value(tuff_tensor t, double *out, size_t count)
+{
+    const char *error;
+    uint64_t n;
+    if (!t.id) return TUFF_E_ARGUMENT;
+    if (!tf_count_bound(t.graph, tf_type_of(t.graph, t.id), &n) || n != count || !out) return TUFF_E_ARGUMENT;
+    return tf_host_values(t.graph, t.id, out, &error);
+}
+
 /* ---- interpreter ---- */
 
 static tuff_status failed(tf_interp *in, tuff_status status, const char *format, ...) TF_PRINTF(3, 4);

@@ -53,4 +53,7 @@ bool tf_foldable(const tuff_graph *g, const tf_node *node);
 /* The results of a foldable node as dense elements in `arena`. */
 tuff_status tf_fold(const tuff_graph *g, const tf_node *node, tf_arena *arena, void *data[TF_MAX_RESULTS], const char **error);
 
+/* The elements of a value that depends on constants only (the real parts), evaluated in double; E_ARGUMENT if it does not. */
+tuff_status tf_host_values(const tuff_graph *g, uint32_t value, double *out, const char **error);
+
 #endif

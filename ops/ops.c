@@ -24,7 +24,10 @@
 #define SSM_ROWS(X) \
     X(cumsum) X(cumprod)
 
-#define DIFFUSION_ROWS(X)
+#define DIFFUSION_ROWS(X) \
+    X(schedule_karras) X(schedule_exponential) X(schedule_vp) X(schedule_logsnr) X(vp_marginals) X(schedule_beta) X(rescale_zero_snr) \
+    X(timestep_spacing) X(lcm_timesteps) X(schedule_karras_on_vp) X(schedule_flow) X(schedule_beta_distribution) X(schedule_ict) X(ict_discretization) \
+    X(solver_table)
 
 #define ROWS(X) CORE_ROWS(X) ATTENTION_ROWS(X) FFT_ROWS(X) GAUNT_ROWS(X) SSM_ROWS(X) DIFFUSION_ROWS(X)
 

@@ -21,6 +21,7 @@ typedef struct case_row {
     bool (*write)(case_builder *b); /* appends statements to b->text; they define a name per output, as for `graph` */
     const char *params;             /* with zoo */
     const char *renames;            /* attributes, inputs and outputs: "step=draw x=a" */
+    const char *constants;          /* inputs that must be known when the graph is compiled: "sigmas alphas" */
     const char *ignored;            /* attributes that are information only, "mean std"; with write: those it reads, too */
     void (*convert)(cJSON *attrs);  /* units; NULL: none */
 } case_row;
@@ -29,6 +30,7 @@ struct case_builder {
     const case_row *row;
     const tf_op *op;        /* row->target */
     const cJSON *root;
+    const char *folder;
     cJSON *attrs;           /* our own copy, converted */
     tf_arena *arena;
     tf_str text;
@@ -44,8 +46,15 @@ bool case_refuse(case_builder *b, const char *format, ...) TF_PRINTF(2, 3);
 /* The case's input of that name (its own, not renamed), NULL if absent; its dim i, counted from the end when negative (-1: none). */
 const cJSON *case_input(const case_builder *b, const char *name);
 int64_t case_dim(const case_builder *b, const char *input, int i);
+/* The path of an input's file. */
+const char *case_file(const case_builder *b, const cJSON *item);
 /* An attribute as a value of the text form: numbers with all digits, lists, strings in quotes. */
 void case_add_value(tf_str *s, const cJSON *item);
+
+/* Append "{a=1, ours=2}" of the case's attributes among `names` ("a theirs=ours"), and `more`; strings stay out: they are information. */
+void case_add_attributes(case_builder *b, const char *names, const char *more);
+/* Are all of attrs in `known` (words, "theirs=ours" too)? Refuses the case otherwise. */
+bool case_known_attributes(case_builder *b, const cJSON *attrs, const char *known);
 
 /* The text of samples/zoo/<name>.tuff; NULL if there is none. */
 const char *zoo_text(const char *name);

@@ -20,7 +20,7 @@ static const case_row *row_of(const char *op)
 
 /* ---- words of a list ----------------------------------------------------------------------------------- */
 
-static bool listed(const char *list, const char *word)
+bool case_listed(const char *list, const char *word)
 {
     const size_t n = strlen(word);
     for (const char *p = list; p && *p; p += strcspn(p, " "), p += *p == ' ')
@@ -44,7 +44,7 @@ static bool information(const case_row *row, const char *name)
     static const char *const words[] = { "note", "rule", "formula", "iterations", "nfe", "paths" };
     for (size_t i = 0; i < TF_COUNT(words); i++)
         if (!strcmp(name, words[i])) return true;
-    return starts(name, "reference") || starts(name, "fp32_") || starts(name, "note_") || listed(row->ignored, name);
+    return starts(name, "reference") || starts(name, "fp32_") || starts(name, "note_") || case_listed(row->ignored, name);
 }
 
 /* ---- building ------------------------------------------------------------------------------------------ */
@@ -76,17 +76,30 @@ static bool add_inputs(case_builder *b)
     {
         const char *dtype = tool_json_text(input, "dtype", "");
         if (!dtype_of(dtype)) return case_refuse(b, "input \"%s\" has the dtype \"%s\", which is not known", input->string, dtype);
+        const bool constant = case_listed(b->row->constants, input->string);
         tf_write_name(&b->text, input->string);
-        tf_str_printf(&b->text, " = input %s[", tuff_dtype_name(dtype_of(dtype)));
+        tf_str_printf(&b->text, " = %s %s[", constant ? "const" : "input", tuff_dtype_name(dtype_of(dtype)));
         bool first = true;
         cJSON_ArrayForEach(dim, cJSON_GetObjectItemCaseSensitive(input, "shape"))
         {
             tf_str_printf(&b->text, first ? "%.0f" : ",%.0f", dim->valuedouble);
             first = false;
         }
-        tf_str_add(&b->text, "]\n");
+        tf_str_add(&b->text, "]");
+        if (constant) {
+            tf_str_add(&b->text, " = @");
+            tf_write_string(&b->text, case_file(b, input));
+        }
+        tf_str_add(&b->text, "\n");
     }
     return true;
+}
+
+const char *case_file(const case_builder *b, const cJSON *item)
+{
+    const char *file = tool_json_text(item, "file", NULL);
+    const char *path = file ? tf_arena_printf(b->arena, "%s/%s", b->folder, file) : tf_arena_printf(b->arena, "%s/in_%s.npy", b->folder, item->string);
+    return path ? path : "";
 }
 
 void case_add_value(tf_str *s, const cJSON *item)
@@ -126,7 +139,7 @@ static const cJSON *find_input(case_builder *b, const char *operand)
 static bool is_operand(const tf_op *op, const char *name)
 {
     const tf_attr *a = tf_attr_find(op, name);
-    return listed(op->operands, name) || (a && a->type == TF_ATTR_TENSOR);
+    return case_listed(op->operands, name) || (a && a->type == TF_ATTR_TENSOR);
 }
 
 static bool add_operands(case_builder *b)
@@ -145,7 +158,7 @@ static bool add_operands(case_builder *b)
     {
         const char *name = renamed(b->arena, b->row, input->string);
         if (!is_operand(b->op, name)) return case_refuse(b, "input \"%s\" is no operand of op %s", input->string, b->op->name);
-        if (listed(b->op->operands, name)) continue;
+        if (case_listed(b->op->operands, name)) continue;
         tf_str_printf(&b->text, "%s%s=", any ? ", " : "", name);
         tf_write_name(&b->text, input->string);
         any = true;
@@ -205,7 +218,7 @@ static bool build_op(case_builder *b)
     cJSON_ArrayForEach(output, cJSON_GetObjectItemCaseSensitive(b->root, "outputs"))
     {
         const char *name = renamed(b->arena, b->row, output->string);
-        if (!listed(results, name)) return case_refuse(b, "output \"%s\" is no result of op %s", output->string, b->op->name);
+        if (!case_listed(results, name)) return case_refuse(b, "output \"%s\" is no result of op %s", output->string, b->op->name);
         tf_str_add(&b->text, "output ");
         tf_write_string(&b->text, case_output_name(b->root, output->string, b->arena));
         tf_str_printf(&b->text, " = result_%s\n", name);
@@ -352,11 +365,11 @@ static bool build_zoo(case_builder *b)
     return true;
 }
 
-void case_graph_build(const cJSON *root, tf_arena *arena, case_graph *out)
+void case_graph_build(const cJSON *root, const char *folder, tf_arena *arena, case_graph *out)
 {
     const char *op = tool_json_text(root, "op", "");
-    case_builder b = { .row = row_of(op), .root = root, .arena = arena, .out = out };
-    *out = (case_graph){ .text = NULL };
+    case_builder b = { .row = row_of(op), .root = root, .folder = folder, .arena = arena, .out = out };
+    *out = (case_graph){ .constants = b.row ? b.row->constants : NULL };
     if (!b.row) {
         snprintf(out->reason, sizeof out->reason, "op \"%s\" is not known to this version", op);
         return;

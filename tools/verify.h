@@ -37,9 +37,13 @@ typedef struct case_graph {
     const char *text;
     const char *const *params; /* overrides of its `param`s */
     uint32_t param_count;
+    const char *constants;     /* inputs that the graph reads itself, NULL: none */
     char reason[256];
 } case_graph;
-void case_graph_build(const cJSON *root, tf_arena *arena, case_graph *out);
+/* folder: of the case, for inputs that become constants. */
+void case_graph_build(const cJSON *root, const char *folder, tf_arena *arena, case_graph *out);
+/* Is `word` among the words of a list separated by blanks? */
+bool case_listed(const char *list, const char *word);
 /* The name of a case's output in its graph: its own, unless an input has that name ("state": "state_out"). */
 const char *case_output_name(const cJSON *root, const char *output, tf_arena *arena);
 

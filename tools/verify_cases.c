@@ -101,6 +101,7 @@ static int write_inputs(case_job *j)
     {
         tf_npy npy;
         tuff_dtype t;
+        if (case_listed(j->graph->constants, input->string)) continue;
         if (tuff_describe(j->p, input->string, NULL, &t, NULL)) return case_fails(j, "%s", tuff_program_error(j->p));
         if (tf_npy_read(file_of(j, input, "in_"), t, NULL, &npy, message, sizeof message)) return case_fails(j, "%s", message);
         const tuff_status status = tuff_write(j->p, input->string, npy.data, npy.bytes);
@@ -259,7 +260,7 @@ static void run_case(cases_run *r, const char *folder, const char *name)
     if (!path || verify_report_has(&r->report, name)) return;
     cJSON *line = NULL, *root = tool_read_json(path);
     case_graph graph = { .reason = "case.json could not be read" };
-    if (root) case_graph_build(root, r->arena, &graph);
+    if (root) case_graph_build(root, folder, r->arena, &graph);
     const char *op = tool_json_text(root, "op", "?"), *reason = NULL;
     tool_progress_show(&r->progress, "%s", name);
     if (graph.text) {

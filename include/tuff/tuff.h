@@ -238,6 +238,9 @@ TUFF_API tuff_tensor tuff_result(tuff_tensor t, uint32_t i);
 TUFF_API tuff_tensor tuff_name(tuff_tensor t, const char *name);
 TUFF_API tuff_dtype tuff_tensor_dtype(tuff_tensor t);
 TUFF_API tuff_shape tuff_tensor_shape(tuff_tensor t); /* dynamic dims as their bound */
+/* The elements of t, computed at once on the host in double precision, when t depends on constants only: tables that rows like
+ * the schedules of diffusion.h make. count: its elements. E_ARGUMENT if count differs or t needs a run. */
+TUFF_API tuff_status tuff_host_value(tuff_tensor t, double *out, size_t count);
 
 /* ---- device ------------------------------------------------------------------------------------- */
 
