@@ -88,11 +88,11 @@ static void expand(lowering *l, const tf_node *x)
     }
 }
 
-/* Composites may expand into composites: repeat until none is left. */
-static bool has_composite(const tuff_graph *g)
+/* Composites may expand into composites and host rows: repeat until none is left. */
+static bool has_more(const tuff_graph *g)
 {
     for (uint32_t n = 0; n < g->nodes.n; n++)
-        if (g->nodes.data[n].op->kind == TF_COMPOSITE) return true;
+        if (g->nodes.data[n].op->kind == TF_COMPOSITE || g->nodes.data[n].op->kind == TF_HOST) return true;
     return false;
 }
 
@@ -202,7 +202,7 @@ tuff_status tf_lower_graph(tuff_graph *g, const tf_limits *limits, tf_arena *dat
     tuff_graph *now = NULL;
     *out = NULL;
     tuff_status s = run(g, limits, data, &now, message);
-    for (uint32_t depth = 0; s == TUFF_OK && has_composite(now); depth++) {
+    for (uint32_t depth = 0; s == TUFF_OK && has_more(now); depth++) {
         tuff_graph *next = NULL;
         if (depth == 8) { tf_str_add(message, "an op keeps expanding into itself"); s = TUFF_E_INTERNAL; break; }
         s = run(now, limits, data, &next, message);

@@ -16,7 +16,8 @@
 #define ATTENTION_ROWS(X) \
     X(attention)
 
-#define FFT_ROWS(X)
+#define FFT_ROWS(X) \
+    X(fft)
 
 #define GAUNT_ROWS(X) \
     X(gaunt_coefficients) X(wigner_3j) X(gaunt_norms) X(gauss_legendre)
@@ -35,7 +36,8 @@
 #define INTERNAL_ROWS(X) \
     X(anchor_reduce) X(anchor_reduce_cols) X(anchor_rownorm) X(anchor_matmul) X(anchor_segment_sum) X(anchor_sort_blocks) X(anchor_sort_merge) X(mul_high) \
     X(attention_anchor) X(attention_merge) \
-    X(anchor_scan)
+    X(anchor_scan) \
+    X(fft_anchor) X(fft_table)
 
 #define X(op) extern const tf_op tf_op_##op;
 ROWS(X)

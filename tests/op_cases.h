@@ -144,7 +144,22 @@
     X("attention", "f32[3,16,1,27] f32[3,64,1,27] f32[3,64,1,3] f32[3,1,1,64]", \
       "(a, b, c, bias=d) {scale=0.5, causal_align=top_left, score=\"abs(k / 8 - q / 4 - 2) > 2 ? -1e30 : q == k ? s - 1.0 : s\"}", 'n')
 
-#define FFT_OP_CASES(X)
+#define FFT_OP_CASES(X) \
+    X("fft", "c64[3,64]", "(a)", 'n') \
+    X("fft", "c64[5,60,7]", "(a) {axes=[1], direction=inverse, norm=ortho}", 'n') \
+    X("fft", "c64[2,1001]", "(a)", 'n') \
+    X("fft", "c64[3,97]", "(a) {norm=forward}", 'n') \
+    X("fft", "c64[2,6000]", "(a)", 'n') \
+    X("fft", "c64[1,4999]", "(a) {direction=inverse}", 'n') \
+    X("fft", "f32[3,8,12,10]", "(a) {kind=r2c, axes=[3,0,1]}", 'n') \
+    X("fft", "f16[4,50]", "(a) {kind=r2c, n=64, norm=ortho}", 'n') \
+    X("fft", "f32[3,45]", "(a) {kind=r2c, direction=inverse}", 'n') \
+    X("fft", "f32[2,10000]", "(a) {kind=r2c}", 'n') \
+    X("fft", "c64[3,33]", "(a) {kind=c2r}", 'n') \
+    X("fft", "c64[3,33,5]", "(a) {kind=c2r, axes=1, n=63, direction=forward}", 'n') \
+    X("fft", "c64[6,9]", "(a) {kind=c2r, axes=[0,1], n=[5,34]}", 'n') \
+    X("fft", "c64[5001]", "(a) {kind=c2r, n=10000}", 'n') \
+    X("fft", "f32[4,30,20]", "(a) {axes=[-2,-1], n=[16,24]}", 'n')
 
 #define GAUNT_OP_CASES(X) \
     X("gaunt_coefficients", "", "() {l1=2, l2=1, l3=3}", 'n') \

@@ -2,5 +2,6 @@
 #include "case.h"
 
 const case_row fft_cases[] = {
+    { .op = "fft", .target = "fft" },
     { .op = NULL }
 };

@@ -10,6 +10,34 @@
 extern "C" {
 #endif
 
+typedef enum tuff_fft_kind {
+    TUFF_FFT_C2C, /* real x: imaginary parts are 0 */
+    TUFF_FFT_R2C, /* real x -> bins 0..n/2 of the last listed axis; the others are their conjugates */
+    TUFF_FFT_C2R  /* such bins -> real; imaginary parts of bin 0 and, for even n, bin n/2 are ignored */
+} tuff_fft_kind;
+typedef enum tuff_fft_direction {
+    TUFF_FFT_AUTO,    /* forward, C2R: inverse */
+    TUFF_FFT_FORWARD, /* e^(-2 pi i j k / n) */
+    TUFF_FFT_INVERSE  /* e^(+2 pi i j k / n) */
+} tuff_fft_direction;
+typedef enum tuff_fft_norm {
+    TUFF_FFT_BACKWARD,    /* the inverse is divided by n */
+    TUFF_FFT_ORTHO,       /* both by sqrt(n) */
+    TUFF_FFT_NORM_FORWARD /* the forward one by n */
+} tuff_fft_norm;
+typedef struct tuff_fft_desc {
+    tuff_fft_kind kind;
+    tuff_fft_direction direction;
+    tuff_ints axes;   /* in any order, R2C and C2R: the halved one last; n 0: the last axis, or as many last axes as n lists */
+    tuff_ints n;      /* length per axis, 1 to 2^24: x is cut or extended by zeros at its end; n 0: as x is, C2R: 2 (bins - 1) */
+    tuff_fft_norm norm;
+} tuff_fft_desc;
+/* x[...] (f32 f16 bf16 c64) -> y[...] = sum over j of x[j] e^(-+ 2 pi i j k / n) along each listed axis, computed in f32. c64, C2R: f32.
+ * Transformed axes have fixed sizes. Any length: products of 2 3 5 7 11 13 directly, others as convolutions with a chirp. Error
+ * relative to the exact result, root mean square: below eps sqrt(log2 n) for such products, 3 eps sqrt(log2 n) for others.
+ * Cooley, Tukey, Math. Comp. 19 (1965); Bluestein, IEEE Trans. AU-18 (1970). */
+TUFF_API tuff_tensor tuff_fft(tuff_tensor x, const tuff_fft_desc *desc);
+
 #ifdef __cplusplus
 }
 #endif

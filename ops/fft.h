@@ -1,0 +1,63 @@
+/* fft.h - what the files of the Fourier transforms share: the anchor _fft, its tables, and the printer of butterflies.
+ *
+ * The anchor works on lines: x[batch, n, inner], transformed along the axis in the middle, so that no axis of a user's tensor
+ * has to be moved. Everything a device cannot compute exactly enough (roots of unity) comes from the host rows
+ * _fft_table in double precision. */
+#ifndef TF_FFT_H
+#define TF_FFT_H
+
+#include "graph/kernel.h"
+#include "graph/op.h"
+
+typedef enum tf_fft_real {
+    TF_FFT_COMPLEX, /* c64 -> c64 */
+    TF_FFT_R2C,     /* f32 -> c64, bins 0..n/2 */
+    TF_FFT_C2R      /* c64, bins 0..n/2 -> f32 */
+} tf_fft_real;
+
+/* _fft x[batch, m, inner], w c64[n] (table "roots") -> y[batch, keep, inner] = scale * transform of length n; elements of x
+ * from m on are zeros. With a filter c64[n] or [rows, n]: scale * n * inverse(filter * forward(x)), rows dividing the batch
+ * (line b takes row b % rows). */
+typedef struct tf_fft_desc {
+    int64_t n;
+    tf_fft_real real;
+    bool inverse;
+    float scale;        /* 0: 1 */
+    int64_t keep;       /* elements of the result that are stored; 0: all */
+    tuff_tensor filter;
+} tf_fft_desc;
+
+typedef enum tf_fft_table {
+    TF_FFT_ROOTS,     /* [n]: e^(-2 pi i j / n) */
+    TF_FFT_STEPS,     /* [n, m]: e^(-2 pi i a step b / period), between the two halves of a long line */
+    TF_FFT_CHIRP,     /* [n]: e^(-pi i j^2 / n) */
+    TF_FFT_ANTICHIRP  /* [m]: transform of the conjugate chirp of length n, mirrored into m >= 2n - 1 places; over m */
+} tf_fft_table;
+typedef struct tf_fft_table_desc {
+    tf_fft_table table;
+    int64_t n, m, step, period;
+} tf_fft_table_desc;
+
+extern const tf_op tf_op_fft_anchor, tf_op_fft_table;
+
+/* Lines of any length as anchors: d as for _fft, but any n, and x of any m <= n. */
+tuff_tensor tf_fft_lines(tf_lower *l, tuff_tensor x, const tf_fft_desc *d);
+
+/* Is n a product of 2, 3, 5, 7, 11 and 13? */
+bool tf_fft_smooth(int64_t n);
+/* Smallest smooth number >= n. */
+int64_t tf_fft_good_size(int64_t n);
+/* Radices of at most `most`, few and balanced, whose product is n (smooth). False: none found. */
+bool tf_fft_factor(int64_t n, uint32_t most, uint32_t *radix, uint32_t *passes);
+/* Longest line of complex points that one kernel takes on this device; filters need both directions in one. */
+int64_t tf_fft_longest(const tf_limits *limits, bool filter);
+
+/* The transform in double precision, in place, any n, not scaled. scratch: roots and room for length n and sign (-1: forward),
+ * NULL when memory is out. */
+double *tf_fft_scratch(tf_arena *arena, uint64_t n, int sign);
+void tf_fft_double(double *re, double *im, uint64_t n, double *scratch);
+
+/* Prints `void dft<r>(inout vec2 v[r])`: the forward transform of r points in straight lines. */
+void tf_fft_print_dft(tf_str *out, uint32_t r);
+
+#endif
