@@ -375,6 +375,24 @@ static void print_score_hook(tf_emitter *m, const tf_node *n)
     tf_str_printf(&m->body, "    return %s;\n}\n", v);
 }
 
+static void print_join_hook(tf_emitter *m, const tf_node *n, uint32_t fields)
+{
+    tf_ex leaf[8], y[4];
+    for (uint32_t i = 0; i < 2 * fields; i++)
+        leaf[i] = tf_ex_leaf(&m->x, TF_EX_RESULT, tf_type_of(m->g, n->src[i % fields])->dtype, i);
+    if (!tf_hook_join(m, n, leaf, y)) m->failed = true;
+    if (m->failed) return;
+    tf_print_begin(m, y, fields);
+    tf_str_add(&m->body, "void join_hook(");
+    for (uint32_t i = 0; i < 2 * fields; i++) tf_str_printf(&m->body, "%s r%u, ", tf_glsl_type(tf_exn(&m->x, leaf[i])->t), i);
+    for (uint32_t i = 0; i < fields; i++) tf_str_printf(&m->body, "%sout %s y%u", i ? ", " : "", tf_glsl_type(tf_exn(&m->x, leaf[i])->t), i);
+    tf_str_add(&m->body, ")\n{\n");
+    const char *v[4];
+    for (uint32_t i = 0; i < fields; i++) v[i] = tf_print(m, y[i], "    ");
+    for (uint32_t i = 0; i < fields; i++) tf_str_printf(&m->body, "    y%u = %s;\n", i, v[i]);
+    tf_str_add(&m->body, "}\n");
+}
+
 static void emit_anchor(tf_emitter *m)
 {
     const tf_group *q = &m->fusion->groups.data[m->group - 1];
@@ -414,6 +432,7 @@ static void emit_anchor(tf_emitter *m)
         if (k->loads[i].widths & 4) print_load_hook(m, k->loads[i].name, n->src[i], 4);
     }
     if (k->score && !m->failed) print_score_hook(m, n);
+    if (k->join && !m->failed) print_join_hook(m, n, k->join);
     for (uint32_t r = 0; r < n->n_out && !m->failed; r++) {
         if (!k->stores[r].name || !want[r]) continue;
         if (k->stores[r].widths & 1) print_store_hook(m, k->stores[r].name, r, 1);

@@ -56,6 +56,8 @@ const char *tf_say(tf_emitter *m, const char *format, ...) TF_PRINTF(2, 3);
 tf_ex tf_hook_value(tf_emitter *m, uint32_t value, const tf_ex *coords, tf_ex guard, bool whole);
 /* The score expression of an attention anchor at (batch, head, query, key). */
 tf_ex tf_hook_score(tf_emitter *m, const tf_node *node, const tf_ex *coords, tf_ex s);
+/* The fields of two joined states of a scan anchor, from the leaves of both; false: out of memory. */
+bool tf_hook_join(tf_emitter *m, const tf_node *node, const tf_ex *leaf, tf_ex *y);
 /* Does some load move by one element from `at` to `next`, but by more from `at` to `across`? */
 bool tf_hook_steps(tf_emitter *m, tf_ex at, tf_ex next, tf_ex across);
 /* Start a new function: nothing printed yet. `roots` decide which loads become vector loads. */

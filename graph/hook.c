@@ -122,6 +122,13 @@ tf_ex tf_hook_score(tf_emitter *m, const tf_node *n, const tf_ex *coords, tf_ex 
     return n->op->anchor->score(&a.v, s);
 }
 
+bool tf_hook_join(tf_emitter *m, const tf_node *n, const tf_ex *leaf, tf_ex *y)
+{
+    mapped a;
+    map_init(&a, m, n, NULL, 0);
+    return n->op->anchor->join(&a.v, leaf, y);
+}
+
 static tf_ex view_value(tf_emitter *m, const tf_node *n, const tf_ex *coords, tf_ex guard)
 {
     mapped a;

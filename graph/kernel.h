@@ -43,6 +43,7 @@ typedef struct tf_kernel_build {
     tf_hook loads[16], stores[8];   /* one per operand / result; the widths used */
     bool score;                     /* print the score hook */
     int64_t score_dim[4];           /* dims that bound its b h q k */
+    uint32_t join;                  /* fields of a scan's state: print the join hook; 0: do not */
 } tf_kernel_build;
 
 struct tf_anchor {
@@ -56,6 +57,10 @@ struct tf_anchor {
      * TF_VAR_COORD + j in [0, score_dim[j]) and operand() as in an INDEXED row, reading the anchor's operand i with all that
      * sank into it. 0: the error text was set as by a hook that fails. */
     tf_ex (*score)(tf_view_map *v, tf_ex s);
+    /* Join hook of scans, NULL in other anchors. When configure set k->join = n (at most 4), the emitter prints
+     *   void join_hook(T0 r0, .., T0 r<n>, .., out T0 y0, ..)   the fields of a state, of the one after it, and of both
+     * with the bodies join() puts into y[0..n): expressions of the leaves TF_EX_RESULT 0 .. 2n-1 in leaf[]. */
+    bool (*join)(tf_view_map *v, const tf_ex *leaf, tf_ex *y);
 };
 
 /* Embedded text by its path under shaders/ ("anchors/matmul.glsl"), or NULL. */

@@ -32,14 +32,31 @@ typedef struct tf_matmul_desc {
     bool ta, tb;
 } tf_matmul_desc;
 
-/* _scan [outer, inner] (, carry [outer, parts]) -> [outer, inner]: running sum or product inside each chunk, started
- * with the chunk's carry. */
+/* _scan: fields x0..x3 [outer, inner] -> y0..y3, running combinations inside each chunk. Part 0 of a row starts with
+ * init<i>[outer, 1], part p > 0 with carry<i>[outer, p - 1]. The state of LINEAR is (h, product of a), its inputs are (b, a); that
+ * of LOGSUMEXP is (m, s) for m + log(s), from an input alone or from both. */
+typedef enum tf_scan_operator {
+    TF_SCAN_SUM, TF_SCAN_PRODUCT, TF_SCAN_MAX, TF_SCAN_MIN, TF_SCAN_LOGSUMEXP, TF_SCAN_LINEAR, TF_SCAN_EXPRESSION
+} tf_scan_operator;
+enum { TF_SCAN_FIELDS = 4, TF_SCAN_SEG = 4, TF_SCAN_INIT = 5, TF_SCAN_CARRY = 9, TF_SCAN_SOURCES = 13 };
 typedef struct tf_scan_desc {
-    bool product, exclusive;
-    int64_t chunk; /* 0: all of inner */
-    bool across;   /* as in tf_rownorm_desc */
-    tuff_tensor carry;
+    tf_scan_operator op;
+    bool exclusive;
+    bool fold;    /* only each chunk's combination [outer, parts]; with seg one more result, bool: a segment started there */
+    bool project; /* LOGSUMEXP: one result, m + log(s) */
+    bool across;  /* as in tf_rownorm_desc */
+    int64_t chunk; /* a multiple of 4; 0: all of inner */
+    const char *combine, *fields; /* EXPRESSION: as in the row scan, the fields' names separated by spaces */
+    tuff_tensor x1, x2, x3, seg, init0, init1, init2, init3, carry0, carry1, carry2, carry3;
+    const struct tf_uexpr *join[TF_SCAN_FIELDS]; /* by infer */
 } tf_scan_desc;
+/* The bodies of a combine text, one per field of `fields` ("x y"); names in the expressions are a.x b.x a.y b.y. False: *message says why,
+ * NULL if memory is out. */
+bool tf_scan_parse(tf_arena *arena, const char *combine, const char *fields, const tuff_dtype *dtype, uint32_t n, const struct tf_uexpr **join,
+                   const char **message);
+typedef struct tf_scan_state { tf_scalar f[TF_SCAN_FIELDS]; bool some; } tf_scan_state;
+/* The state of one element, and of a then b, in double. scratch: as many scalars as the longest of join has nodes. */
+tf_scan_state tf_scan_join(const tf_scan_desc *d, uint32_t fields, bool integer, const tf_scan_state *a, const tf_scan_state *b, tf_scalar *scratch);
 
 extern const tf_op tf_op_anchor_reduce, tf_op_anchor_reduce_cols, tf_op_anchor_rownorm, tf_op_anchor_matmul, tf_op_anchor_scan, tf_op_anchor_segment_sum, tf_op_anchor_sort_blocks, tf_op_anchor_sort_merge;
 

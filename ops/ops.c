@@ -23,7 +23,7 @@
     X(gaunt_coefficients) X(wigner_3j) X(gaunt_norms) X(gauss_legendre)
 
 #define SSM_ROWS(X) \
-    X(cumsum) X(cumprod)
+    X(cumsum) X(cumprod) X(cummax) X(cummin) X(logcumsumexp) X(linear_scan) X(scan)
 
 #define DIFFUSION_ROWS(X) \
     X(schedule_karras) X(schedule_exponential) X(schedule_vp) X(schedule_logsnr) X(vp_marginals) X(schedule_beta) X(rescale_zero_snr) \

@@ -167,7 +167,26 @@
     X("gaunt_norms", "", "() {lmax=3}", 'n') \
     X("gauss_legendre", "", "() {n=7}", 'n')
 
-#define SSM_OP_CASES(X)
+#define SSM_OP_CASES(X) \
+    X("cummax", "f32[9,333]", "(a) {axis=1}", 'n') \
+    X("cummax", "i32[3,5000]", "(a) {axis=1, exclusive=true, reverse=true}", 'n') \
+    X("cummin", "f16[40,3,5]", "(a) {axis=0}", 'n') \
+    X("cummin", "u8[2,70] bool[2,70]", "(a, seg_start=b) {axis=1, exclusive=true}", 'n') \
+    X("logcumsumexp", "f32[7,300]", "(a) {axis=1}", 'n') \
+    X("logcumsumexp", "f32[2,3001] f32[2] i32[2,3001]", "(a, initial=b, seg_start=c) {axis=1, reverse=true}", 'n') \
+    X("logcumsumexp", "f32[900,2] f32[2]", "(a, initial=b) {axis=0, exclusive=true}", 'n') \
+    X("cumsum", "f32[2,3000] bool[2,3000]", "(a, seg_start=b) {axis=1, exclusive=true}", 'p') \
+    X("cumsum", "c64[3,2000] c64[3]", "(a, initial=b) {axis=-1}", 'n') \
+    X("linear_scan", "f32[3,200] f32[3,200]", "(a, b) {axis=1}", 'u') \
+    X("linear_scan", "f32[2,5000] f32[2,5000] f32[2]", "(a, b, initial=c) {axis=1}", 'u') \
+    X("linear_scan", "c64[2,777] c64[2,777] bool[2,777]", "(a, b, seg_start=c) {axis=1, reverse=true}", 'u') \
+    X("linear_scan", "f16[5,70,3] f16[70,3] f16[5,3]", "(a, b, initial=c) {axis=1, exclusive=true}", 'u') \
+    X("linear_scan", "c64[1,4] c64[600,4]", "(a, b) {axis=0}", 'u') \
+    X("scan", "f32[2,3000] f32[2,3000]", "(x=a, y=b) {axis=1, combine=\"x = a.x * b.x; y = b.x * a.y + b.y\"}", 'u') \
+    X("scan", "f32[200,3] i32[200,1]", "(v=a, i=b) {axis=0, reverse=true, combine=\"v = a.v >= b.v ? a.v : b.v; i = a.v >= b.v ? a.i : b.i\"}", 'n') \
+    X("scan", "i32[2,1000] i32[2]", "(x=a, start.x=b) {axis=1, exclusive=true, combine=\"max(a.x, b.x)\"}", 'n') \
+    X("scan", "f32[2,901] bool[2,901] f32[2,901] f32[1,901] f32[2,901]", \
+      "(p=a, seg_start=b, q=c, r=d, s=e) {axis=1, combine=\"p = a.p + b.p; q = a.q * b.q; r = max(a.r, b.r); s = b.s\"}", 'u')
 
 #define DIFFUSION_OP_CASES(X)
 

@@ -46,6 +46,7 @@ static tuff_graph *parse_case(const op_case *c)
         n += (size_t)snprintf(text + n, sizeof text - n, "%c = input %s\n", name++, type);
     int count = op->results ? 1 : !strcmp(c->op, "split") ? 3 : 1;
     for (const char *s = op->results; s && *s; s++) count += *s == ' ';
+    for (const char *s = c->tail; !strcmp(c->op, "scan") && *s; s++) count += *s == ';'; /* one per field, as many as statements */
     if (!strcmp(c->op, "attention")) count = 1; /* lse is -inf or large where rows are masked: test_attention looks at it */
     for (int i = 0; i < count; i++) {
         snprintf(results + strlen(results), sizeof results - strlen(results), i ? ", y%d" : "y%d", i);

@@ -333,10 +333,12 @@ typedef struct tuff_matmul_desc {
 TUFF_API tuff_tensor tuff_matmul(tuff_tensor a, tuff_tensor b, const tuff_matmul_desc *desc);
 
 typedef struct tuff_scan_desc {
-    bool reverse;   /* from the last element */
-    bool exclusive; /* element i leaves out x[i]: starts with 0 (cumsum) or 1 (cumprod) */
+    bool reverse;          /* from the last element */
+    bool exclusive;        /* element i leaves out x[i]: starts with 0 (cumsum), 1 (cumprod), -inf or the least integer (cummax), ... */
+    tuff_tensor seg_start; /* bool or int, x's shape: non-zero starts a new segment there, in scan order; absent: one segment */
+    tuff_tensor initial;   /* x's shape without the axis: what precedes the first element; absent: nothing */
 } tuff_scan_desc;
-/* Running sum or product along axis; float, int, complex; the dtype of x. */
+/* Running sum or product along axis; float, int, complex; the dtype of x. More scans: ssm.h. */
 TUFF_API tuff_tensor tuff_cumsum(tuff_tensor x, int32_t axis, const tuff_scan_desc *desc);
 TUFF_API tuff_tensor tuff_cumprod(tuff_tensor x, int32_t axis, const tuff_scan_desc *desc);
 
