@@ -7,6 +7,7 @@
     "v = input " t "[" #b "," #sk "," #hk "," #d "]\no = attention(q, k, v)" tail "\noutput o\n"
 #define ATTENTION_FLOPS(b, sq, sk, hq, d) (4.0 * (b) * (sq) * (sk) * (hq) * (d))
 #define ROWS(n, m, call) "x = input f32[" #n "," #m "]\ny = " call "\noutput y\n"
+#define CONV(x, w, tail) "x = input f32[" x "]\nw = input f32[" w "]\ny = conv(x, w) {" tail "}\noutput y\n"
 #define MATMUL(m, k, n, t) "a = input " t "[" #m "," #k "]\nb = input " t "[" #k "," #n "]\ny = matmul(a, b)\noutput y\n"
 
 const bench_case bench_cases[] = {
@@ -45,6 +46,15 @@ const bench_case bench_cases[] = {
       "h = matmul(x, w)\nhb = add(h, b)\ng = gelu(hb)\ny = add(g, x)\noutput y\n", 2.0 * 512 * 512 * 512, BENCH_FMA },
     { "matmul", "vector x matrix 4096 f32", "a = input f32[1,4096]\nb = input f32[4096,4096]\ny = matmul(a, b)\noutput y\n", 2.0 * 4096 * 4096, BENCH_READ },
     { "matmul", "matrix x vector 4096 f16", "a = input f16[4096,4096]\nb = input f32[4096,1]\ny = matmul(a, b) {dtype=f32}\noutput y\n", 2.0 * 4096 * 4096, BENCH_READ },
+
+    { "nn", "depthwise 3x3, 256x56x56", CONV("1,256,56,56", "256,1,3,3", "padding=1, groups=256"), 2.0 * 9 * 256 * 56 * 56, BENCH_COPY },
+    { "nn", "depthwise 7x7, 256x56x56", CONV("1,256,56,56", "256,1,7,7", "padding=3, groups=256"), 2.0 * 49 * 256 * 56 * 56, BENCH_FMA },
+    { "nn", "conv 3x3, 64x56x56 -> 64", CONV("1,64,56,56", "64,64,3,3", "padding=1"), 2.0 * 576 * 64 * 56 * 56, BENCH_FMA },
+    { "nn", "conv 3x3 stride 2, 64x56x56 -> 128", CONV("1,64,56,56", "128,64,3,3", "padding=1, stride=2"), 2.0 * 576 * 128 * 28 * 28, BENCH_FMA },
+    { "nn", "conv 1x1, 256x56x56 -> 64", CONV("1,256,56,56", "64,256,1,1", "groups=1"), 2.0 * 256 * 64 * 56 * 56, BENCH_FMA },
+    { "nn", "argsort of rows 1000x512", ROWS(1000, 512, "argsort(x) {axis=1}"), 0.0, BENCH_COPY },
+    { "nn", "argsort of 1M", "x = input f32[1000000]\ny = argsort(x) {axis=0}\noutput y\n", 0.0, BENCH_COPY },
+    { "nn", "topk 50 of rows 16x32000", ROWS(16, 32000, "topk(x) {k=50, axis=1}"), 0.0, BENCH_READ },
 
     { "attention", "prefill d64 256x256 h4", ATTENTION(1, 256, 256, 4, 4, 64, "f32", ""), ATTENTION_FLOPS(1, 256, 256, 4, 64), BENCH_FMA },
     { "attention", "prefill d64 256x256 h4 causal", ATTENTION(1, 256, 256, 4, 4, 64, "f32", " {causal=true}"), ATTENTION_FLOPS(1, 256, 256, 4, 64), BENCH_FMA },

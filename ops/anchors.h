@@ -58,7 +58,7 @@ typedef struct tf_scan_state { tf_scalar f[TF_SCAN_FIELDS]; bool some; } tf_scan
 /* The state of one element, and of a then b, in double. scratch: as many scalars as the longest of join has nodes. */
 tf_scan_state tf_scan_join(const tf_scan_desc *d, uint32_t fields, bool integer, const tf_scan_state *a, const tf_scan_state *b, tf_scalar *scratch);
 
-extern const tf_op tf_op_anchor_reduce, tf_op_anchor_reduce_cols, tf_op_anchor_rownorm, tf_op_anchor_matmul, tf_op_anchor_scan, tf_op_anchor_segment_sum, tf_op_anchor_sort_blocks, tf_op_anchor_sort_merge;
+extern const tf_op tf_op_anchor_reduce, tf_op_anchor_reduce_cols, tf_op_anchor_rownorm, tf_op_anchor_matmul, tf_op_anchor_scan, tf_op_anchor_segment_sum, tf_op_anchor_sort_blocks, tf_op_anchor_sort_merge, tf_op_anchor_conv;
 
 /* The axes of a type as a bit mask; false: tf_bad was called. n 0: all axes. `axes` becomes sorted and non-negative. */
 bool tf_axes_mask(tf_infer *c, tuff_ints *axes, int32_t rank, uint32_t *mask);

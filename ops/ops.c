@@ -11,6 +11,7 @@
     X(sum) X(mean) X(prod) X(max) X(min) X(argmax) X(argmin) X(any) X(all) X(logsumexp) X(variance) X(std) X(norm) \
     X(softmax) X(log_softmax) X(layer_norm) X(rms_norm) X(group_norm) X(batch_norm) \
     X(sort) X(argsort) X(topk) \
+    X(conv) X(conv_transpose) \
     X(matmul) X(custom)
 
 #define ATTENTION_ROWS(X) \
@@ -34,7 +35,7 @@
 
 /* Made by lowering only. */
 #define INTERNAL_ROWS(X) \
-    X(anchor_reduce) X(anchor_reduce_cols) X(anchor_rownorm) X(anchor_matmul) X(anchor_segment_sum) X(anchor_sort_blocks) X(anchor_sort_merge) X(mul_high) \
+    X(anchor_reduce) X(anchor_reduce_cols) X(anchor_rownorm) X(anchor_matmul) X(anchor_segment_sum) X(anchor_sort_blocks) X(anchor_sort_merge) X(anchor_conv) X(mul_high) \
     X(attention_anchor) X(attention_merge) \
     X(anchor_scan) \
     X(fft_anchor) X(fft_table)

@@ -116,6 +116,23 @@
     X("matmul", "f32[65] f32[65]", "(a, b)", 'p') \
     X("matmul", "c64[5,9] c64[9,6]", "(a, b)", 'n') \
     X("matmul", "i8[5,9] i8[9,6]", "(a, b)", 'n') \
+    X("conv", "f32[2,3,9,11] f32[4,3,3,3] f32[4]", "(a, b, bias=c) {padding=1}", 'n') \
+    X("conv", "f32[1,6,13,10] f32[6,1,3,3]", "(a, b) {padding=1, groups=6}", 'n') \
+    X("conv", "f32[2,4,15,18] f32[8,2,3,5]", "(a, b) {stride=[2,3], padding=[1,4], padding_end=[0,2], dilation=[2,1], groups=2}", 'n') \
+    X("conv", "f32[1,2,6,7] f32[3,2,3,3]", "(a, b) {padding=[2,3], mode=wrap}", 'n') \
+    X("conv", "f32[1,2,6,7] f32[3,2,3,3]", "(a, b) {padding=2, mode=reflect, stride=2}", 'n') \
+    X("conv", "f32[3,5,40] f32[7,5,4] f32[7]", "(a, b, bias=c) {padding=[3], padding_end=[0]}", 'n') \
+    X("conv", "f32[1,2,70] f32[1,2,33]", "(a, b) {padding=16}", 'n') /* too long for registers */ \
+    X("conv", "f32[2,2,5,6,7] f32[3,2,2,3,3]", "(a, b) {padding=[0,1,1], stride=[1,2,1]}", 'n') \
+    X("conv", "f16[2,8,5,7] f16[16,8,1,1]", "(a, b)", 'n') \
+    X("conv", "f32[1,4,9,9] f32[4,1,7,7]", "(a, b) {padding=3, groups=4, mode=edge}", 'n') \
+    X("conv", "f32[1,3,8,9] f32[3,1,1,11]", "(a, b) {padding=[0,5], groups=3}", 'n') \
+    X("conv", "f32[1,9,12,10] f32[17,9,3,3]", "(a, b) {padding=1}", 'n') \
+    X("conv_transpose", "f32[2,3,5,6] f32[3,4,4,4] f32[4]", "(a, b, bias=c) {stride=2, padding=1}", 'n') \
+    X("conv_transpose", "f32[1,4,7] f32[4,3,5]", "(a, b) {stride=3, padding=2, output_padding=1, dilation=2, groups=2}", 'n') \
+    X("conv_transpose", "f32[1,2,4,5] f32[2,3,3,2]", "(a, b) {stride=[1,2], output_padding=[0,1]}", 'n') \
+    X("conv_transpose", "f16[1,2,3,4,3] f16[2,2,2,3,2]", "(a, b) {stride=2, padding=[0,1,0]}", 'n') \
+    X("conv_transpose", "f32[1,1,6] f32[1,1,2]", "(a, b) {stride=4}", 'n') \
     X("sort", "f32[9,333]", "(a) {axis=1}", 'n') \
     X("sort", "f16[33,9]", "(a) {axis=0, descending=true}", 'n') \
     X("sort", "i8[3,70,2]", "(a) {axis=1}", 'n') /* many ties */ \

@@ -342,6 +342,35 @@ typedef struct tuff_scan_desc {
 TUFF_API tuff_tensor tuff_cumsum(tuff_tensor x, int32_t axis, const tuff_scan_desc *desc);
 TUFF_API tuff_tensor tuff_cumprod(tuff_tensor x, int32_t axis, const tuff_scan_desc *desc);
 
+/* ---- convolution: f32 f16 bf16, in f32 -------------------------------------------------------------- */
+
+typedef enum tuff_conv_padding { TUFF_CONV_ZERO, TUFF_CONV_EDGE, TUFF_CONV_REFLECT, TUFF_CONV_WRAP } tuff_conv_padding; /* as tuff_pad's modes */
+typedef struct tuff_conv_desc {
+    tuff_tensor bias;       /* [outputs]; absent: 0 */
+    tuff_ints stride;       /* lists have an entry per spatial axis, or one for all; n 0: 1 */
+    tuff_ints padding;      /* before each axis, and behind it unless padding_end says otherwise; n 0: 0 */
+    tuff_ints padding_end;  /* behind each axis; n 0: padding */
+    tuff_ints dilation;     /* n 0: 1 */
+    tuff_conv_padding mode; /* what the padding holds */
+    int32_t groups;         /* 0: 1; as many as channels: depthwise */
+} tuff_conv_desc;
+/* x[n, channels, spatial..], weight[outputs, channels / groups, kernel..] -> y[n, outputs, ..], one to three spatial axes:
+ * y[n, o, i] = bias[o] + sum over c and k of weight[o, c, k] * x[n, c, i * stride + k * dilation - padding], with the channels c
+ * of o's group. The dtype of x; channels and kernel are fixed, batch and spatial dims may be dynamic. */
+TUFF_API tuff_tensor tuff_conv(tuff_tensor x, tuff_tensor weight, const tuff_conv_desc *desc);
+
+typedef struct tuff_conv_transpose_desc {
+    tuff_tensor bias;         /* [outputs]; absent: 0 */
+    tuff_ints stride;         /* as above */
+    tuff_ints padding;        /* elements of the result cut off on both sides; n 0: 0 */
+    tuff_ints output_padding; /* elements added behind, fewer than the stride or the dilation; n 0: 0 */
+    tuff_ints dilation;
+    int32_t groups;
+} tuff_conv_transpose_desc;
+/* x[n, channels, spatial..], weight[channels, outputs / groups, kernel..] -> y[n, outputs, ..] of
+ * (size - 1) * stride - 2 * padding + (kernel - 1) * dilation + output_padding + 1: the transpose of tuff_conv's matrix. */
+TUFF_API tuff_tensor tuff_conv_transpose(tuff_tensor x, tuff_tensor weight, const tuff_conv_transpose_desc *desc);
+
 /* ---- order ------------------------------------------------------------------------------------------ */
 
 typedef struct tuff_sort_desc {
