@@ -157,6 +157,35 @@ tuff_tensor tuff_const(tuff_graph *g, tuff_dtype dtype, tuff_shape shape, const 
     return own->data || !own->bytes ? t : (tuff_tensor){ 0 };
 }
 
+tuff_status tuff_make_const(tuff_graph *g, const char *name, const void *data, size_t bytes)
+{
+    if (!g)
+        return TUFF_E_ARGUMENT;
+    tf_port *p = name ? tf_port_find(g, 1u << TF_PORT_INPUT, name) : NULL;
+    tf_type t;
+    uint64_t want = 0;
+    if (!p) {
+        tf_fail(g, TUFF_E_NAME, "make_const: the graph has no input \"%s\"", name ? name : "");
+        return TUFF_E_NAME;
+    }
+    t = *tf_type_of(g, p->value);
+    if (!tf_type_is_static(&t) || !tf_bytes_bound(g, &t, &want) || want != bytes || (bytes && !data)) {
+        tf_fail(g, TUFF_E_ARGUMENT, "make_const: %llu bytes for %s", (unsigned long long)bytes, tf_describe_value(g, p->value));
+        return TUFF_E_ARGUMENT;
+    }
+    tf_node *node = &g->nodes.data[tf_val(g, p->value)->node];
+    tf_source_desc *d = tf_arena_copy(&g->arena, node->desc, sizeof *d);
+    void *copy = bytes ? tf_arena_copy(&g->arena, data, bytes) : NULL;
+    if (!d || (bytes && !copy))
+        return TUFF_E_MEMORY;
+    d->data = copy;
+    d->bytes = bytes;
+    node->op = &tf_op_const;
+    node->desc = d;
+    p->kind = TF_PORT_CONST;
+    return TUFF_OK;
+}
+
 tuff_tensor tuff_literal(tuff_graph *g, double value, tuff_dtype dtype)
 {
     return tf_add(g, &tf_op_literal, NULL, 0, &(tf_source_desc){ .value = value, .dtype = dtype });

@@ -34,6 +34,9 @@ static inline void tf_same_coords(tf_view_map *m)
 /* Coordinates of an operand of shape `type` below broadcast coordinates of a result with `rank` axes. */
 void tf_broadcast_coords(tf_exprs *x, const tf_type *type, const tf_ex *out, int32_t rank, tf_ex *coords);
 
+/* Element j of a vector that `uniform` draws from the seed. */
+double tf_random_uniform(uint64_t seed, uint64_t j);
+
 /* References of ops that move elements: for each element of out[0] map() gives the coordinates in source 0, or false
  * where the result is `fill`. */
 typedef bool (*tf_move_fn)(const tf_ref *r, const int64_t *out, int64_t *src);

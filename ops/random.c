@@ -70,6 +70,13 @@ static void normal_of(uint32_t w0, uint32_t w1, float out[2])
     out[1] = r * turn[q & 3][1];
 }
 
+double tf_random_uniform(uint64_t seed, uint64_t j)
+{
+    uint32_t c[4] = { (uint32_t)(j / 4), 0, 0, 0 };
+    philox(c, (uint32_t)seed, (uint32_t)(seed >> 32));
+    return uniform_of(c[j & 3]);
+}
+
 /* ---- rows for expressions ---- */
 
 /* Bit patterns: kernels convert them to uint. */

@@ -205,9 +205,17 @@
     X("scan", "f32[2,901] bool[2,901] f32[2,901] f32[1,901] f32[2,901]", \
       "(p=a, seg_start=b, q=c, r=d, s=e) {axis=1, combine=\"p = a.p + b.p; q = a.q * b.q; r = max(a.r, b.r); s = b.s\"}", 'u')
 
+#define STATE_SPACE_OP_CASES(X) \
+    X("discretize", "c64[3,7] c64[3,7] f32[3]", "(a, b, c)", 'n') \
+    X("discretize", "c64[40,33] c64[40,33] f32[40]", "(a, b, c) {method=bilinear}", 'u') \
+    X("discretize", "c64[3,7] c64[3,7] f32[3]", "(a, b, c) {method=euler_exp}", 'n') \
+    X("discretize", "c64[3,7] c64[3,7] f32[3]", "(a, b, c) {method=dirac}", 'n') \
+    X("discretize", "c64[3,7] c64[3,7] f32[3]", "(a, b, c) {method=forward}", 'n') \
+    X("discretize", "c64[3,7] c64[3,7] f32[3]", "(a, b, c) {method=backward}", 'u')
+
 #define DIFFUSION_OP_CASES(X)
 
 #define OP_CASES(X) \
-    CORE_OP_CASES(X) ATTENTION_OP_CASES(X) FFT_OP_CASES(X) GAUNT_OP_CASES(X) SSM_OP_CASES(X) DIFFUSION_OP_CASES(X)
+    CORE_OP_CASES(X) ATTENTION_OP_CASES(X) FFT_OP_CASES(X) GAUNT_OP_CASES(X) SSM_OP_CASES(X) STATE_SPACE_OP_CASES(X) DIFFUSION_OP_CASES(X)
 
 #endif

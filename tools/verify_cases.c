@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "graph/graph.h"
 #include "graph/npy.h"
 
 bool tf_make_directories(const char *path); /* runtime/os.h */
@@ -91,6 +92,24 @@ static const char *file_of(case_job *j, const cJSON *item, const char *prefix)
 {
     const char *file = tool_json_text(item, "file", NULL);
     return file ? tf_arena_printf(j->arena, "%s/%s", j->folder, file) : tf_arena_printf(j->arena, "%s/%s%s.npy", j->folder, prefix, item->string);
+}
+
+/* Graphs of the zoo declare all inputs: those that must be constants become so before the graph is compiled. */
+static int make_constants(case_job *j)
+{
+    char message[512];
+    const cJSON *input;
+    cJSON_ArrayForEach(input, cJSON_GetObjectItemCaseSensitive(j->root, "inputs"))
+    {
+        tf_npy npy;
+        const tf_port *port = tf_port_find(j->g, 1u << TF_PORT_INPUT, input->string);
+        if (!port || !case_listed(j->graph->constants, input->string)) continue;
+        if (tf_npy_read(file_of(j, input, "in_"), tf_type_of(j->g, port->value)->dtype, NULL, &npy, message, sizeof message)) return case_fails(j, "%s", message);
+        const tuff_status status = tuff_make_const(j->g, input->string, npy.data, npy.bytes);
+        tf_npy_release(&npy, NULL);
+        if (status) return case_fails(j, "%s", tuff_graph_error(j->g));
+    }
+    return TOOL_OK;
 }
 
 static int write_inputs(case_job *j)
@@ -195,6 +214,7 @@ static int evaluate(case_job *j)
     char message[512];
     if (tuff_graph_parse(j->graph->text, strlen(j->graph->text),
                          &(tuff_parse_desc){ .name = j->name, .params = j->graph->params, .param_count = j->graph->param_count }, &j->g, message, sizeof message)) return case_fails(j, "%s", message);
+    if (make_constants(j)) return TOOL_FAILED;
     if (tool_open_device(&j->o->common, &j->dev)) return case_fails(j, "%s", tuff_device_error(NULL));
     if (tuff_compile(j->dev, j->g, NULL, &j->p)) return case_fails(j, "%s", tuff_graph_error(j->g));
     int status = write_inputs(j);

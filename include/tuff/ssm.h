@@ -1,4 +1,7 @@
-/* ssm.h - scans, state-space models. Included by tuff.h; the conventions are those of ops.h. */
+/* ssm.h - scans, state-space models. Included by tuff.h; the conventions are those of ops.h.
+ *
+ * Continuous systems x' = A x + B u, y = C x (no conjugate on C); steps x_t = Abar x_{t-1} + Bbar u_t, y_t = C x_t. A real system with
+ * complex modes is given by half of them, those with Im(lam) >= 0: results are twice the real part of their sum. */
 #ifndef TUFF_SSM_H
 #define TUFF_SSM_H
 
@@ -9,6 +12,71 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+
+/* ---- state-space models: initial values, in double precision when the graph is compiled -------------------- */
+
+typedef enum tuff_hippo {
+    TUFF_HIPPO_LEGS, /* Legendre polynomials of the whole past */
+    TUFF_HIPPO_LEGT, /* Legendre polynomials of a sliding window */
+    TUFF_HIPPO_LAGT, /* Laguerre functions, exponential decay */
+    TUFF_HIPPO_FOUT  /* Fourier series of a sliding window */
+} tuff_hippo;
+typedef struct tuff_hippo_desc {
+    double theta; /* window length of legt and fout; 0: 1 */
+} tuff_hippo_desc;
+/* The system x' = A x + B u whose state holds the coefficients of the input's past in a basis. Result 0: A f32[n, n], 1: B f32[n],
+ * 2: P f32[rank, n] such that A + P'P is normal (rank 2 for legt, else 1). n is from 1 to 4096. Gu et al., arXiv:2008.07669. */
+TUFF_API tuff_tensor tuff_hippo_matrix(tuff_graph *g, tuff_hippo basis, int32_t n, const tuff_hippo_desc *desc);
+/* The same system as diagonal plus low rank, A = V (diag(lam) - P'conj(P)) V*: result 0: lam c64[n/2], Im ascending, 1: B c64[n/2] = V*B,
+ * 2: P c64[rank, n/2] = V*P, 3: V c64[n, n/2] (for C = V'C). n is even, from 2 to 512. Phases of V are arbitrary. arXiv:2111.00396. */
+TUFF_API tuff_tensor tuff_hippo_nplr(tuff_graph *g, tuff_hippo basis, int32_t n, const tuff_hippo_desc *desc);
+
+typedef enum tuff_s4d_spectrum {
+    TUFF_S4D_LIN,  /* -1/2 + i pi m */
+    TUFF_S4D_INV,  /* -1/2 + i (n / pi) (n / (2m + 1) - 1) */
+    TUFF_S4D_QUAD, /* -1/2 + i (1 + 2m)^2 / pi */
+    TUFF_S4D_LEGS, /* of the normal part of HiPPO-LegS */
+    TUFF_S4D_REAL  /* -(m + 1) */
+} tuff_s4d_spectrum;
+/* Diagonal state matrices, m = 0 .. n/2 - 1: result 0: lam c64[n/2], 1: B c64[n/2] (1; for LEGS V*B). n is even, from 2 to 512. arXiv:2206.11893. */
+TUFF_API tuff_tensor tuff_s4d_init(tuff_graph *g, tuff_s4d_spectrum init, int32_t n);
+
+typedef struct tuff_timescale_desc {
+    double min, max; /* 0: 0.001, 0.1 */
+    uint64_t seed;
+} tuff_timescale_desc;
+/* dt f32[n], log-uniform between min and max. 1 / dt should cover the lengths of the dependencies. */
+TUFF_API tuff_tensor tuff_timescale_init(tuff_graph *g, int64_t n, const tuff_timescale_desc *desc);
+
+typedef enum tuff_discretization {
+    TUFF_DISC_ZOH,       /* Abar = e^z, Bbar = (e^z - 1) / lam B, where z = dt lam */
+    TUFF_DISC_BILINEAR,  /* (1 + z/2) / (1 - z/2), dt / (1 - z/2) B */
+    TUFF_DISC_EULER_EXP, /* e^z, dt B */
+    TUFF_DISC_DIRAC,     /* e^z, B */
+    TUFF_DISC_FORWARD,   /* 1 + z, dt B */
+    TUFF_DISC_BACKWARD   /* 1 / (1 - z), dt / (1 - z) B */
+} tuff_discretization;
+
+/* Perturb, then diagonalise: A + E = V diag(lam) V^-1 for the HiPPO matrix A. e f32[n, n] and c f32[n] are constants, n is up to 512. Result 0: lam
+ * c64[n] by imaginary, then real part, 1: residues c64[n] = (c V)_k (V^-1 B)_k, which with lam are the model (as c of s4d_kernel with
+ * b = 1 and full), 2: its kernel f32[length] for step dt, 3: condition f32[1] of V with unit columns, 4: stability f32[1] = largest Re(lam).
+ * The model is exactly that of A + E. A moderate condition, below about 1e3, keeps f32 models accurate but needs an E that departs from HiPPO;
+ * |E| / |A| = 1e-4 is a good start, and a random E above 1e-3 can make the model unstable: look at the stability. arXiv:2310.01698. */
+typedef struct tuff_ptd_desc {
+    double theta;             /* as in tuff_hippo_desc */
+    tuff_discretization disc; /* of the kernel */
+    bool require_stable;      /* Re(lam) >= 0 anywhere makes compiling fail with E_ARGUMENT and the value */
+} tuff_ptd_desc;
+TUFF_API tuff_tensor tuff_hippo_ptd(tuff_tensor e, tuff_tensor c, tuff_hippo basis, double dt, int64_t length, const tuff_ptd_desc *desc);
+
+typedef enum tuff_discretize_kind { TUFF_DISCRETIZE_DIAG, TUFF_DISCRETIZE_DENSE } tuff_discretize_kind;
+typedef struct tuff_discretize_desc {
+    tuff_discretize_kind kind;
+    tuff_discretization method;
+} tuff_discretize_desc;
+/* DIAG: a = eigenvalues c64[h, n], b c64[h, n], dt f32[h] -> Abar, Bbar (result 1) c64[h, n]; on the host if all are constants.
+ * DENSE: a f32[n, n], b f32[n], dt f32[t], all constants -> Abar f32[t, n, n], Bbar f32[t, n]; exponentials and solves replace the scalar formulas. */
+TUFF_API tuff_tensor tuff_discretize(tuff_tensor a, tuff_tensor b, tuff_tensor dt, const tuff_discretize_desc *desc);
 
 /* ---- scans: running combinations along an axis; tuff_scan_desc and sums are in ops.h ---------------- */
 

@@ -198,6 +198,10 @@ typedef struct tuff_parse_desc {
 TUFF_API tuff_status tuff_graph_parse(const char *text, size_t size, const tuff_parse_desc *desc, tuff_graph **out,
                                       char *message, size_t message_size);
 
+/* Turn input `name` of a graph that is not compiled yet into a constant with these dense elements, copied: for weights of parsed graphs, and for
+ * operands of ops that run when the graph is compiled. E_NAME without such an input, E_ARGUMENT if bytes is not its size. */
+TUFF_API tuff_status tuff_make_const(tuff_graph *g, const char *name, const void *data, size_t bytes);
+
 /* Write the text form of g (constants above 16 elements as @file names are not written: see .tuff docs).
  * Returns the length needed without the terminator; writes at most size bytes, always terminated if size > 0. */
 TUFF_API size_t tuff_graph_print(const tuff_graph *g, char *buffer, size_t size);

@@ -57,3 +57,23 @@ vec2 tf_c_pow(vec2 a, vec2 b)
     if (a.x == 0.0 && a.y == 0.0) return vec2(b.x > 0.0 ? 0.0 : tf_nan());
     return tf_c_exp(tf_c_mul(b, tf_c_log(a)));
 }
+
+// e^(i x y j) with the product in 48 bits, taken modulo a turn. Magnitudes below 2^100.
+vec2 tf_cis(float x, float y, float j)
+{
+    const float turn = 0.159154937, rest = 6.42063847e-9; // 1 / 2 pi
+    precise float p = x * y;
+    precise float pe = tf_product_error(x, y, p);
+    precise float t = p * turn;
+    precise float te = tf_product_error(p, turn, t) + (p * rest + pe * turn);
+    precise float u = t * j;
+    precise float ue = tf_product_error(t, j, u) + te * j;
+    precise float r = u - floor(u + 0.5);
+    precise float s = ue - floor(ue + 0.5);
+    float q = floor(4.0 * (r + s) + 0.5);
+    precise float f = (r - 0.25 * q) + s;
+    float c = tf_cos_core(6.28318531 * f), d = tf_sin_core(6.28318531 * f);
+    uint k = uint(int(q));
+    vec2 y1 = (k & 1u) != 0u ? vec2(-d, c) : vec2(c, d);
+    return (k & 2u) != 0u ? -y1 : y1;
+}

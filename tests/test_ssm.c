@@ -1,0 +1,254 @@
+/* test_ssm.c - state-space models: the host's linear algebra and constructions against identities, and on the device what the
+ * mathematics promises of kernels, convolutions and steps. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ops/hippo.h"
+#include "support/support.h"
+
+/* ---- linear algebra ---------------------------------------------------------------------------------- */
+
+static double residual(const double *a, const tf_scalar *w, const tf_scalar *v, uint32_t n)
+{
+    double worst = 0, size = 0;
+    for (uint32_t i = 0; i < n * n; i++) size = fmax(size, fabs(a[i]));
+    for (uint32_t k = 0; k < n; k++)
+        for (uint32_t i = 0; i < n; i++) {
+            tf_scalar s = tf_cx_scale(tf_cx_mul(w[k], v[i * n + k]), -1);
+            for (uint32_t j = 0; j < n; j++) s = tf_cx_add(s, tf_cx_scale(v[j * n + k], a[i * n + j]));
+            worst = fmax(worst, tf_cx_abs(s));
+        }
+    return worst / (size * n);
+}
+
+Test(ssm_host, real_eigenvalues)
+{
+    static const uint32_t sizes[] = { 1, 2, 3, 5, 16, 33, 64 };
+    rng numbers = { 5 };
+    for (size_t t = 0; t < COUNT(sizes); t++)
+        for (int kind = 0; kind < 3; kind++) {
+            const uint32_t n = sizes[t];
+            tf_arena a;
+            tf_arena_init(&a, NULL);
+            double *m = tf_arena_array(&a, double, n * n), *copy = tf_arena_array(&a, double, n * n), *b = tf_arena_array(&a, double, 3 * n);
+            tf_scalar *w = tf_arena_array(&a, tf_scalar, n), *v = tf_arena_array(&a, tf_scalar, n * n);
+            if (kind == 2) tf_hippo(TUFF_HIPPO_LEGS, n, 1, m, b, b + n);
+            for (uint32_t i = 0; i < n * n; i++) m[i] += kind == 2 ? 1e-2 * rng_normal(&numbers) : rng_normal(&numbers);
+            for (uint32_t i = 0; i < n && kind == 1; i++)
+                for (uint32_t j = 0; j < i; j++) m[i * n + j] = m[j * n + i]; /* symmetric: real eigenvalues only */
+            memcpy(copy, m, n * n * sizeof *m);
+            cr_assert(tf_eigen_real(copy, n, w, v, &a), "n = %u, kind %d does not converge", n, kind);
+            cr_expect(residual(m, w, v, n) < 1e-14, "n = %u, kind %d: |A V - V L| = %g", n, kind, residual(m, w, v, n));
+            double trace = 0, imaginary = 0;
+            for (uint32_t i = 0; i < n; i++) {
+                trace += m[i * n + i] - w[i].re;
+                imaginary = fmax(imaginary, fabs(w[i].im));
+            }
+            cr_expect(fabs(trace) < 1e-10 * n, "n = %u: the eigenvalues' sum is off by %g", n, trace);
+            cr_expect(kind != 1 || imaginary == 0, "n = %u: a symmetric matrix has real eigenvalues, not %g i", n, imaginary);
+            tf_arena_release(&a);
+        }
+}
+
+Test(ssm_host, hermitian_eigenvalues)
+{
+    enum { N = 24 };
+    tf_arena a;
+    tf_arena_init(&a, NULL);
+    rng numbers = { 7 };
+    tf_scalar h[N * N], copy[N * N], v[N * N];
+    double w[N], worst = 0;
+    for (uint32_t i = 0; i < N; i++)
+        for (uint32_t j = 0; j <= i; j++) {
+            h[i * N + j] = tf_cx(rng_normal(&numbers), i == j ? 0 : rng_normal(&numbers));
+            h[j * N + i] = tf_cx_conj(h[i * N + j]);
+        }
+    memcpy(copy, h, sizeof h);
+    cr_assert(tf_eigen_hermitian(copy, N, w, v, &a));
+    for (uint32_t k = 0; k < N; k++) {
+        cr_expect(!k || w[k] >= w[k - 1]);
+        for (uint32_t i = 0; i < N; i++) {
+            tf_scalar s = tf_cx_scale(v[i * N + k], -w[k]), dot = { 0, 0 };
+            for (uint32_t j = 0; j < N; j++) {
+                s = tf_cx_add(s, tf_cx_mul(h[i * N + j], v[j * N + k]));
+                dot = tf_cx_add(dot, tf_cx_mul(tf_cx_conj(v[j * N + i]), v[j * N + k]));
+            }
+            worst = fmax(worst, fmax(tf_cx_abs(s), tf_cx_abs(tf_cx_sub(dot, tf_cx(i == k, 0)))));
+        }
+    }
+    cr_expect(worst < 1e-13, "off by %g", worst);
+    tf_arena_release(&a);
+}
+
+/* V = diag(1, 10, 100) times a unitary matrix. */
+Test(ssm_host, condition)
+{
+    const double c = sqrt(0.5);
+    tf_scalar v[9] = { { c, 0 }, { 0, c }, { 0, 0 }, { 0, 10 * c }, { 10 * c, 0 }, { 0, 0 }, { 0, 0 }, { 0, 0 }, { 60, 80 } };
+    cr_expect(fabs(tf_condition(v, 3) - 100) < 1e-11);
+    tf_scalar dependent[4] = { { 1, 0 }, { 2, 0 }, { 2, 0 }, { 4, 0 } };
+    cr_expect(tf_condition(dependent, 2) > 1e14);
+}
+
+/* e^{sA} e^{tA} = e^{(s+t)A}, and e^{tA} b of LegS in closed form: r_n e^{-t} P_n(2 e^{-t} - 1). */
+Test(ssm_host, exponential)
+{
+    enum { N = 12 };
+    tf_arena arena;
+    tf_arena_init(&arena, NULL);
+    double a[N * N], b[N], p[N], x[N * N], y[N * N], e[3][N * N], worst = 0;
+    static const double times[3] = { 0.3, 1.1, 1.4 };
+    tf_hippo(TUFF_HIPPO_LEGS, N, 1, a, b, p);
+    for (int t = 0; t < 3; t++) {
+        for (int i = 0; i < N * N; i++) x[i] = a[i] * times[t];
+        cr_assert(tf_expm(x, N, e[t], &arena));
+        const double s = 2 * exp(-times[t]) - 1;
+        double p0 = 1, p1 = s;
+        for (int n = 0; n < N; n++) {
+            double got = 0;
+            for (int k = 0; k < N; k++) got += e[t][n * N + k] * b[k];
+            worst = fmax(worst, fabs(got - sqrt(2 * n + 1) * exp(-times[t]) * p0));
+            const double next = ((2 * n + 3) * s * p1 - (n + 1) * p0) / (n + 2);
+            p0 = p1;
+            p1 = next;
+        }
+    }
+    cr_expect(worst < 1e-12, "e^(tA) b is off by %g", worst);
+    tf_multiply(e[0], e[1], y, N);
+    worst = 0;
+    for (int i = 0; i < N * N; i++) worst = fmax(worst, fabs(y[i] - e[2][i]));
+    cr_expect(worst < 1e-11, "the exponentials' product is off by %g", worst);
+    tf_arena_release(&arena);
+}
+
+/* V (diag(lam) - p'conj(p)) V* over both halves is the matrix, V* b gives b back. */
+Test(ssm_host, normal_plus_low_rank)
+{
+    static const uint32_t sizes[] = { 2, 8, 32 };
+    for (int basis = TUFF_HIPPO_LEGS; basis <= TUFF_HIPPO_FOUT; basis++)
+        for (size_t t = 0; t < COUNT(sizes); t++) {
+            const uint32_t n = sizes[t], half = n / 2, rank = tf_hippo_rank((tuff_hippo)basis);
+            tf_arena arena;
+            tf_nplr x;
+            double a[32 * 32], b[32], p[64], worst = 0;
+            tf_arena_init(&arena, NULL);
+            tf_hippo((tuff_hippo)basis, n, 2, a, b, p);
+            cr_assert(tf_hippo_normal((tuff_hippo)basis, n, 2, &x, &arena));
+            for (uint32_t i = 0; i < n; i++) {
+                double back = 0;
+                for (uint32_t m = 0; m < half; m++) back += 2 * tf_cx_mul(x.v[i * half + m], x.b[m]).re;
+                worst = fmax(worst, fabs(back - b[i]));
+                for (uint32_t k = 0; k < n; k++) {
+                    double s = 0;
+                    for (uint32_t m = 0; m < half; m++)
+                        s += 2 * tf_cx_mul(tf_cx_mul(x.v[i * half + m], x.lam[m]), tf_cx_conj(x.v[k * half + m])).re;
+                    for (uint32_t r = 0; r < rank; r++) {
+                        double left = 0, right = 0;
+                        for (uint32_t m = 0; m < half; m++) {
+                            left += 2 * tf_cx_mul(x.v[i * half + m], x.p[r * half + m]).re;
+                            right += 2 * tf_cx_mul(x.v[k * half + m], x.p[r * half + m]).re;
+                        }
+                        s -= left * right;
+                    }
+                    worst = fmax(worst, fabs(s - a[i * n + k]));
+                }
+            }
+            cr_expect(worst < 1e-11 * n, "basis %d, n = %u: off by %g", basis, n, worst);
+            tf_arena_release(&arena);
+        }
+}
+
+/* Two steps of zoh are one of twice the length; steps from 1e-7 to 100, eigenvalues to -1e5. */
+Test(ssm_host, steps)
+{
+    static const tf_scalar spectrum[] = { { -0.5, 1303 }, { -1e5, 3 }, { -1e-9, 0.3 }, { 0, 0 }, { -3, 0 } };
+    static const double steps[] = { 1e-7, 1e-5, 1e-3, 0.1, 100 };
+    for (size_t i = 0; i < COUNT(spectrum); i++)
+        for (size_t j = 0; j < COUNT(steps); j++) {
+            tf_scalar a, b, a2, b2;
+            tf_discretize(TUFF_DISC_ZOH, spectrum[i], steps[j], &a, &b);
+            tf_discretize(TUFF_DISC_ZOH, spectrum[i], 2 * steps[j], &a2, &b2);
+            const double da = tf_cx_abs(tf_cx_sub(tf_cx_mul(a, a), a2)), db = tf_cx_abs(tf_cx_sub(tf_cx_add(tf_cx_mul(a, b), b), b2));
+            cr_expect(da < 1e-11 && db <= 1e-11 * tf_cx_abs(b2), "lambda %g%+gi, dt %g: %g, %g", spectrum[i].re, spectrum[i].im, steps[j], da, db);
+            for (int method = TUFF_DISC_BILINEAR; method <= TUFF_DISC_BACKWARD; method++) {
+                tf_discretize((tuff_discretization)method, spectrum[i], 1e-7, &a2, &b2);
+                tf_discretize(TUFF_DISC_ZOH, spectrum[i], 1e-7, &a, &b);
+                cr_expect(tf_cx_abs(tf_cx_sub(a, a2)) < 1e-4, "method %d differs from zoh at a tiny step", method);
+            }
+        }
+}
+
+/* ---- host rows in graphs ------------------------------------------------------------------------------ */
+
+static tuff_program *compile(tuff_device *dev, tuff_graph *g)
+{
+    tuff_program *p = NULL;
+    cr_assert(!tuff_compile(dev, g, NULL, &p), "%s", tuff_graph_error(g));
+    return p;
+}
+
+static const char *compile_error(tuff_device *dev, tuff_graph *g)
+{
+    tuff_program *p = NULL;
+    cr_expect(tuff_compile(dev, g, NULL, &p) == TUFF_E_ARGUMENT && !p);
+    return tuff_graph_error(g);
+}
+
+/* A large perturbation makes the model unstable; it is reported, and refused on demand. */
+Test(ssm, perturbation_reports_stability)
+{
+    enum { N = 16 };
+    float e[N * N], c[N], lam[2 * N], stability = 0, condition = 0, worst = -1e9f;
+    rng numbers = { 3 };
+    tuff_device *dev = open_device(NULL);
+    for (int i = 0; i < N * N; i++) e[i] = 4.0f * (float)rng_normal(&numbers);
+    for (int i = 0; i < N; i++) c[i] = 1;
+    for (int strict = 0; strict < 2; strict++) {
+        tuff_graph *g = tuff_graph_create(NULL);
+        const tuff_tensor te = tuff_const(g, TUFF_F32, TUFF_SHAPE(N, N), e, NULL), tc = tuff_const(g, TUFF_F32, TUFF_SHAPE(N), c, NULL);
+        const tuff_tensor t = tuff_hippo_ptd(te, tc, TUFF_HIPPO_LEGS, 0.01, 8, &(tuff_ptd_desc){ .require_stable = strict });
+        tuff_output(g, "lam", t);
+        tuff_output(g, "condition", tuff_result(t, 3));
+        tuff_output(g, "stability", tuff_result(t, 4));
+        if (strict) {
+            const char *text = compile_error(dev, g);
+            cr_expect(strstr(text, "unstable") && strstr(text, "hippo_ptd"), "%s", text);
+        } else {
+            tuff_program *p = compile(dev, g);
+            cr_assert(!tuff_run(p) && !tuff_read(p, "lam", lam, sizeof lam) && !tuff_read(p, "stability", &stability, sizeof stability) &&
+                      !tuff_read(p, "condition", &condition, sizeof condition), "%s", tuff_program_error(p));
+            for (int i = 0; i < N; i++) worst = fmaxf(worst, lam[2 * i]);
+            cr_expect(stability == worst && stability > 0, "stability %g, largest real part %g", (double)stability, (double)worst);
+            cr_expect(condition > 1);
+            tuff_program_destroy(p);
+        }
+        tuff_graph_destroy(g);
+    }
+    tuff_device_close(dev);
+}
+
+/* What runs on the host needs constants: the message names the operand, and tuff_make_const helps. */
+Test(ssm, inputs_become_constants)
+{
+    static const char text[] = "a = input f32[3,3]\nb = input f32[3]\ndt = input f32[2]\nx, y = discretize(a, b, dt) {kind=dense}\noutput y\n";
+    static const float a[9] = { -1, 0, 0, 0, -2, 0, 0, 0, -3 }, b[3] = { 1, 1, 1 }, dt[2] = { 0.5f, 2 };
+    tuff_device *dev = open_device(NULL);
+    tuff_graph *g = NULL;
+    char message[256];
+    float y[6];
+    cr_assert(!tuff_graph_parse(text, sizeof text - 1, NULL, &g, message, sizeof message), "%s", message);
+    cr_expect(strstr(compile_error(dev, g), "constants"), "%s", tuff_graph_error(g));
+    cr_assert(!tuff_make_const(g, "a", a, sizeof a) && !tuff_make_const(g, "b", b, sizeof b) && !tuff_make_const(g, "dt", dt, sizeof dt));
+    tuff_program *p = compile(dev, g);
+    cr_assert(!tuff_run(p) && !tuff_read(p, "y", y, sizeof y), "%s", tuff_program_error(p));
+    for (int i = 0; i < 6; i++) {
+        const double k = i % 3 + 1, want = (1 - exp(-k * (double)dt[i / 3])) / k;
+        cr_expect(fabs((double)y[i] - want) < 1e-7, "element %d is %g, not %g", i, (double)y[i], want);
+    }
+    tuff_program_destroy(p);
+    cr_expect(tuff_make_const(g, "nothing", a, sizeof a) == TUFF_E_NAME);
+    tuff_graph_destroy(g);
+    tuff_device_close(dev);
+}
