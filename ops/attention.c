@@ -339,7 +339,7 @@ static void attention_lower(tf_lower *l)
     d.splits = l->limits ? (int32_t)tf_attention_choose(l->limits, &shape).splits : 0;
     tuff_tensor o = tf_add(g, &tf_op_attention_anchor, (tuff_tensor[]){ q, k, v }, 3, &d);
     if (d.splits) {
-        const tf_attention_merge_desc merge = { .dtype = dtype };
+        const tuff_attention_merge_desc merge = { .dtype = dtype };
         o = tf_add(g, &tf_op_attention_merge, (tuff_tensor[]){ o, tuff_result(o, 1) }, 2, &merge);
     }
     if (!o.id)

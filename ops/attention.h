@@ -22,9 +22,6 @@ typedef struct tf_attention_desc {
     int32_t splits;
 } tf_attention_desc;
 
-/* _attention_merge: o[p, b, s, h, d], lse[p, b, h, s] -> o[b, s, h, d], lse[b, h, s]. */
-typedef struct tf_attention_merge_desc { tuff_dtype dtype; /* of o; 0: f32 */ } tf_attention_merge_desc;
-
 extern const tf_op tf_op_attention_anchor, tf_op_attention_merge;
 
 /* How an attention runs on a device. A pure function of shapes (at their bounds) and limits. */

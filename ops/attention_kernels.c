@@ -1,4 +1,4 @@
-/* attention_kernels.c - the kernels of attention: _attention, one pass with online softmax, and _attention_merge.
+/* attention_kernels.c - the kernels of attention: _attention, one pass with online softmax, and attention_merge.
  *
  * Which template runs, and with what sizes, is a pure function of shapes and limits (tf_attention_choose). Drivers that
  * run on a CPU have many registers, cheap arithmetic and dear loads, shared memory and barriers: rows in registers, keys
@@ -263,17 +263,17 @@ const tf_op tf_op_attention_anchor = {
     .rel = 8,
 };
 
-/* ---- _attention_merge -------------------------------------------------------------------------- */
+/* ---- attention_merge -------------------------------------------------------------------------- */
 
 static bool merge_infer(tf_infer *c)
 {
     const tf_type *o = c->type[0], *lse = c->type[1];
-    const tf_attention_merge_desc *d = c->desc;
+    const tuff_attention_merge_desc *d = c->desc;
     const tuff_dtype dtype = d->dtype ? d->dtype : TUFF_F32;
     if (o->rank != 5 || lse->rank != 4)
         return tf_bad(c, TUFF_E_SHAPE, "o needs [part, batch, token, head, channel], lse [part, batch, head, token] (%s)", tf_src_text(c, 0));
-    if (o->dtype != TUFF_F32 || lse->dtype != TUFF_F32)
-        return tf_bad(c, TUFF_E_DTYPE, "o and lse need f32 (%s, %s)", tf_src_text(c, 0), tf_src_text(c, 1));
+    if ((o->dtype != TUFF_F32 && o->dtype != TUFF_F16 && o->dtype != TUFF_BF16) || lse->dtype != TUFF_F32)
+        return tf_bad(c, TUFF_E_DTYPE, "o needs f32, f16 or bf16, lse needs f32 (%s, %s)", tf_src_text(c, 0), tf_src_text(c, 1));
     if (dtype != TUFF_F32 && dtype != TUFF_F16 && dtype != TUFF_BF16)
         return tf_bad(c, TUFF_E_ATTRIBUTE, "dtype is %s, it needs f32, f16 or bf16", tuff_dtype_name(dtype));
     const int64_t want[4] = { o->dim[0], o->dim[1], o->dim[3], o->dim[2] };
@@ -333,7 +333,7 @@ static bool merge_configure(tf_kernel_build *k)
     return true;
 }
 
-static const tf_attr merge_attrs[] = { TF_A(tf_attention_merge_desc, dtype, TF_ATTR_DTYPE, "of o; 0: f32") };
+static const tf_attr merge_attrs[] = { TF_A(tuff_attention_merge_desc, dtype, TF_ATTR_DTYPE, "of o; 0: f32") };
 
 static const tf_anchor merge_anchor = {
     .name = "attention_merge",
@@ -343,17 +343,21 @@ static const tf_anchor merge_anchor = {
 };
 
 const tf_op tf_op_attention_merge = {
-    .name = "_attention_merge",
-    .doc = "o[p,b,s,h,d], lse[p,b,h,s] -> o[b,s,h,d], lse[b,h,s]: parts of an attention joined",
+    .name = "attention_merge",
+    .doc = "o[p,b,s,h,d], lse[p,b,h,s] -> o[b,s,h,d], lse[b,h,s]: parts of an attention over disjoint keys joined",
     .operands = "o lse",
     .results = "o lse",
     .kind = TF_ANCHOR,
-    .internal = true,
     .attrs = merge_attrs,
     .attr_count = TF_COUNT(merge_attrs),
-    .desc_size = sizeof(tf_attention_merge_desc),
+    .desc_size = sizeof(tuff_attention_merge_desc),
     .infer = merge_infer,
     .reference = merge_reference,
     .anchor = &merge_anchor,
     .rel = 8,
 };
+
+tuff_tensor tuff_attention_merge(tuff_tensor o, tuff_tensor lse, const tuff_attention_merge_desc *desc)
+{
+    return tf_add(o.graph, &tf_op_attention_merge, (tuff_tensor[]){ o, lse }, 2, desc);
+}

@@ -15,7 +15,7 @@
     X(matmul) X(custom)
 
 #define ATTENTION_ROWS(X) \
-    X(attention)
+    X(attention) X(attention_merge) X(rope)
 
 #define FFT_ROWS(X) \
     X(fft)
@@ -39,7 +39,7 @@
 /* Made by lowering only. */
 #define INTERNAL_ROWS(X) \
     X(anchor_reduce) X(anchor_reduce_cols) X(anchor_rownorm) X(anchor_matmul) X(anchor_segment_sum) X(anchor_sort_blocks) X(anchor_sort_merge) X(anchor_conv) X(mul_high) \
-    X(attention_anchor) X(attention_merge) \
+    X(attention_anchor) X(rope_turns) \
     X(cis) X(discretize_host) \
     X(anchor_scan) \
     X(fft_anchor) X(fft_table)

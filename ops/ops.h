@@ -11,7 +11,7 @@
 #include "pointwise.def"
 #undef U
 #undef B
-extern const tf_op tf_op_leaky_relu, tf_op_elu, tf_op_cast, tf_op_bitcast, tf_op_where, tf_op_clamp, tf_op_fma, tf_op_lerp;
+extern const tf_op tf_op_leaky_relu, tf_op_elu, tf_op_cast, tf_op_bitcast, tf_op_where, tf_op_clamp, tf_op_fma, tf_op_lerp, tf_op_mul_high;
 
 /* x converted to dtype t, as an expression. */
 tf_ex tf_ex_cast(tf_exprs *x, tf_ex value, tuff_dtype t);

@@ -159,7 +159,14 @@
     X("attention", "f32[1,1,4,64] f32[1,300,4,64] f32[1,300,4,64]", "(a, b, c)", 'n') \
     X("attention", "f16[1,20,2,32] f16[1,50,2,32] f16[1,50,2,32] bool[1,1,20,50]", "(a, b, c, mask=d)", 'n') \
     X("attention", "f32[3,16,1,27] f32[3,64,1,27] f32[3,64,1,3] f32[3,1,1,64]", \
-      "(a, b, c, bias=d) {scale=0.5, causal_align=top_left, score=\"abs(k / 8 - q / 4 - 2) > 2 ? -1e30 : q == k ? s - 1.0 : s\"}", 'n')
+      "(a, b, c, bias=d) {scale=0.5, causal_align=top_left, score=\"abs(k / 8 - q / 4 - 2) > 2 ? -1e30 : q == k ? s - 1.0 : s\"}", 'n') \
+    X("attention_merge", "f32[3,2,9,2,20] f32[3,2,2,9]", "(a, b)", 'n') \
+    X("attention_merge", "f16[5,1,70,2,7] f32[5,1,2,70]", "(a, b) {dtype=f16}", 'n') \
+    X("rope", "f32[2,37,3,32]", "(a)", 'n') \
+    X("rope", "f32[2,37,3,20] i32[37] i32[2]", "(a, positions=b, start=c) {rotary=12, pairing=interleaved, base=500}", 'n') \
+    X("rope", "f16[2,300,2,64] i32[2,300]", "(a, positions=b) {scaling=yarn, factor=4, original=512, inverse=true}", 'n') \
+    X("rope", "f32[1,300,1,64]", "(a) {scaling=llama3, factor=8, original=128, pairing=interleaved}", 'n') \
+    X("rope", "f32[1,30,2,18] f32[9]", "(a, frequencies=b)", 'u')
 
 #define FFT_OP_CASES(X) \
     X("fft", "c64[3,64]", "(a)", 'n') \

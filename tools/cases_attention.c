@@ -34,5 +34,12 @@ static void attention_units(cJSON *attrs)
 
 const case_row attention_cases[] = {
     { .op = "attention", .target = "attention", .convert = attention_units },
+    { .op = "attention_merge", .target = "attention_merge", .renames = "o_parts=o lse_parts=lse" },
+    { .op = "rope", .ignored = "layout",
+      .graph = "y_half = rope(x, positions=pos) {rotary=$rot_dim, base=$base}\n"
+               "y_interleaved = rope(x, positions=pos) {rotary=$rot_dim, base=$base, pairing=interleaved}\n" },
+    { .op = "qk_norm_rope_attention", .ignored = "rope order",
+      .graph = "qn = rms_norm(q, gain=q_gain) {eps=$rms_eps}\nkn = rms_norm(k, gain=k_gain) {eps=$rms_eps}\n"
+               "qr = rope(qn)\nkr = rope(kn)\no = attention(qr, kr, v) {causal=$causal}\n" },
     { .op = NULL }
 };

@@ -56,6 +56,45 @@ typedef struct tuff_attention_desc {
  *   Quantised: k or v i8, u8, i4, u4, f8e4m3 or f8e5m2 with its scale. */
 TUFF_API tuff_tensor tuff_attention(tuff_tensor q, tuff_tensor k, tuff_tensor v, const tuff_attention_desc *desc);
 
+/* ---- what stands around it -------------------------------------------------------------------------- */
+
+typedef struct tuff_attention_merge_desc { tuff_dtype dtype; /* of o: f32, f16 or bf16; 0: f32 */ } tuff_attention_merge_desc;
+/* Parts of an attention over disjoint sets of keys, joined: o[p, b, s, h, d] with lse[p, b, h, s] f32 -> o[b, s, h, d] =
+ * sum_p o_p e^lse_p / sum_p e^lse_p, result 1: lse[b, h, s] = log sum_p e^lse_p. Parts without keys (lse = -inf) do not count; rows
+ * without any give o = 0, lse = -inf. */
+TUFF_API tuff_tensor tuff_attention_merge(tuff_tensor o, tuff_tensor lse, const tuff_attention_merge_desc *desc);
+
+typedef enum tuff_rope_pairing {
+    TUFF_ROPE_HALVES,      /* channel i with i + rotary / 2 */
+    TUFF_ROPE_INTERLEAVED  /* channel 2i with 2i + 1 */
+} tuff_rope_pairing;
+/* How pair i's angle per position, w = base^(-2i / rotary), is changed for contexts longer than a model was trained for. */
+typedef enum tuff_rope_scaling {
+    TUFF_ROPE_UNSCALED,
+    TUFF_ROPE_LINEAR, /* w / factor */
+    TUFF_ROPE_NTK,    /* base * factor^(rotary / (rotary - 2)) */
+    TUFF_ROPE_LLAMA3, /* w / factor for wavelengths beyond original / low_freq, w below original / high_freq, a ramp between */
+    TUFF_ROPE_YARN    /* a ramp over i from w (beta_fast turns in `original` tokens) to w / factor (beta_slow turns) */
+} tuff_rope_scaling;
+typedef struct tuff_rope_desc {
+    tuff_tensor positions;      /* int [n] or [b, n]; absent: 0, 1, 2, ... */
+    tuff_tensor start;          /* i32[b]: added to the positions of batch b, such as the number of keys in a cache */
+    tuff_tensor frequencies;    /* f32[rotary / 2]: angles per position of one's own; base and scaling are not used */
+    tuff_rope_pairing pairing;
+    int32_t rotary;             /* channels that turn, even; the others are copied. 0: all */
+    float base;                 /* 0: 10000 */
+    tuff_rope_scaling scaling;
+    float factor;               /* of the context's length; 0: 1 */
+    int32_t original;           /* LLAMA3, YARN: tokens a model was trained for; 0: 8192 */
+    float low_freq, high_freq;  /* LLAMA3; 0: 1 and 4 */
+    float beta_fast, beta_slow; /* YARN; 0: 32 and 1 */
+    float amplitude;            /* factor of the turned channels; 0: 1, for YARN 0.1 * ln(factor) + 1 */
+    bool inverse;               /* turn back */
+} tuff_rope_desc;
+/* Rotary position embedding. x[b, n, h, d] -> y: (a, b) of each pair becomes (a cos t - b sin t, a sin t + b cos t) with t =
+ * position * w. Angles are exact for any 32-bit position. Errors: E_ATTRIBUTE rotary odd or beyond d. */
+TUFF_API tuff_tensor tuff_rope(tuff_tensor x, const tuff_rope_desc *desc);
+
 #ifdef __cplusplus
 }
 #endif
