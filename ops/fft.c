@@ -214,8 +214,8 @@ static bool table_infer(tf_infer *c)
     if (d->table == TF_FFT_STEPS && (d->m < 1 || d->period < 1))
         return tf_bad(c, TUFF_E_ATTRIBUTE, "steps need m and period");
     c->out[0] = (tf_type){ .dtype = TUFF_C64, .rank = 1, .dim = { d->n } };
-    if (d->table == TF_FFT_STEPS || d->table == TF_FFT_ANTICHIRP) c->out[0] = (tf_type){ .dtype = TUFF_C64, .rank = 2, .dim = { d->n, d->m } };
-    if (d->table == TF_FFT_ANTICHIRP) c->out[0].dim[0] = 1;
+    if (d->table == TF_FFT_STEPS) c->out[0] = (tf_type){ .dtype = TUFF_C64, .rank = 2, .dim = { d->n, d->m } };
+    if (d->table == TF_FFT_ANTICHIRP) c->out[0] = (tf_type){ .dtype = TUFF_C64, .rank = 3, .dim = { 1, d->m, 1 } };
     return true;
 }
 
@@ -373,20 +373,23 @@ static tuff_tensor real_lines(tf_lower *l, tuff_tensor x, const tf_fft_desc *d)
 static tuff_tensor filtered_lines(tf_lower *l, tuff_tensor x, const tf_fft_desc *d)
 {
     const int64_t rows = tf_ty(d->filter)->dim[0], b = tf_ty(x)->dim[0], i = tf_ty(x)->dim[2];
-    x = tf_fft_lines(l, x, &(tf_fft_desc){ .n = d->n });
-    x = shaped(x, 4, tf_dim_bin(l->g, TUFF_DIM_FLOORDIV, b, rows), rows, d->n, i, 0);
-    x = tuff_mul(x, shaped(d->filter, 4, 1, rows, d->n, 1, 0));
-    return tf_fft_lines(l, shaped(x, 3, b, d->n, i, 0, 0), &(tf_fft_desc){ .n = d->n, .inverse = true, .scale = d->scale, .keep = d->keep });
+    const bool real = d->real == TF_FFT_PAIRS;
+    x = tf_fft_lines(l, x, &(tf_fft_desc){ .n = d->n, .real = real ? TF_FFT_R2C : TF_FFT_COMPLEX });
+    const int64_t bins = x.id ? tf_ty(x)->dim[1] : 0;
+    x = shaped(x, 4, tf_dim_bin(l->g, TUFF_DIM_FLOORDIV, b, rows), rows, bins, i, 0);
+    x = tuff_mul(x, shaped(part(d->filter, 0, bins), 4, 1, rows, bins, tf_ty(d->filter)->dim[2], 0));
+    return tf_fft_lines(l, shaped(x, 3, b, bins, i, 0, 0), &(tf_fft_desc){ .n = d->n, .real = real ? TF_FFT_C2R : TF_FFT_COMPLEX, .inverse = true,
+                                                                            .scale = d->scale, .keep = d->keep });
 }
 
 tuff_tensor tf_fft_lines(tf_lower *l, tuff_tensor x, const tf_fft_desc *d)
 {
     if (!x.id) return x;
-    const bool smooth = tf_fft_smooth(d->n), packed = d->real && d->n % 2 == 0;
+    const bool smooth = tf_fft_smooth(d->n), packed = (d->real == TF_FFT_R2C || d->real == TF_FFT_C2R) && d->n % 2 == 0;
     const int64_t points = packed ? d->n / 2 : d->n, longest = tf_fft_longest(l->limits, d->filter.id != 0);
     if (smooth && points <= longest) return anchor(l, x, d);
-    if (d->real) return real_lines(l, x, d);
     if (d->filter.id) return filtered_lines(l, x, d);
+    if (d->real) return real_lines(l, x, d);
     return smooth ? long_lines(l, x, d, longest) : chirp_lines(l, x, d);
 }
 

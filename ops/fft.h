@@ -12,12 +12,13 @@
 typedef enum tf_fft_real {
     TF_FFT_COMPLEX, /* c64 -> c64 */
     TF_FFT_R2C,     /* f32 -> c64, bins 0..n/2 */
-    TF_FFT_C2R      /* c64, bins 0..n/2 -> f32 */
+    TF_FFT_C2R,     /* c64, bins 0..n/2 -> f32 */
+    TF_FFT_PAIRS    /* f32 -> f32 through a filter whose inverse transform is real: two lines as one complex */
 } tf_fft_real;
 
 /* _fft x[batch, m, inner], w c64[n] (table "roots") -> y[batch, keep, inner] = scale * transform of length n; elements of x
- * from m on are zeros. With a filter c64[n] or [rows, n]: scale * n * inverse(filter * forward(x)), rows dividing the batch
- * (line b takes row b % rows). */
+ * from m on are zeros. With a filter c64[rows, n, 1 or inner]: scale * n * inverse(filter * forward(x)), where line b takes row
+ * b % rows and rows divide the batch. */
 typedef struct tf_fft_desc {
     int64_t n;
     tf_fft_real real;
@@ -38,7 +39,10 @@ typedef struct tf_fft_table_desc {
     int64_t n, m, step, period;
 } tf_fft_table_desc;
 
-extern const tf_op tf_op_fft_anchor, tf_op_fft_table;
+/* _fft_spectrum, a host row: h[rows, k0, k1] -> c64[rows, n0, columns], its two-dimensional transform over n0 n1. */
+typedef struct tf_fft_spectrum_desc { int64_t n0, n1, columns; } tf_fft_spectrum_desc;
+
+extern const tf_op tf_op_fft_anchor, tf_op_fft_table, tf_op_fft_spectrum;
 
 /* Lines of any length as anchors: d as for _fft, but any n, and x of any m <= n. */
 tuff_tensor tf_fft_lines(tf_lower *l, tuff_tensor x, const tf_fft_desc *d);

@@ -21,22 +21,25 @@ static bool infer(tf_infer *c)
 {
     tf_fft_desc *d = c->mut;
     const tf_type *x = c->type[0], *w = c->type[1], *h = c->type[2];
-    if (x->rank != 3 || x->dtype != (d->real == TF_FFT_R2C ? TUFF_F32 : TUFF_C64))
-        return tf_bad(c, TUFF_E_SHAPE, "x needs [batch, n, inner] of f32 for r2c, else c64 (%s)", tf_src_text(c, 0));
+    const bool from_real = d->real == TF_FFT_R2C || d->real == TF_FFT_PAIRS, to_real = d->real == TF_FFT_C2R || d->real == TF_FFT_PAIRS;
+    if (x->rank != 3 || x->dtype != (from_real ? TUFF_F32 : TUFF_C64))
+        return tf_bad(c, TUFF_E_SHAPE, "x needs [batch, n, inner] of f32 for r2c and pairs, else c64 (%s)", tf_src_text(c, 0));
     if (tf_dim_is_dynamic(x->dim[1]))
         return tf_bad(c, TUFF_E_SHAPE, "the length must be fixed (%s)", tf_src_text(c, 0));
     if (d->n < 1 || !tf_fft_smooth(d->n))
         return tf_bad(c, TUFF_E_ATTRIBUTE, "n is %lld; it is a product of 2, 3, 5, 7, 11 and 13", (long long)d->n);
     if (w->dtype != TUFF_C64 || w->rank != 1 || w->dim[0] != d->n)
         return tf_bad(c, TUFF_E_SHAPE, "w needs c64[n] (%s)", tf_src_text(c, 1));
-    if (h && (h->dtype != TUFF_C64 || h->rank != 2 || h->dim[1] != d->n || d->real))
-        return tf_bad(c, TUFF_E_SHAPE, "a filter needs c64[rows,n] and complex lines (%s)", tf_src_text(c, 2));
+    if (h ? d->real == TF_FFT_R2C || d->real == TF_FFT_C2R : d->real == TF_FFT_PAIRS)
+        return tf_bad(c, TUFF_E_ATTRIBUTE, "a filter goes with complex lines and pairs, and pairs with a filter");
+    if (h && (h->dtype != TUFF_C64 || h->rank != 3 || h->dim[0] < 1 || h->dim[1] != d->n || (h->dim[2] != 1 && !tf_dim_equal(h->dim[2], x->dim[2]))))
+        return tf_bad(c, TUFF_E_SHAPE, "the filter needs c64[rows,n,1 or inner] (%s)", tf_src_text(c, 2));
     const int64_t all = d->real == TF_FFT_R2C ? d->n / 2 + 1 : d->n;
     if (d->keep < 0 || d->keep > all)
         return tf_bad(c, TUFF_E_ATTRIBUTE, "keep is %lld of %lld", (long long)d->keep, (long long)all);
     d->keep = d->keep ? d->keep : all;
     d->scale = d->scale == 0 ? 1 : d->scale;
-    c->out[0] = (tf_type){ .dtype = d->real == TF_FFT_C2R ? TUFF_F32 : TUFF_C64, .rank = 3, .dim = { x->dim[0], d->keep, x->dim[2] } };
+    c->out[0] = (tf_type){ .dtype = to_real ? TUFF_F32 : TUFF_C64, .rank = 3, .dim = { x->dim[0], d->keep, x->dim[2] } };
     return true;
 }
 
@@ -74,7 +77,7 @@ static tuff_status reference(tf_ref *r)
         take_line(d, x, b * (uint64_t)x->dim[1] * inner + i, inner, re, im);
         tf_fft_double(re, im, n, one);
         for (uint64_t k = 0; h && k < n; k++) {
-            const uint64_t at = b % (uint64_t)h->dim[0] * n + k;
+            const uint64_t columns = (uint64_t)h->dim[2], at = (b % (uint64_t)h->dim[0] * n + k) * columns + i % columns;
             const double v = re[k] * h->re[at] - im[k] * h->im[at];
             im[k] = re[k] * h->im[at] + im[k] * h->re[at];
             re[k] = v;
@@ -141,7 +144,7 @@ static void print_shared(tf_str *s, const shape *f, bool filter, bool packed_bin
     print_butterflies(s, f->radix, f->passes);
     tf_str_printf(s, "shared vec2 s[LINES * POINTS];\n#if ACROSS\n#define AT(j) ((j) * LINES + slot)\n#else\n#define AT(j) (slot * POINTS + (j))\n#endif\n"
                      "#define TAKE(j) s[AT(j)]\n#define TAKE_BACK(j) s[AT(j)].yx\n#define PUT(j, v) s[AT(j)] = v\n"
-                     "#define PUT_FILTERED(j, v) s[AT(j)] = c_mul(v, h_at(line_b %% uint(FILTER), j))\n");
+                     "#define PUT_FILTERED(j, v) s[AT(j)] = filtered(j, v)\n");
     for (uint32_t back = 0; back <= filter; back++) {
         tf_str_printf(s, "void passes%s(const uint slot, const uint t, const bool live)\n{\n", back ? "_back" : "");
         uint32_t run = 1;
@@ -175,8 +178,10 @@ static bool configure(tf_kernel_build *k)
 {
     const tf_fft_desc *d = k->desc;
     const tf_type *x = k->src[0], *h = k->src[2];
-    const bool packed = d->real && d->n % 2 == 0;
-    const int64_t lines = tf_dim_bin(k->g, TUFF_DIM_MUL, x->dim[0], x->dim[2]), bound = tf_dim_bound(k->g, lines);
+    const bool packed = (d->real == TF_FFT_R2C || d->real == TF_FFT_C2R) && d->n % 2 == 0;
+    const int64_t units = d->real != TF_FFT_PAIRS ? x->dim[0]
+                        : tf_dim_bin(k->g, TUFF_DIM_MUL, tf_dim_ceildiv(k->g, tf_dim_bin(k->g, TUFF_DIM_FLOORDIV, x->dim[0], h->dim[0]), 2), h->dim[0]);
+    const int64_t lines = tf_dim_bin(k->g, TUFF_DIM_MUL, units, x->dim[2]), bound = tf_dim_bound(k->g, lines);
     shape f = { .points = packed ? d->n / 2 : d->n };
     if (!shape_shared(&f, k->limits, bound, tf_dim_bound(k->g, x->dim[2]) > 1)) {
         tf_fail(k->g, TUFF_E_INTERNAL, "_fft: no radices for %lld points", (long long)f.points);
@@ -187,7 +192,9 @@ static bool configure(tf_kernel_build *k)
     tf_define(k, "REAL", "%d", (int)d->real);
     tf_define(k, "PACKED", "%d", packed);
     tf_define(k, "INVERSE", "%d", d->inverse);
-    tf_define(k, "FILTER", "%d", h ? (int)TF_MAX(h->dim[0], 1) : 0);
+    tf_define(k, "FILTER", "%d", h ? (int)h->dim[0] : 0);
+    tf_define(k, "FINNER", "%d", h && h->dim[2] == 1);
+    tf_define_dim(k, "UNITS", units);
     tf_define(k, "SCALE", "%.9e", (double)d->scale);
     tf_define(k, "NIN", "%lld", (long long)x->dim[1]);
     tf_define(k, "NEEDED", "%lld", (long long)(d->real == TF_FFT_C2R ? d->n / 2 + 1 : d->n));
@@ -217,14 +224,14 @@ static bool configure(tf_kernel_build *k)
     return k->source != NULL;
 }
 
-static const char *const real_names[] = { "complex", "r2c", "c2r", NULL };
+static const char *const real_names[] = { "complex", "r2c", "c2r", "pairs", NULL };
 static const tf_attr attrs[] = {
     TF_A(tf_fft_desc, n, TF_ATTR_I64, "points", .required = true),
     TF_A(tf_fft_desc, real, TF_ATTR_ENUM, "which side is real", .choices = real_names),
     TF_A(tf_fft_desc, inverse, TF_ATTR_BOOL, "the exponent is positive"),
     TF_A(tf_fft_desc, scale, TF_ATTR_FLOAT, "of all results; 0: 1"),
     TF_A(tf_fft_desc, keep, TF_ATTR_I64, "elements of the result per line; 0: all"),
-    TF_A(tf_fft_desc, filter, TF_ATTR_TENSOR, "c64[rows,n]: multiplies between a forward and an inverse transform"),
+    TF_A(tf_fft_desc, filter, TF_ATTR_TENSOR, "c64[rows,n,1 or inner]: multiplies between a forward and an inverse transform"),
 };
 static const tf_anchor anchor = {
     .name = "fft",

@@ -18,7 +18,7 @@
     X(attention) X(attention_merge) X(rope)
 
 #define FFT_ROWS(X) \
-    X(fft)
+    X(fft) X(fft_conv)
 
 #define GAUNT_ROWS(X) \
     X(gaunt_coefficients) X(wigner_3j) X(gaunt_norms) X(gauss_legendre)
@@ -42,7 +42,7 @@
     X(attention_anchor) X(rope_turns) \
     X(cis) X(discretize_host) \
     X(anchor_scan) \
-    X(fft_anchor) X(fft_table)
+    X(fft_anchor) X(fft_table) X(fft_spectrum)
 
 #define X(op) extern const tf_op tf_op_##op;
 ROWS(X)

@@ -183,7 +183,21 @@
     X("fft", "c64[3,33,5]", "(a) {kind=c2r, axes=1, n=63, direction=forward}", 'n') \
     X("fft", "c64[6,9]", "(a) {kind=c2r, axes=[0,1], n=[5,34]}", 'n') \
     X("fft", "c64[5001]", "(a) {kind=c2r, n=10000}", 'n') \
-    X("fft", "f32[4,30,20]", "(a) {axes=[-2,-1], n=[16,24]}", 'n')
+    X("fft", "f32[4,30,20]", "(a) {axes=[-2,-1], n=[16,24]}", 'n') \
+    X("fft_conv", "f32[3,100] f32[60]", "(a, b)", 'n') \
+    X("fft_conv", "f32[4,3,100] f32[3,120]", "(a, b) {mode=causal}", 'n') \
+    X("fft_conv", "f32[5,97] f32[40]", "(a, b) {mode=circular}", 'n') \
+    X("fft_conv", "f32[2,64] f32[2,64]", "(a, b) {mode=circular}", 'n') \
+    X("fft_conv", "c64[3,80] c64[3,50]", "(a, b)", 'n') \
+    X("fft_conv", "f16[3,50] f16[5]", "(a, b) {mode=causal}", 'n') \
+    X("fft_conv", "f32[2,3,45] f32[2,3,7]", "(a, b)", 'n') \
+    X("fft_conv", "f32[3,50] f32[40]", "(a, b) {mode=circular, algorithm=direct}", 'n') \
+    X("fft_conv", "c64[33] c64[8]", "(a, b) {mode=circular}", 'n') \
+    X("fft_conv", "f32[2,19,30] f32[9,11]", "(a, b) {dims=2}", 'n') \
+    X("fft_conv", "f32[2,17,30] f32[2,9,11]", "(a, b) {dims=2, mode=circular}", 'n') \
+    X("fft_conv", "f32[2,3,17,12] f32[3,3,3]", "(a, b) {dims=2, mode=causal}", 'n') \
+    X("fft_conv", "c64[2,10,12] c64[7,6]", "(a, b) {dims=2, mode=causal}", 'n') \
+    X("fft_conv", "f32[2,3000] f32[2500]", "(a, b) {mode=causal}", 'n')
 
 #define GAUNT_OP_CASES(X) \
     X("gaunt_coefficients", "", "() {l1=2, l2=1, l3=3}", 'n') \

@@ -38,6 +38,27 @@ typedef struct tuff_fft_desc {
  * Cooley, Tukey, Math. Comp. 19 (1965); Bluestein, IEEE Trans. AU-18 (1970). */
 TUFF_API tuff_tensor tuff_fft(tuff_tensor x, const tuff_fft_desc *desc);
 
+typedef enum tuff_conv_mode {
+    TUFF_CONV_LINEAR,  /* all n + k - 1 results */
+    TUFF_CONV_CAUSAL,  /* the first n of them */
+    TUFF_CONV_CIRCULAR /* period n, k <= n */
+} tuff_conv_mode;
+typedef enum tuff_conv_algorithm {
+    TUFF_CONV_AUTO,  /* by the number of elements of h, from measurements */
+    TUFF_CONV_FFT,
+    TUFF_CONV_DIRECT /* at most 90 elements of h per row */
+} tuff_conv_algorithm;
+typedef struct tuff_fft_conv_desc {
+    tuff_conv_mode mode;
+    int32_t dims;      /* how many last axes are convolved, 1 or 2; 0: 1 */
+    tuff_conv_algorithm algorithm;
+} tuff_fft_conv_desc;
+/* x[..., n], h[k] or one h per row: h[rows..., k] where rows are the last axes of x before the convolved ones, or [rows, k] with as
+ * many rows as x has -> y[..., n + k - 1 or n], y[t] = sum over s of h[s] x[t - s]; f32 f16 bf16 c64, one dtype, computed in f32.
+ * dims 2: the same over the last two axes. Convolved axes and h have fixed sizes. A constant h is transformed once, when the
+ * program is compiled. */
+TUFF_API tuff_tensor tuff_fft_conv(tuff_tensor x, tuff_tensor h, const tuff_fft_conv_desc *desc);
+
 #ifdef __cplusplus
 }
 #endif

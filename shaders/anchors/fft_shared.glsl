@@ -3,7 +3,7 @@
  * Stockham's order: pass p reads elements j + q * POINTS / r and writes runs of the product of the radices so far, so that
  * the first pass reads and the last one writes memory in natural order. `passes` and `passes_back` are printed for the
  * length. ACROSS: neighbouring lanes hold neighbouring lines.
- * Shared bytes: 8 * LINES * POINTS. */
+ * UNITS: lines, or pairs of lines, per place of the inner axis. Shared bytes: 8 * LINES * POINTS. */
 void main()
 {
     LEAVE_SPARE_GROUPS
@@ -12,8 +12,8 @@ void main()
 #else
     const uint slot = LID / THREADS, t = LID % THREADS;
 #endif
-    const uint line = min(GROUP * LINES + slot, uint(BATCH) * uint(INNER) - 1u);
-    const bool live = GROUP * LINES + slot < uint(BATCH) * uint(INNER) && slot < LINES;
+    const uint line = min(GROUP * LINES + slot, uint(UNITS) * uint(INNER) - 1u);
+    const bool live = GROUP * LINES + slot < uint(UNITS) * uint(INNER) && slot < LINES;
     line_b = line / uint(INNER);
     line_i = line % uint(INNER);
     passes(slot, t, live);

@@ -1,0 +1,279 @@
+/* fft_conv.c - convolution of the last one or two axes, by transforms or directly.
+ *
+ * By transforms: x, extended by zeros (circular: by its own end, where the period is no good length), goes through a filter that is
+ * the transform of h, computed on the host when h is a constant. A line that one kernel holds is one dispatch: two real
+ * lines as one complex. Directly: few taps are a sum of shifted products, which fuses like any pointwise graph. */
+#include "fft.h"
+
+#include "anchors.h"
+#include "ops.h"
+
+#include <string.h>
+
+typedef tuff_fft_conv_desc conv_desc;
+
+enum { DIRECT_CPU = 32, DIRECT_GPU = 16, DIRECT_MOST = 90 }; /* taps up to which the direct sum is faster; that one kernel may hold */
+
+/* ---- shapes ---------------------------------------------------------------------------------------- */
+
+static bool check_rows(tf_infer *c, int32_t dims)
+{
+    const tf_type *x = c->type[0], *h = c->type[1];
+    const int32_t xl = x->rank - dims;
+    int32_t first = 0, rows = h->rank - dims;
+    while (rows && h->dim[first] == 1) {
+        first++;
+        rows--;
+    }
+    bool fits = rows <= xl;
+    for (int32_t i = 0; fits && i < rows; i++) fits = tf_dim_equal(h->dim[first + i], x->dim[xl - rows + i]);
+    if (!fits && rows == 1) fits = tf_dim_equal(h->dim[first], tf_dim_product(c->g, x->dim, 0, xl)); /* [rows, k] for any x */
+    for (int32_t i = 0; i < h->rank; i++) fits = fits && !tf_dim_is_dynamic(h->dim[i]) && h->dim[i] > 0;
+    return fits || tf_bad(c, TUFF_E_SHAPE, "h needs one kernel, or one per row: the axes before its last %d are the last of x's, all fixed and not empty (%s; %s)",
+                          (int)dims, tf_src_text(c, 0), tf_src_text(c, 1));
+}
+
+static bool infer(tf_infer *c)
+{
+    conv_desc *d = c->mut;
+    const tf_type *x = c->type[0], *h = c->type[1];
+    if (d->dims == 0) d->dims = 1;
+    if (x->rank < d->dims || h->rank < d->dims)
+        return tf_bad(c, TUFF_E_SHAPE, "%d axes are convolved, so x and h need as many (%s; %s)", (int)d->dims, tf_src_text(c, 0), tf_src_text(c, 1));
+    const bool complex = x->dtype == TUFF_C64;
+    if (h->dtype != x->dtype || x->dtype == TUFF_F64 || !(complex || tf_dtype_class(x->dtype) == TF_CLS_FLOAT))
+        return tf_bad(c, TUFF_E_DTYPE, "x and h need one dtype of f32 f16 bf16 c64 (%s; %s)", tf_src_text(c, 0), tf_src_text(c, 1));
+    if (!check_rows(c, d->dims)) return false;
+    c->out[0] = *x;
+    for (int32_t i = 1; i <= d->dims; i++) {
+        const int64_t n = x->dim[x->rank - i], k = h->dim[h->rank - i];
+        if (tf_dim_is_dynamic(n) || n < 1 || n + k - 1 > INT64_C(1) << 24)
+            return tf_bad(c, TUFF_E_SHAPE, "axis %d needs a fixed size that is not 0, and with the kernel at most 2^24 (%s)", (int)(x->rank - i), tf_src_text(c, 0));
+        if (d->mode == TUFF_CONV_CIRCULAR && k > n)
+            return tf_bad(c, TUFF_E_SHAPE, "h has %lld elements, more than the period %lld (%s)", (long long)k, (long long)n, tf_src_text(c, 1));
+        c->out[0].dim[x->rank - i] = d->mode == TUFF_CONV_LINEAR ? n + k - 1 : n;
+    }
+    return true;
+}
+
+/* Both convolved axes, the first of size 1 when there is one. */
+typedef struct frame { int64_t n[2], k[2], out[2], batch, rows; } frame;
+
+static frame frame_of(tuff_graph *g, const conv_desc *d, const tf_type *x, const tf_type *h)
+{
+    frame f = { .n = { 1, x->dim[x->rank - 1] }, .k = { 1, h->dim[h->rank - 1] } };
+    if (d->dims == 2) {
+        f.n[0] = x->dim[x->rank - 2];
+        f.k[0] = h->dim[h->rank - 2];
+    }
+    f.batch = tf_dim_product(g, x->dim, 0, x->rank - d->dims);
+    f.rows = tf_dim_product(g, h->dim, 0, h->rank - d->dims);
+    for (int a = 0; a < 2; a++) f.out[a] = d->mode == TUFF_CONV_LINEAR ? f.n[a] + f.k[a] - 1 : f.n[a];
+    return f;
+}
+
+/* ---- reference ------------------------------------------------------------------------------------- */
+
+static int64_t source_of(tuff_conv_mode mode, int64_t t, int64_t s, int64_t n)
+{
+    const int64_t at = t - s;
+    return mode == TUFF_CONV_CIRCULAR ? (at % n + n) % n : at >= 0 && at < n ? at : -1;
+}
+
+static tuff_status reference(tf_ref *r)
+{
+    const conv_desc *d = r->desc;
+    const tf_ref_tensor *x = r->src[0], *h = r->src[1];
+    tf_ref_tensor *y = &r->out[0];
+    const int32_t two = d->dims == 2;
+    const int64_t n0 = two ? x->dim[x->rank - 2] : 1, n1 = x->dim[x->rank - 1], k0 = two ? h->dim[h->rank - 2] : 1, k1 = h->dim[h->rank - 1];
+    const int64_t m0 = two ? y->dim[y->rank - 2] : 1, m1 = y->dim[y->rank - 1], rows = (int64_t)h->n / (k0 * k1);
+    for (int64_t at = 0; at < (int64_t)y->n; at++) {
+        const int64_t b = at / (m0 * m1), t0 = at / m1 % m0, t1 = at % m1;
+        const uint64_t row = (uint64_t)(b % rows * k0 * k1);
+        double re = 0, im = 0;
+        for (int64_t s0 = 0; s0 < k0; s0++)
+            for (int64_t s1 = 0; s1 < k1; s1++) {
+                const int64_t j0 = source_of(d->mode, t0, s0, n0), j1 = source_of(d->mode, t1, s1, n1);
+                if (j0 < 0 || j1 < 0) continue;
+                const uint64_t xi = (uint64_t)((b * n0 + j0) * n1 + j1), hi = row + (uint64_t)(s0 * k1 + s1);
+                const double a = x->im ? x->im[xi] : 0, c = h->im ? h->im[hi] : 0;
+                re += x->re[xi] * h->re[hi] - a * c;
+                im += x->re[xi] * c + a * h->re[hi];
+            }
+        y->re[at] = re;
+        if (y->im) y->im[at] = im;
+    }
+    return TUFF_OK;
+}
+
+/* ---- the filter ------------------------------------------------------------------------------------ */
+
+static bool spectrum_infer(tf_infer *c)
+{
+    const tf_fft_spectrum_desc *d = c->desc;
+    const tf_type *h = c->type[0];
+    if (h->rank != 3 || d->n0 < h->dim[1] || d->n1 < h->dim[2] || d->columns < 1 || d->columns > d->n1)
+        return tf_bad(c, TUFF_E_SHAPE, "h needs [rows, k0, k1] within %lld x %lld (%s)", (long long)d->n0, (long long)d->n1, tf_src_text(c, 0));
+    c->out[0] = (tf_type){ .dtype = TUFF_C64, .rank = 3, .dim = { h->dim[0], d->n0, d->columns } };
+    return true;
+}
+
+static tuff_status spectrum_reference(tf_ref *r)
+{
+    const tf_fft_spectrum_desc *d = r->desc;
+    const tf_ref_tensor *h = r->src[0];
+    const uint64_t n0 = (uint64_t)d->n0, n1 = (uint64_t)d->n1, k0 = (uint64_t)h->dim[1], k1 = (uint64_t)h->dim[2], columns = (uint64_t)d->columns;
+    double *re = tf_arena_array(r->scratch, double, n0 * n1), *im = tf_arena_array(r->scratch, double, n0 * n1), *line = tf_arena_array(r->scratch, double, 2 * n0);
+    double *s0 = tf_fft_scratch(r->scratch, n0, -1), *s1 = tf_fft_scratch(r->scratch, n1, -1);
+    if (!re || !im || !line || !s0 || !s1) return TUFF_E_MEMORY;
+    for (uint64_t row = 0; row < (uint64_t)h->dim[0]; row++) {
+        memset(re, 0, n0 * n1 * sizeof *re);
+        memset(im, 0, n0 * n1 * sizeof *im);
+        for (uint64_t j = 0; j < k0 * k1; j++) {
+            re[j / k1 * n1 + j % k1] = h->re[row * k0 * k1 + j];
+            im[j / k1 * n1 + j % k1] = h->im ? h->im[row * k0 * k1 + j] : 0;
+        }
+        for (uint64_t j = 0; j < k0; j++) tf_fft_double(re + j * n1, im + j * n1, n1, s1);
+        for (uint64_t i = 0; i < columns; i++) {
+            for (uint64_t j = 0; j < n0; j++) {
+                line[j] = re[j * n1 + i];
+                line[n0 + j] = im[j * n1 + i];
+            }
+            tf_fft_double(line, line + n0, n0, s0);
+            for (uint64_t j = 0; j < n0; j++) {
+                r->out[0].re[(row * n0 + j) * columns + i] = line[j] / (double)(n0 * n1);
+                r->out[0].im[(row * n0 + j) * columns + i] = line[n0 + j] / (double)(n0 * n1);
+            }
+        }
+    }
+    return TUFF_OK;
+}
+
+static const tf_attr spectrum_attrs[] = {
+    TF_A(tf_fft_spectrum_desc, n0, TF_ATTR_I64, "length of the first transform", .required = true),
+    TF_A(tf_fft_spectrum_desc, n1, TF_ATTR_I64, "length of the second", .required = true),
+    TF_A(tf_fft_spectrum_desc, columns, TF_ATTR_I64, "bins of the second that are kept", .required = true),
+};
+const tf_op tf_op_fft_spectrum = {
+    .name = "_fft_spectrum", .doc = "h[rows,k0,k1] -> c64[rows,n0,columns], the transform of h extended by zeros, over n0 n1", .operands = "h", .kind = TF_HOST,
+    .internal = true, .attrs = spectrum_attrs, .attr_count = TF_COUNT(spectrum_attrs), .desc_size = sizeof(tf_fft_spectrum_desc), .infer = spectrum_infer,
+    .reference = spectrum_reference,
+};
+
+static tuff_tensor shaped(tuff_tensor x, int32_t rank, int64_t a, int64_t b, int64_t c)
+{
+    const int64_t dims[3] = { a, b, c };
+    return x.id ? tf_reshaped(x, rank, dims) : x;
+}
+
+/* The spectrum of h[rows, k0, k1] as [rows, n0, columns], divided by n0 n1. */
+static tuff_tensor spectrum(tf_lower *l, tuff_tensor h, int64_t n0, int64_t n1, int64_t columns)
+{
+    if (!h.id) return h;
+    const tf_type t = *tf_ty(h);
+    if (tf_def(l->g, h.id)->op == &tf_op_const) return tf_add(l->g, &tf_op_fft_spectrum, &h, 1, &(tf_fft_spectrum_desc){ n0, n1, columns });
+    h = shaped(tf_widened(h), 3, tf_dim_bin(l->g, TUFF_DIM_MUL, t.dim[0], t.dim[1]), t.dim[2], 1);
+    const float scale = (float)(1 / ((double)n0 * (double)n1));
+    const tf_fft_real real = t.dtype != TUFF_C64 && columns < n1 ? TF_FFT_R2C : TF_FFT_COMPLEX;
+    if (t.dtype != TUFF_C64 && !real) h = tuff_complex(h, tuff_literal(l->g, 0, TUFF_F32));
+    h = tf_fft_lines(l, h, &(tf_fft_desc){ .n = n1, .real = real, .scale = scale });
+    h = shaped(h, 3, t.dim[0], t.dim[1], columns);
+    return n0 == 1 ? h : tf_fft_lines(l, h, &(tf_fft_desc){ .n = n0 });
+}
+
+/* ---- lowering ------------------------------------------------------------------------------------------ */
+
+/* A length whose circular convolution holds the wanted results. Circular ones keep their period when it is good. */
+static int64_t transform_length(tuff_conv_mode mode, int64_t n, int64_t k)
+{
+    if (mode == TUFF_CONV_CIRCULAR && tf_fft_smooth(n)) return n;
+    return tf_fft_good_size(n + k - 1);
+}
+
+/* Circular with a longer transform of m: x's last k - 1 elements also stand before its first, that is, at m's end. */
+static tuff_tensor wrapped(tuff_tensor x, int32_t axis, int64_t n, int64_t k, int64_t m)
+{
+    if (m == n || k == 1 || !x.id) return x;
+    tuff_ints none = { .n = tf_ty(x)->rank }, hi = none;
+    hi.v[axis] = m - n - (k - 1);
+    const tuff_tensor both[2] = { tuff_pad(x, none, hi, NULL), tuff_slice(x, TUFF_INTS(n - (k - 1)), TUFF_INTS(n), &(tuff_slice_desc){ .axes = TUFF_INTS(axis) }) };
+    return tuff_concat(both, 2, axis);
+}
+
+static tuff_tensor by_transform(tf_lower *l, const conv_desc *d, const frame *f, tuff_tensor x, tuff_tensor h)
+{
+    const bool real = tf_ty(x)->dtype != TUFF_C64;
+    const int64_t m1 = transform_length(d->mode, f->n[1], f->k[1]), m0 = d->dims == 1 ? 1 : transform_length(d->mode, f->n[0], f->k[0]);
+    x = shaped(x, 3, tf_dim_bin(l->g, TUFF_DIM_MUL, f->batch, f->n[0]), f->n[1], 1);
+    if (d->mode == TUFF_CONV_CIRCULAR) x = wrapped(x, 1, f->n[1], f->k[1], m1);
+    if (d->dims == 1) {
+        const int64_t longest = tf_fft_longest(l->limits, true);
+        const int64_t columns = real && m1 > longest ? m1 / 2 + 1 : m1;
+        const tuff_tensor filter = shaped(spectrum(l, h, 1, m1, columns), 3, f->rows, columns, 1);
+        return tf_fft_lines(l, x, &(tf_fft_desc){ .n = m1, .real = real ? TF_FFT_PAIRS : TF_FFT_COMPLEX, .filter = filter, .keep = f->out[1] });
+    }
+    const int64_t columns = real ? m1 / 2 + 1 : m1;
+    const tuff_tensor filter = spectrum(l, h, m0, m1, columns);
+    x = tf_fft_lines(l, x, &(tf_fft_desc){ .n = m1, .real = real ? TF_FFT_R2C : TF_FFT_COMPLEX });
+    x = shaped(x, 3, f->batch, f->n[0], columns);
+    if (d->mode == TUFF_CONV_CIRCULAR) x = wrapped(x, 1, f->n[0], f->k[0], m0);
+    x = tf_fft_lines(l, x, &(tf_fft_desc){ .n = m0, .filter = filter, .keep = f->out[0] });
+    x = shaped(x, 3, tf_dim_bin(l->g, TUFF_DIM_MUL, f->batch, f->out[0]), columns, 1);
+    return tf_fft_lines(l, x, &(tf_fft_desc){ .n = m1, .real = real ? TF_FFT_C2R : TF_FFT_COMPLEX, .inverse = true, .keep = f->out[1] });
+}
+
+/* x[b / rows, rows, n0, n1], h[rows, k0, k1]: y = sum of h[s0, s1] times x shifted by (s0, s1). */
+static tuff_tensor by_sum(tf_lower *l, const conv_desc *d, const frame *f, tuff_tensor x, tuff_tensor h)
+{
+    const int64_t dims[4] = { tf_dim_bin(l->g, TUFF_DIM_FLOORDIV, f->batch, f->rows), f->rows, f->n[0], f->n[1] };
+    tuff_tensor y = { 0 };
+    x = tf_reshaped(x, 4, dims);
+    if (d->mode == TUFF_CONV_CIRCULAR) x = tuff_pad(x, TUFF_INTS(0, 0, f->k[0] - 1, f->k[1] - 1), TUFF_INTS(0, 0, 0, 0), &(tuff_pad_desc){ .mode = TUFF_PAD_WRAP });
+    else x = tuff_pad(x, TUFF_INTS(0, 0, f->k[0] - 1, f->k[1] - 1), TUFF_INTS(0, 0, f->out[0] - f->n[0], f->out[1] - f->n[1]), NULL);
+    for (int64_t s = 0; s < f->k[0] * f->k[1]; s++) {
+        const int64_t s0 = s / f->k[1], s1 = s % f->k[1], from0 = f->k[0] - 1 - s0, from1 = f->k[1] - 1 - s1;
+        const tuff_tensor tap = tuff_unsqueeze(tuff_slice(h, TUFF_INTS(s0, s1), TUFF_INTS(s0 + 1, s1 + 1), &(tuff_slice_desc){ .axes = TUFF_INTS(1, 2) }), TUFF_INTS(0));
+        const tuff_tensor shifted = tuff_slice(x, TUFF_INTS(from0, from1), TUFF_INTS(from0 + f->out[0], from1 + f->out[1]), &(tuff_slice_desc){ .axes = TUFF_INTS(2, 3) });
+        y = y.id ? tuff_fma(shifted, tap, y) : tuff_mul(shifted, tap);
+    }
+    return y;
+}
+
+static void lower(tf_lower *l)
+{
+    const conv_desc *d = l->desc;
+    tuff_tensor x = l->src[0], h = l->src[1];
+    const frame f = frame_of(l->g, d, tf_ty(x), tf_ty(h));
+    const int64_t taps = f.k[0] * f.k[1];
+    const bool direct = d->algorithm == TUFF_CONV_DIRECT ? taps <= DIRECT_MOST
+                      : d->algorithm == TUFF_CONV_AUTO && taps <= (l->limits->cpu ? DIRECT_CPU : DIRECT_GPU);
+    if (d->algorithm == TUFF_CONV_DIRECT && !direct) {
+        tf_fail(l->g, TUFF_E_LIMIT, "fft_conv: algorithm=direct takes at most %d elements of h per row, it has %lld", (int)DIRECT_MOST, (long long)taps);
+        return;
+    }
+    if (tf_def(l->g, h.id)->op == &tf_op_const && !direct) { /* keep the node a constant: the host reads it */
+        const tf_source_desc *s = tf_def(l->g, h.id)->desc;
+        h = tuff_const(l->g, tf_ty(h)->dtype, TUFF_SHAPE(f.rows, f.k[0], f.k[1]), s->data, &(tuff_const_desc){ .borrow = true });
+    } else h = shaped(h, 3, f.rows, f.k[0], f.k[1]);
+    if (!h.id) return;
+    tuff_tensor y = direct ? by_sum(l, d, &f, tf_widened(x), tf_widened(h)) : by_transform(l, d, &f, tf_widened(x), h);
+    if (y.id) l->out[0] = tf_cast_to(tf_reshaped(y, l->out_type->rank, l->out_type->dim), l->out_type->dtype);
+}
+
+static const char *const modes[] = { "linear", "causal", "circular", NULL };
+static const char *const algorithms[] = { "auto", "fft", "direct", NULL };
+static const tf_attr attrs[] = {
+    TF_A(conv_desc, mode, TF_ATTR_ENUM, "all n + k - 1 results, the first n of them, or with period n", .choices = modes),
+    TF_A(conv_desc, dims, TF_ATTR_INT, "axes, the last ones, that are convolved: 1 or 2; 0: 1", .max = 2),
+    TF_A(conv_desc, algorithm, TF_ATTR_ENUM, "how; auto: direct for few elements of h", .choices = algorithms),
+};
+const tf_op tf_op_fft_conv = {
+    .name = "fft_conv", .doc = "convolution y[..,t] = sum of h[..,s] x[..,t-s] over the last axis or two; h[k] or one per row", .operands = "x h",
+    .source = "Stockham 1966", .kind = TF_COMPOSITE, .attrs = attrs, .attr_count = TF_COUNT(attrs), .desc_size = sizeof(conv_desc), .infer = infer,
+    .lower = lower, .reference = reference, .rel = 16,
+};
+tuff_tensor tuff_fft_conv(tuff_tensor x, tuff_tensor h, const tuff_fft_conv_desc *desc)
+{
+    return tf_add(x.graph, &tf_op_fft_conv, (tuff_tensor[]){ x, h }, 2, desc);
+}
