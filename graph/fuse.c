@@ -12,7 +12,7 @@
 enum {
     MEMORY_COST = 16,   /* a 4-byte load or store, in flops: 20-50 lane FMAs on software drivers, about 60 on GPUs */
     MAX_READERS = 8,
-    MAX_OPS = 96        /* pointwise nodes a kernel may hold, for compile time */
+    MAX_TEXT = 128      /* weight of the nodes a kernel may hold, for compile time */
 };
 
 typedef struct readers {
@@ -43,6 +43,12 @@ static double elements(const tuff_graph *g, uint32_t value)
 }
 
 static bool is_free(const tf_node *n) { return n->op->kind == TF_VIEW; }
+
+static void add_op(tf_group *q, const tf_node *n)
+{
+    q->ops++;
+    q->text += 1 + n->op->flops / 8;
+}
 static bool is_buffer(const tf_node *n)
 {
     return n->op->kind == TF_SOURCE && strcmp(n->op->name, "literal") && strcmp(n->op->name, "scalar");
@@ -258,8 +264,8 @@ static bool rise(fuser *u, uint32_t node)
         const uint32_t layout = rise_layout(u, n, id, &layouts);
         if (!layout) continue;
         const uint32_t more = outside_operands(u, x, id);
-        if (!is_free(x) && (q->leaves + more + 1 > u->f->limits->storage_bindings || q->ops >= MAX_OPS)) {
-            refuse(u, node, n, q->ops >= MAX_OPS ? TF_REFUSE_SIZE : TF_REFUSE_BINDINGS);
+        if (!is_free(x) && (q->leaves + more + 1 > u->f->limits->storage_bindings || q->text >= MAX_TEXT)) {
+            refuse(u, node, n, q->text >= MAX_TEXT ? TF_REFUSE_SIZE : TF_REFUSE_BINDINGS);
             continue;
         }
         uint32_t *m = tf_push(u->f->arena, &q->members);
@@ -267,7 +273,7 @@ static bool rise(fuser *u, uint32_t node)
         *m = n;
         u->f->risen[n] = id;
         u->layout[x->out] = layout;
-        if (!is_free(x)) { q->leaves += more; q->ops++; }
+        if (!is_free(x)) { q->leaves += more; add_op(q, x); }
     }
     for (uint32_t i = q->members.n; i-- > 1;) { /* trailing views go back */
         const uint32_t n = q->members.data[i];
@@ -353,7 +359,7 @@ static bool join_reader(fuser *u, uint32_t n)
     for (uint32_t i = 0; i < r->n; i++) {
         tf_group *q = &u->f->groups.data[r->group[i] - 1];
         uint32_t more = 0;
-        if (!r->aligned[i] || q->anchor != TF_NO_NODE || q->stores.n >= 4 || q->ops >= MAX_OPS) continue;
+        if (!r->aligned[i] || q->anchor != TF_NO_NODE || q->stores.n >= 4 || q->text >= MAX_TEXT) continue;
         for (uint32_t s = 0; s < x->n_src; s++) more += x->src[s] && !has_reader(&u->read[x->src[s]], r->group[i]);
         bool fits = q->leaves + more + q->stores.n <= u->f->limits->storage_bindings;
         for (uint32_t j = 0; j < r->n && fits; j++) fits = j == i || !group_needs(u, r->group[i], r->group[j]);
@@ -361,7 +367,7 @@ static bool join_reader(fuser *u, uint32_t n)
         uint32_t *m = tf_push(u->f->arena, &q->members);
         if (!m || !store(u, r->group[i], x->out)) return false;
         *m = n;
-        q->ops++;
+        add_op(q, x);
         q->leaves--;
         demand_operands(u, x, r->group[i], elements(g, x->out), true);
         return true;
@@ -388,7 +394,7 @@ static tf_refusal_reason why_store(fuser *u, uint32_t n)
         uint32_t more = 0;
         for (uint32_t s = 0; s < x->n_src; s++) more += x->src[s] && !has_reader(&u->read[x->src[s]], r->group[i]);
         if (q->leaves + more > u->f->limits->storage_bindings) return TF_REFUSE_BINDINGS; /* n's own leaf is freed: room for the store */
-        if (q->ops >= MAX_OPS) return TF_REFUSE_SIZE;
+        if (q->text >= MAX_TEXT) return TF_REFUSE_SIZE;
     }
     return TF_REFUSE_COUNT;
 }
@@ -414,7 +420,7 @@ static bool sink(fuser *u, uint32_t n)
         if (why != TF_REFUSE_OUTPUT && why != TF_REFUSE_DISABLED) refuse(u, n, u->f->groups.data[u->read[x->out].group[0] - 1].members.data[0], why);
         if (join_reader(u, n)) return true;
         if (!group_new(u, TF_NO_NODE, n, &id) || !store(u, id, x->out)) return false;
-        u->f->groups.data[id - 1].ops = 1;
+        add_op(&u->f->groups.data[id - 1], x);
         u->f->groups.data[id - 1].leaves = 1;
         demand_operands(u, x, id, count, true);
         return true;
@@ -422,7 +428,7 @@ static bool sink(fuser *u, uint32_t n)
     const readers r = u->read[x->out];
     for (uint32_t i = 0; i < r.n; i++) {
         u->f->groups.data[r.group[i] - 1].leaves--;
-        if (!is_free(x)) u->f->groups.data[r.group[i] - 1].ops++;
+        if (!is_free(x)) add_op(&u->f->groups.data[r.group[i] - 1], x);
         demand_operands(u, x, r.group[i], r.evaluations / r.n, r.aligned[i]);
     }
     return true;

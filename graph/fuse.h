@@ -15,6 +15,7 @@ typedef struct tf_group {
     TF_ARRAY(uint32_t) members;   /* nodes computed by this kernel's store hooks (and the anchor itself), or the map's root */
     TF_ARRAY(uint32_t) stores;    /* values it writes */
     uint32_t leaves, ops;         /* distinct operands at the frontier; pointwise nodes inside */
+    uint32_t text;                /* the same nodes, weighed by what they cost a driver to compile */
 } tf_group;
 
 typedef struct tf_fusion {

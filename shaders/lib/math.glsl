@@ -307,21 +307,19 @@ float tf_atanh(float x)
 
 // ---- trigonometric ----
 
-// 2 / pi in binary, 32 zero bits in front.
-const uint TF_TWO_OVER_PI[8] = uint[8](0u, 0xa2f9836eu, 0x4e441529u, 0xfc2757d1u, 0xf534ddc0u, 0xdb629599u, 0x3c439041u, 0xfe5163abu);
-
-// For finite |x| >= 2^11: the product of the 24-bit mantissa with the 96 bits of 2/pi that matter modulo 4.
+// For finite |x| >= 2^11: the product of the 24-bit mantissa with the 96 bits of 2/pi that matter modulo 4. Those are
+// picked from a constant by selects: indexing an array by lane costs software drivers a hundred times as much to compile.
 float tf_reduce_large(float x, out uint q)
 {
     uint b = floatBitsToUint(x);
     uint m = (b & 0x7fffffu) | 0x800000u, at = ((b >> 23) & 0xffu) - 120u;
     uint w = at >> 5, s = at & 31u;
-    uint t0 = TF_TWO_OVER_PI[w], t1 = TF_TWO_OVER_PI[w + 1u], t2 = TF_TWO_OVER_PI[w + 2u], t3 = TF_TWO_OVER_PI[min(w + 3u, 7u)];
-    if (s != 0u) {
-        t0 = (t0 << s) | (t1 >> (32u - s));
-        t1 = (t1 << s) | (t2 >> (32u - s));
-        t2 = (t2 << s) | (t3 >> (32u - s));
-    }
+    // 2/pi in binary with 32 zero bits in front: words w to w + 3, w <= 4
+    uvec4 t = w >= 4u ? uvec4(0xf534ddc0u, 0xdb629599u, 0x3c439041u, 0xfe5163abu) : uvec4(0u, 0xa2f9836eu, 0x4e441529u, 0xfc2757d1u);
+    uint t4 = 0xf534ddc0u;
+    if ((w & 2u) != 0u) { t = uvec4(t.zw, t4, 0xdb629599u); t4 = 0x3c439041u; }
+    if ((w & 1u) != 0u) t = uvec4(t.yzw, t4);
+    uint t0 = (t.x << s) | (t.y >> 1 >> (31u - s)), t1 = (t.y << s) | (t.z >> 1 >> (31u - s)), t2 = (t.z << s) | (t.w >> 1 >> (31u - s));
     uint h1, l1, h2, l2, carry;
     umulExtended(m, t2, h2, l2);
     umulExtended(m, t1, h1, l1);
