@@ -27,7 +27,7 @@
     X(cumsum) X(cumprod) X(cummax) X(cummin) X(logcumsumexp) X(linear_scan) X(scan)
 
 #define STATE_SPACE_ROWS(X) \
-    X(hippo_matrix) X(hippo_nplr) X(hippo_ptd) X(s4d_init) X(timescale_init) X(discretize)
+    X(hippo_matrix) X(hippo_nplr) X(hippo_ptd) X(s4d_init) X(timescale_init) X(discretize) X(s4d_kernel) X(s4_kernel)
 
 #define DIFFUSION_ROWS(X) \
     X(schedule_karras) X(schedule_exponential) X(schedule_vp) X(schedule_logsnr) X(vp_marginals) X(schedule_beta) X(rescale_zero_snr) \
@@ -36,13 +36,16 @@
 
 #define ROWS(X) CORE_ROWS(X) ATTENTION_ROWS(X) FFT_ROWS(X) GAUNT_ROWS(X) SSM_ROWS(X) STATE_SPACE_ROWS(X) DIFFUSION_ROWS(X)
 
+#define STATE_SPACE_INTERNAL_ROWS(X) \
+    X(cis) X(discretize_host) X(ssm_tables) X(ssm_truncation)
+
 /* Made by lowering only. */
 #define INTERNAL_ROWS(X) \
     X(anchor_reduce) X(anchor_reduce_cols) X(anchor_rownorm) X(anchor_matmul) X(anchor_segment_sum) X(anchor_sort_blocks) X(anchor_sort_merge) X(anchor_conv) X(mul_high) \
     X(attention_anchor) X(rope_turns) \
-    X(cis) X(discretize_host) \
     X(anchor_scan) \
-    X(fft_anchor) X(fft_table) X(fft_spectrum)
+    X(fft_anchor) X(fft_table) X(fft_spectrum) \
+    STATE_SPACE_INTERNAL_ROWS(X)
 
 #define X(op) extern const tf_op tf_op_##op;
 ROWS(X)

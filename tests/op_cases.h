@@ -227,6 +227,12 @@
       "(p=a, seg_start=b, q=c, r=d, s=e) {axis=1, combine=\"p = a.p + b.p; q = a.q * b.q; r = max(a.r, b.r); s = b.s\"}", 'u')
 
 #define STATE_SPACE_OP_CASES(X) \
+    X("s4d_kernel", "c64[3,7] c64[3,7] c64[3,7] f32[3]", "(mul(sub(a, 3), 0.25), b, c, mul(d, 0.1)) {length=301}", 'p') \
+    X("s4d_kernel", "c64[2,33] c64[2,33] i32[70]", "(sub(a, 4), b, a, timescale_init() {n=2}, positions=c) {length=100, disc=dirac, full=true}", 'q') \
+    X("s4d_kernel", "f32[1]", "(unsqueeze(s4d_init() {init=inv, n=64}) {axes=[0]}, unsqueeze(s4d_init() {init=lin, n=64}) {axes=[0]}, " \
+      "unsqueeze(s4d_init() {init=legs, n=64}) {axes=[0]}, timescale_init() {n=1}) {length=1000, disc=bilinear}", 'p') \
+    X("s4_kernel", "i32[5]", "(unsqueeze(s4d_init() {init=inv, n=16}) {axes=[0]}, unsqueeze(s4d_init() {init=lin, n=16}) {axes=[0, 1]}, " \
+      "unsqueeze(s4d_init() {init=quad, n=16}) {axes=[0]}, unsqueeze(s4d_init() {init=legs, n=16}) {axes=[0]}, timescale_init() {n=1}, positions=a) {length=333}", 'q') \
     X("discretize", "c64[3,7] c64[3,7] f32[3]", "(a, b, c)", 'n') \
     X("discretize", "c64[40,33] c64[40,33] f32[40]", "(a, b, c) {method=bilinear}", 'u') \
     X("discretize", "c64[3,7] c64[3,7] f32[3]", "(a, b, c) {method=euler_exp}", 'n') \

@@ -252,3 +252,185 @@ Test(ssm, inputs_become_constants)
     tuff_graph_destroy(g);
     tuff_device_close(dev);
 }
+
+/* ---- kernels ---------------------------------------------------------------------------------------------- */
+
+static double distance(const float *got, const double *want, size_t n)
+{
+    double error = 0, norm = 0;
+    for (size_t i = 0; i < n; i++) {
+        error += ((double)got[i] - want[i]) * ((double)got[i] - want[i]);
+        norm += want[i] * want[i];
+        if (!isfinite(got[i])) return INFINITY;
+    }
+    return norm > 0 ? sqrt(error / norm) : sqrt(error);
+}
+
+typedef struct modes { float lam[2 * 64], b[2 * 64], c[2 * 64], dt[8]; } modes;
+
+/* One model as constants or as inputs. */
+static void add_modes(tuff_graph *g, const modes *m, int h, int n, bool constant, tuff_tensor t[4])
+{
+    static const char *const names[] = { "lam", "b", "c", "dt" };
+    const void *const data[] = { m->lam, m->b, m->c, m->dt };
+    for (int i = 0; i < 4; i++) {
+        const tuff_shape shape = i < 3 ? TUFF_SHAPE(h, n) : TUFF_SHAPE(h);
+        const tuff_dtype dtype = i < 3 ? TUFF_C64 : TUFF_F32;
+        t[i] = constant ? tuff_const(g, dtype, shape, data[i], NULL) : tuff_input(g, names[i], dtype, shape);
+    }
+}
+
+static void write_modes(tuff_program *p, const modes *m, int h, int n)
+{
+    const size_t bytes = (size_t)(h * n) * 2 * sizeof(float);
+    cr_assert(!tuff_write(p, "lam", m->lam, bytes) && !tuff_write(p, "b", m->b, bytes) && !tuff_write(p, "c", m->c, bytes) &&
+              !tuff_write(p, "dt", m->dt, (size_t)h * sizeof(float)), "%s", tuff_program_error(p));
+}
+
+/* Kernels of 65536 elements with modes that hardly decay, by both routes. */
+Test(ssm, long_kernels)
+{
+    enum { N = 8, LENGTH = 65536 };
+    static const float re[N] = { -1e-3f, -1e-4f, -0.5f, -1e-3f, 0, -1e-2f, -1e-3f, -2e-3f };
+    static const float im[N] = { 1000, 0.26f, 20860, 77.7f, 3.14159f, 0, 4096, 1 };
+    modes m = { .dt = { 0.05f } };
+    tuff_device *dev = open_device(NULL);
+    float *got = malloc(LENGTH * sizeof *got);
+    double *want = malloc(LENGTH * sizeof *want);
+    cr_assert(got && want);
+    for (int i = 0; i < N; i++) {
+        m.lam[2 * i] = re[i];
+        m.lam[2 * i + 1] = im[i];
+        m.b[2 * i] = m.c[2 * i + 1] = 1;
+        m.c[2 * i] = 0.1f * (float)i;
+    }
+    for (int l = 0; l < LENGTH; l++) {
+        want[l] = 0;
+        for (int i = 0; i < N; i++) {
+            tf_scalar ab, bb;
+            const tf_scalar lam = tf_cx((double)re[i], (double)im[i]), x = tf_cx_exp(tf_cx_scale(lam, (double)m.dt[0] * l));
+            tf_discretize(TUFF_DISC_ZOH, lam, (double)m.dt[0], &ab, &bb);
+            want[l] += 2 * tf_cx_mul(tf_cx_mul(bb, x), tf_cx((double)m.c[2 * i], (double)m.c[2 * i + 1])).re;
+        }
+    }
+    for (int constant = 0; constant < 2; constant++) {
+        tuff_graph *g = tuff_graph_create(NULL);
+        tuff_tensor t[4];
+        add_modes(g, &m, 1, N, constant, t);
+        tuff_output(g, "k", tuff_s4d_kernel(t[0], t[1], t[2], t[3], LENGTH, NULL));
+        tuff_program *p = compile(dev, g);
+        if (!constant) write_modes(p, &m, 1, N);
+        cr_assert(!tuff_run(p) && !tuff_read(p, "k", got, LENGTH * sizeof *got), "%s", tuff_program_error(p));
+        const double d = distance(got, want, LENGTH);
+        cr_log_info("%s: relative L2 %.2g", constant ? "tables from the host" : "tables from the device", d);
+        cr_expect(d < 1e-6, "%s: %g", constant ? "host" : "device", d);
+        tuff_program_destroy(p);
+        tuff_graph_destroy(g);
+    }
+    free(got);
+    free(want);
+    tuff_device_close(dev);
+}
+
+/* Steps from 1e-7 to 100, eigenvalues to -1e5: finite, and right. */
+Test(ssm, extreme_steps)
+{
+    enum { H = 5, N = 4, LENGTH = 300 };
+    static const float steps[H] = { 1e-7f, 1e-5f, 1e-2f, 1, 100 }, re[N] = { -1e5f, -1, -1e-6f, -300 }, im[N] = { 0, 3, 0.01f, 2e4f };
+    modes m;
+    double want[LENGTH];
+    float got[H * LENGTH];
+    tuff_device *dev = open_device(NULL);
+    for (int i = 0; i < H * N; i++) {
+        m.lam[2 * i] = re[i % N];
+        m.lam[2 * i + 1] = im[i % N];
+        m.b[2 * i] = m.c[2 * i] = 1;
+        m.b[2 * i + 1] = m.c[2 * i + 1] = 0;
+        m.dt[i / N] = steps[i / N];
+    }
+    for (int disc = TUFF_DISC_ZOH; disc <= TUFF_DISC_BILINEAR; disc++)
+        for (int constant = disc == TUFF_DISC_BILINEAR; constant < 2; constant++) {
+            tuff_graph *g = tuff_graph_create(NULL);
+            tuff_tensor t[4];
+            add_modes(g, &m, H, N, constant, t);
+            tuff_output(g, "k", tuff_s4d_kernel(t[0], t[1], t[2], t[3], LENGTH, &(tuff_s4d_kernel_desc){ .disc = (tuff_discretization)disc }));
+            tuff_program *p = compile(dev, g);
+            if (!constant) write_modes(p, &m, H, N);
+            cr_assert(!tuff_run(p) && !tuff_read(p, "k", got, sizeof got), "%s", tuff_program_error(p));
+            for (int h = 0; h < H; h++) {
+                memset(want, 0, sizeof want);
+                for (int i = 0; i < N; i++) {
+                    tf_scalar ab, x;
+                    tf_discretize((tuff_discretization)disc, tf_cx((double)re[i], (double)im[i]), (double)steps[h], &ab, &x);
+                    for (int l = 0; l < LENGTH; l++, x = tf_cx_mul(x, ab)) want[l] += 2 * x.re;
+                }
+                const double d = distance(got + h * LENGTH, want, LENGTH);
+                cr_expect(d < 2e-6, "dt %g, disc %d, %s: relative L2 %g", (double)steps[h], disc, constant ? "constant" : "inputs", d);
+            }
+            tuff_program_destroy(p);
+            tuff_graph_destroy(g);
+        }
+    tuff_device_close(dev);
+}
+
+/* The kernel of HiPPO in its diagonal-plus-low-rank form is that of the matrix itself, stepped in double precision. */
+Test(ssm, kernel_of_the_dense_system)
+{
+    enum { N = 16, HALF = N / 2, LENGTH = 1500 };
+    static const double step = 0.01;
+    tuff_device *dev = open_device(NULL);
+    for (int basis = TUFF_HIPPO_LEGS; basis <= TUFF_HIPPO_FOUT; basis++) {
+        const uint32_t rank = tf_hippo_rank((tuff_hippo)basis);
+        double a[N * N], b[N], p[2 * N], left[N * N], right[N * (N + 1)], want[LENGTH], next[N], c[N];
+        float lam[2 * HALF], bh[2 * HALF], ch[2 * HALF], ph[4 * HALF], dt = (float)step, got[LENGTH];
+        tf_arena arena;
+        tf_nplr x;
+        tf_arena_init(&arena, NULL);
+        tf_hippo((tuff_hippo)basis, N, 1, a, b, p);
+        cr_assert(tf_hippo_normal((tuff_hippo)basis, N, 1, &x, &arena));
+        for (int i = 0; i < N; i++) c[i] = 1.0 / (i + 1);
+        for (int i = 0; i < HALF; i++) {
+            tf_scalar s = { 0, 0 };
+            for (int k = 0; k < N; k++) s = tf_cx_add(s, tf_cx_scale(x.v[k * HALF + i], c[k]));
+            const tf_scalar all[3] = { x.lam[i], x.b[i], s };
+            float *const to[3] = { lam, bh, ch };
+            for (int k = 0; k < 3; k++) to[k][2 * i] = (float)all[k].re, to[k][2 * i + 1] = (float)all[k].im;
+            for (uint32_t r = 0; r < rank; r++) {
+                ph[2 * (r * HALF + (uint32_t)i)] = (float)x.p[r * HALF + (uint32_t)i].re;
+                ph[2 * (r * HALF + (uint32_t)i) + 1] = (float)x.p[r * HALF + (uint32_t)i].im;
+            }
+        }
+        for (int i = 0; i < N; i++) {
+            for (int k = 0; k < N; k++) {
+                left[i * N + k] = (i == k) - (double)dt / 2 * a[i * N + k];
+                right[i * (N + 1) + k] = (i == k) + (double)dt / 2 * a[i * N + k];
+            }
+            right[i * (N + 1) + N] = (double)dt * b[i];
+        }
+        cr_assert(tf_solve(left, N, right, N + 1));
+        for (int i = 0; i < N; i++) b[i] = right[i * (N + 1) + N];
+        for (int l = 0; l < LENGTH; l++) {
+            want[l] = 0;
+            for (int i = 0; i < N; i++) {
+                want[l] += c[i] * b[i];
+                next[i] = 0;
+                for (int k = 0; k < N; k++) next[i] += right[i * (N + 1) + k] * b[k];
+            }
+            memcpy(b, next, sizeof b);
+        }
+        tuff_graph *g = tuff_graph_create(NULL);
+        const tuff_shape shape = TUFF_SHAPE(1, HALF);
+        tuff_output(g, "k", tuff_s4_kernel(tuff_const(g, TUFF_C64, shape, lam, NULL), tuff_const(g, TUFF_C64, TUFF_SHAPE(rank, 1, HALF), ph, NULL),
+                                           tuff_const(g, TUFF_C64, shape, bh, NULL), tuff_const(g, TUFF_C64, shape, ch, NULL),
+                                           tuff_const(g, TUFF_F32, TUFF_SHAPE(1), &dt, NULL), LENGTH, NULL));
+        tuff_program *program = compile(dev, g);
+        cr_assert(!tuff_run(program) && !tuff_read(program, "k", got, sizeof got), "%s", tuff_program_error(program));
+        /* The parameters are rounded to f32, which moves poles by 1e-7 of their size over 1500 steps. */
+        const double d = distance(got, want, LENGTH);
+        cr_expect(d < 2e-5, "basis %d: relative L2 %g", basis, d);
+        tuff_program_destroy(program);
+        tuff_graph_destroy(g);
+        tf_arena_release(&arena);
+    }
+    tuff_device_close(dev);
+}

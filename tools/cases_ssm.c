@@ -1,6 +1,8 @@
 /* cases_ssm.c - reference cases of the state-space family. */
 #include "case.h"
 
+#include <string.h>
+
 /* Phases of eigenvectors are free, so cases hold what does not depend on them. */
 static bool write_nplr(case_builder *b)
 {
@@ -10,12 +12,31 @@ static bool write_nplr(case_builder *b)
     return true;
 }
 
+#define MODES "L=length B=b C=c P=p K=k Ctilde=ctilde"
+
+/* conj_sym: the conjugates of the modes are left out, which is our default. */
+static void kernel_units(cJSON *attrs)
+{
+    const cJSON *halves = cJSON_GetObjectItemCaseSensitive(attrs, "conj_sym");
+    if (cJSON_IsBool(halves)) cJSON_AddBoolToObject(attrs, "full", cJSON_IsFalse(halves));
+    cJSON_DeleteItemFromObjectCaseSensitive(attrs, "conj_sym");
+}
+
+/* Models with a low-rank part have one discretisation. */
+static void bilinear_units(cJSON *attrs)
+{
+    kernel_units(attrs);
+    if (!strcmp(tool_json_text(attrs, "disc", ""), "bilinear")) cJSON_DeleteItemFromObjectCaseSensitive(attrs, "disc");
+}
+
 /* Host rows want constants; a diagonal discretisation stays on the device. */
 const case_row ssm_cases[] = {
     { .op = "hippo_matrix", .target = "hippo_matrix", .renames = "N=n A=a B=b P=p" },
     { .op = "hippo_nplr", .ignored = "half basis N theta", .write = write_nplr },
     { .op = "s4d_init", .target = "s4d_init", .renames = "N=n" },
     { .op = "discretize", .target = "discretize", .renames = "A=a lam=a B=b Abar=abar Bbar=bbar", .constants = "A B dt" },
+    { .op = "s4d_kernel", .target = "s4d_kernel", .renames = MODES, .ignored = "init subsampled", .constants = "lam B C dt", .convert = kernel_units },
+    { .op = "s4_kernel", .target = "s4_kernel", .renames = MODES, .ignored = "rank init subsampled", .constants = "lam P B C dt", .convert = bilinear_units },
     { .op = "ptd", .target = "hippo_ptd", .renames = "E=e C=c L=length K=kernel condV=condition", .ignored = "N sort", .constants = "E C" },
     { .op = NULL }
 };

@@ -78,6 +78,28 @@ typedef struct tuff_discretize_desc {
  * DENSE: a f32[n, n], b f32[n], dt f32[t], all constants -> Abar f32[t, n, n], Bbar f32[t, n]; exponentials and solves replace the scalar formulas. */
 TUFF_API tuff_tensor tuff_discretize(tuff_tensor a, tuff_tensor b, tuff_tensor dt, const tuff_discretize_desc *desc);
 
+/* ---- state-space models: convolution kernels -------------------------------------------------------------- */
+
+typedef struct tuff_s4d_kernel_desc {
+    tuff_discretization disc;
+    bool full;              /* all modes are given; false: the half with Im >= 0, and the kernel is twice the real part */
+    tuff_tensor positions;  /* int[m]: only these columns of 0 .. length - 1, clamped; absent: all */
+} tuff_s4d_kernel_desc;
+/* K_l = 2 Re sum_n c_n Bbar_n Abar_n^l, l = 0 .. length - 1: lam, b, c c64[h, n], dt f32[h] -> K f32[h, length]. n is up to 1024, length up to
+ * 2^24. Constants: tables in double precision when the graph is compiled, any disc; the error relative to the largest terms is about 1e-7 at any
+ * length. Parameters computed on the device: ZOH, EULER_EXP or DIRAC, phases exact to 48 bits. K does not depend on the input: a program that
+ * assigns it to a state can share it with the one that uses it. arXiv:2206.11893. */
+TUFF_API tuff_tensor tuff_s4d_kernel(tuff_tensor lam, tuff_tensor b, tuff_tensor c, tuff_tensor dt, int64_t length, const tuff_s4d_kernel_desc *desc);
+
+typedef struct tuff_s4_kernel_desc {
+    bool full;              /* as in tuff_s4d_kernel_desc */
+    tuff_tensor positions;
+} tuff_s4_kernel_desc;
+/* The kernel of A = diag(lam) - P'conj(P) (with the conjugates of all unless full), bilinear: lam, b, c c64[h, n], p c64[rank, h, n], dt f32[h],
+ * all constants -> K f32[h, length]; result 1: Ctilde c64[h, n] = c (I - Abar^length), what the truncated generating function needs.
+ * Powers of the step are taken in double precision when the graph is compiled; errors as in s4d_kernel. arXiv:2111.00396. */
+TUFF_API tuff_tensor tuff_s4_kernel(tuff_tensor lam, tuff_tensor p, tuff_tensor b, tuff_tensor c, tuff_tensor dt, int64_t length, const tuff_s4_kernel_desc *desc);
+
 /* ---- scans: running combinations along an axis; tuff_scan_desc and sums are in ops.h ---------------- */
 
 /* Running maximum or minimum; float, int; NaN stays. Exclusive scans start with -inf or +inf, the least or largest integer. */

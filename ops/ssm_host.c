@@ -1,0 +1,323 @@
+/* ssm_host.c - tables of linear time-invariant models with constant parameters, in double precision.
+ *
+ * A model is a real matrix here: its state holds the real and then the imaginary parts of the modes, which makes conjugate halves,
+ * full spectra, diagonal models and diagonal-plus-low-rank ones the same. A kernel K_l = c A^l b of any length is a product of two tables,
+ * rows c A^(Q q) and columns A^r b with l = Q q + r, whose entries are rounded once. */
+#include "ssm.h"
+
+#include <string.h>
+
+#include "hippo.h"
+
+static tf_scalar at(const tf_ref_tensor *t, uint64_t i) { return tf_cx(t->re[i], t->im[i]); }
+
+/* ---- one model of a batch ------------------------------------------------------------------------------ */
+
+/* A x for x = one of the 2n unit vectors, into column `unit` of out[2n, 2n]. */
+static void low_rank_column(const tf_model *m, uint32_t unit, double *out)
+{
+    const uint32_t n = m->n, j = unit % n;
+    const tf_scalar x = unit < n ? tf_cx(1, 0) : tf_cx(0, 1);
+    for (uint32_t i = 0; i < n; i++) {
+        tf_scalar y = i == j ? tf_cx_mul(m->lam[i], x) : tf_cx(0, 0);
+        for (uint32_t r = 0; r < m->rank; r++) {
+            tf_scalar s = tf_cx_mul(tf_cx_conj(m->p[r * n + j]), x);
+            if (!m->full)
+                s = tf_cx(2 * s.re, 0);
+            y = tf_cx_sub(y, tf_cx_mul(m->p[r * n + i], s));
+        }
+        out[(size_t)i * 2 * n + unit] = y.re;
+        out[(size_t)(n + i) * 2 * n + unit] = y.im;
+    }
+}
+
+/* abar [2n, 2n] and bbar [2n]. Diagonal models take any method, others the bilinear one. */
+static bool discretise(const tf_model *m, double *abar, double *bbar, tf_arena *arena)
+{
+    const uint32_t n = m->n, size = 2 * n, wide = size + 1;
+    memset(abar, 0, (size_t)size * size * sizeof *abar);
+    for (uint32_t i = 0; i < n && !m->rank; i++) {
+        tf_scalar ab, bb;
+        tf_discretize(m->disc, m->lam[i], m->dt, &ab, &bb);
+        bb = tf_cx_mul(bb, m->b[i]);
+        abar[i * size + i] = abar[(n + i) * size + n + i] = ab.re;
+        abar[i * size + n + i] = -ab.im;
+        abar[(n + i) * size + i] = ab.im;
+        bbar[i] = bb.re;
+        bbar[n + i] = bb.im;
+    }
+    if (!m->rank)
+        return true;
+    double *a = tf_arena_array(arena, double, (size_t)size * size), *x = tf_arena_array(arena, double, (size_t)size * wide);
+    if (!a || !x)
+        return false;
+    for (uint32_t j = 0; j < size; j++)
+        low_rank_column(m, j, a);
+    for (uint32_t i = 0; i < size; i++) {
+        for (uint32_t j = 0; j < size; j++) {
+            const double h = m->dt / 2 * a[i * size + j];
+            a[i * size + j] = (i == j) - h;
+            x[i * wide + j] = (i == j) + h;
+        }
+        x[i * wide + size] = m->dt * (i < n ? m->b[i].re : m->b[i - n].im);
+    }
+    if (!tf_solve(a, size, x, wide))
+        return false;
+    for (uint32_t i = 0; i < size; i++) {
+        memcpy(abar + (size_t)i * size, x + (size_t)i * wide, size * sizeof *abar);
+        bbar[i] = x[i * wide + size];
+    }
+    return true;
+}
+
+/* y = c x as a row over the real state. */
+static void output_row(const tf_model *m, double *c)
+{
+    const double scale = m->full ? 1 : 2;
+    for (uint32_t i = 0; i < m->n; i++) {
+        c[i] = scale * m->c[i].re;
+        c[m->n + i] = -scale * m->c[i].im;
+    }
+}
+
+bool tf_model_real(const tf_model *m, tf_real_model *out, tf_arena *arena)
+{
+    const uint32_t size = 2 * m->n;
+    *out = (tf_real_model){ .n = size, .a = tf_arena_array(arena, double, (size_t)size * size), .b = tf_arena_array(arena, double, size),
+                            .c = tf_arena_array(arena, double, size) };
+    if (!out->a || !out->b || !out->c)
+        return false;
+    output_row(m, out->c);
+    return discretise(m, out->a, out->b, arena);
+}
+
+/* y = A x, and y' = x' A. */
+static void apply(const double *a, uint32_t n, const double *x, double *y, bool transposed)
+{
+    for (uint32_t i = 0; i < n; i++)
+        y[i] = 0;
+    for (uint32_t i = 0; i < n; i++)
+        for (uint32_t j = 0; j < n; j++)
+            if (transposed)
+                y[j] += x[i] * a[(size_t)i * n + j];
+            else
+                y[i] += a[(size_t)i * n + j] * x[j];
+}
+
+/* a <- a^2 through tmp. */
+static void square(double *a, double *tmp, uint32_t n)
+{
+    tf_multiply(a, a, tmp, n);
+    memcpy(a, tmp, (size_t)n * n * sizeof *a);
+}
+
+/* ---- operands of host rows --------------------------------------------------------------------------------- */
+
+bool tf_model_at(const tf_ref *r, const tf_model_desc *d, uint64_t h, tf_model *m)
+{
+    const tf_ref_tensor *lam = r->src[0], *p = r->n_src > 4 ? r->src[4] : NULL;
+    const uint64_t n = (uint64_t)lam->dim[1], features = (uint64_t)lam->dim[0];
+    *m = (tf_model){ .n = (uint32_t)n, .rank = p ? (uint32_t)p->dim[0] : 0, .dt = r->src[3]->re[h], .full = d->full, .disc = p ? TUFF_DISC_BILINEAR : d->disc };
+    m->lam = tf_arena_array(r->scratch, tf_scalar, n);
+    m->b = tf_arena_array(r->scratch, tf_scalar, n);
+    m->c = tf_arena_array(r->scratch, tf_scalar, n);
+    m->p = tf_arena_array(r->scratch, tf_scalar, m->rank * n + 1);
+    if (r->scratch->failed)
+        return false;
+    for (uint64_t i = 0; i < n; i++) {
+        m->lam[i] = at(lam, h * n + i);
+        m->b[i] = at(r->src[1], h * n + i);
+        m->c[i] = at(r->src[2], h * n + i);
+        for (uint64_t k = 0; k < m->rank; k++)
+            m->p[k * n + i] = at(p, (k * features + h) * n + i);
+    }
+    return true;
+}
+
+static const char unsolvable[] = "I - dt A / 2 is singular for one of the features";
+
+/* The model of feature h as real matrices, or r->error. */
+static tuff_status real_model(tf_ref *r, const tf_model_desc *d, uint64_t h, tf_real_model *out)
+{
+    tf_model m;
+    if (!tf_model_at(r, d, h, &m))
+        return TUFF_E_MEMORY;
+    if (tf_model_real(&m, out, r->scratch))
+        return TUFF_OK;
+    if (!r->scratch->failed)
+        r->error = unsolvable;
+    return r->scratch->failed ? TUFF_E_MEMORY : TUFF_E_ARGUMENT;
+}
+
+/* ---- references -------------------------------------------------------------------------------------------- */
+
+tuff_status tf_kernel_reference(tf_ref *r, const tf_model_desc *d, const tf_ref_tensor *positions, int64_t length)
+{
+    const uint64_t features = (uint64_t)r->src[0]->dim[0], columns = (uint64_t)r->out[0].dim[1];
+    double *k = tf_arena_array(r->scratch, double, (size_t)length + 1);
+    for (uint64_t h = 0; k && h < features; h++) {
+        tf_real_model m;
+        const tuff_status status = real_model(r, d, h, &m);
+        double *next = tf_arena_array(r->scratch, double, (size_t)m.n + 1);
+        if (status || !next)
+            return status ? status : TUFF_E_MEMORY;
+        for (int64_t l = 0; l < length; l++) {
+            k[l] = 0;
+            for (uint32_t i = 0; i < m.n; i++)
+                k[l] += m.c[i] * m.b[i];
+            apply(m.a, m.n, m.b, next, false);
+            memcpy(m.b, next, m.n * sizeof *next);
+        }
+        for (uint64_t i = 0; i < columns; i++) {
+            const double p = positions ? positions->re[i] : (double)i;
+            r->out[0].re[h * columns + i] = k[p < 0 ? 0 : p >= (double)length ? length - 1 : (int64_t)p];
+        }
+    }
+    return k ? TUFF_OK : TUFF_E_MEMORY;
+}
+
+/* Ct = C (I - A^length). */
+tuff_status tf_truncation_reference(tf_ref *r, const tf_model_desc *d, int64_t length, tf_ref_tensor *out)
+{
+    const uint64_t features = (uint64_t)r->src[0]->dim[0], n = (uint64_t)r->src[0]->dim[1];
+    for (uint64_t h = 0; h < features; h++) {
+        tf_real_model m;
+        const tuff_status status = real_model(r, d, h, &m);
+        if (status)
+            return status;
+        double *tmp = tf_arena_array(r->scratch, double, (size_t)m.n * m.n), *row = tf_arena_copy(r->scratch, m.c, m.n * sizeof *m.c);
+        if (!tmp || !row)
+            return TUFF_E_MEMORY;
+        for (int64_t bits = length; bits; bits >>= 1) {
+            if (bits & 1) {
+                apply(m.a, m.n, row, tmp, true);
+                memcpy(row, tmp, m.n * sizeof *row);
+            }
+            if (bits > 1)
+                square(m.a, tmp, m.n);
+        }
+        for (uint64_t i = 0; i < n; i++) {
+            out->re[h * n + i] = (m.c[i] - row[i]) / (d->full ? 1 : 2);
+            out->im[h * n + i] = (row[n + i] - m.c[n + i]) / (d->full ? 1 : 2);
+        }
+    }
+    return TUFF_OK;
+}
+
+/* ---- the tables ---------------------------------------------------------------------------------------------- */
+
+static bool tables_infer(tf_infer *c)
+{
+    const tf_tables_desc *d = c->desc;
+    const tf_type *lam = c->type[0];
+    c->n_out = 2;
+    c->out[0] = (tf_type){ TUFF_F32, 3, { lam->dim[0], d->parts, 2 * lam->dim[1] } };
+    c->out[1] = (tf_type){ TUFF_F32, 3, { lam->dim[0], 2 * lam->dim[1], d->block } };
+    return true;
+}
+
+static tuff_status tables_of(tf_ref *r, const tf_tables_desc *d, uint64_t h)
+{
+    tf_real_model m;
+    const tuff_status status = real_model(r, &d->model, h, &m);
+    if (status)
+        return status;
+    const uint64_t block = (uint64_t)d->block;
+    double *tmp = tf_arena_array(r->scratch, double, (size_t)m.n * m.n), *x = m.b;
+    double *rows = r->out[0].re + h * (uint64_t)d->parts * m.n, *columns = r->out[1].re + h * m.n * block;
+    if (!tmp)
+        return TUFF_E_MEMORY;
+    for (uint64_t i = 0; i < block; i++) {
+        for (uint32_t k = 0; k < m.n; k++)
+            columns[k * block + i] = x[k];
+        apply(m.a, m.n, x, tmp, false);
+        memcpy(x, tmp, m.n * sizeof *x);
+    }
+    for (uint64_t step = 1; step < block; step *= 2)
+        square(m.a, tmp, m.n);
+    for (int64_t q = 0; q < d->parts; q++) {
+        memcpy(rows + (uint64_t)q * m.n, m.c, m.n * sizeof *rows);
+        apply(m.a, m.n, m.c, tmp, true);
+        memcpy(m.c, tmp, m.n * sizeof *tmp);
+    }
+    return TUFF_OK;
+}
+
+/* Diagonal models need no matrices: powers mode by mode, by exponentials where there are any. */
+tf_scalar tf_mode_power(tuff_discretization disc, tf_scalar lam, double dt, double j)
+{
+    tf_scalar ab, bb, y = tf_cx(1, 0);
+    if (disc == TUFF_DISC_ZOH || disc == TUFF_DISC_EULER_EXP || disc == TUFF_DISC_DIRAC)
+        return tf_cx_exp(tf_cx_scale(tf_cx_scale(lam, dt), j));
+    tf_discretize(disc, lam, dt, &ab, &bb);
+    for (uint64_t bits = (uint64_t)j; bits; bits >>= 1, ab = tf_cx_mul(ab, ab))
+        if (bits & 1)
+            y = tf_cx_mul(y, ab);
+    return y;
+}
+
+static tuff_status diagonal_tables(tf_ref *r, const tf_tables_desc *d, uint64_t h)
+{
+    tf_model m;
+    if (!tf_model_at(r, &d->model, h, &m))
+        return TUFF_E_MEMORY;
+    const uint64_t n = m.n, block = (uint64_t)d->block;
+    double *rows = r->out[0].re + h * (uint64_t)d->parts * 2 * n, *columns = r->out[1].re + h * 2 * n * block;
+    for (uint64_t i = 0; i < n; i++) {
+        tf_scalar ab, bb;
+        tf_discretize(m.disc, m.lam[i], m.dt, &ab, &bb);
+        const tf_scalar w = tf_cx_scale(tf_cx_mul(tf_cx_mul(bb, m.b[i]), m.c[i]), m.full ? 1 : 2);
+        for (uint64_t j = 0; j < block; j++) {
+            const tf_scalar x = tf_mode_power(m.disc, m.lam[i], m.dt, (double)j);
+            columns[i * block + j] = x.re;
+            columns[(n + i) * block + j] = x.im;
+        }
+        for (int64_t q = 0; q < d->parts; q++) {
+            const tf_scalar x = tf_cx_mul(w, tf_mode_power(m.disc, m.lam[i], m.dt, (double)(q * d->block)));
+            rows[(uint64_t)q * 2 * n + i] = x.re;
+            rows[(uint64_t)q * 2 * n + n + i] = -x.im;
+        }
+    }
+    return TUFF_OK;
+}
+
+static tuff_status tables_reference(tf_ref *r)
+{
+    const tf_tables_desc *d = r->desc;
+    const bool diagonal = r->n_src <= 4 || !r->src[4];
+    for (uint64_t h = 0; h < (uint64_t)r->src[0]->dim[0]; h++) {
+        const tuff_status status = diagonal ? diagonal_tables(r, d, h) : tables_of(r, d, h);
+        if (status)
+            return status;
+    }
+    return TUFF_OK;
+}
+
+static const tf_attr tables_attrs[] = {
+    { .name = "disc", .doc = "discretisation", .type = TF_ATTR_ENUM, .offset = (uint32_t)offsetof(tf_tables_desc, model.disc), .choices = tf_discretizations },
+    { .name = "full", .doc = "all modes are given", .type = TF_ATTR_BOOL, .offset = (uint32_t)offsetof(tf_tables_desc, model.full) },
+    TF_A(tf_tables_desc, p, TF_ATTR_TENSOR, "the low-rank part"),
+    TF_A(tf_tables_desc, block, TF_ATTR_I64, "columns, a power of two"),
+    TF_A(tf_tables_desc, parts, TF_ATTR_I64, "rows"),
+};
+const tf_op tf_op_ssm_tables = {
+    .name = "_ssm_tables", .doc = "rows c A^(block q) and columns A^r b of a model", .operands = "lam b c dt", .results = "rows columns", .kind = TF_HOST,
+    .internal = true, .attrs = tables_attrs, .attr_count = TF_COUNT(tables_attrs), .desc_size = sizeof(tf_tables_desc), .infer = tables_infer,
+    .reference = tables_reference,
+};
+
+static bool truncation_infer(tf_infer *c)
+{
+    c->out[0] = *c->type[0];
+    return true;
+}
+static tuff_status truncation_reference(tf_ref *r)
+{
+    const tf_tables_desc *d = r->desc;
+    return tf_truncation_reference(r, &d->model, d->block, &r->out[0]);
+}
+const tf_op tf_op_ssm_truncation = {
+    .name = "_ssm_truncation", .doc = "c (I - A^block)", .operands = "lam b c dt", .results = "ctilde", .kind = TF_HOST, .internal = true,
+    .attrs = tables_attrs, .attr_count = TF_COUNT(tables_attrs), .desc_size = sizeof(tf_tables_desc), .infer = truncation_infer,
+    .reference = truncation_reference,
+};
