@@ -102,14 +102,26 @@ static bool is_dispatch(const tf_step *s)
     return s->kind == TF_STEP_DISPATCH || s->kind == TF_STEP_DISPATCH_INDIRECT;
 }
 
-static void operands_of(const tf_plan *plan, const tf_step *s, tf_operand *o)
+/* Slots of a step's args; twins have that of the first. */
+static tf_slots share(const tf_plan *plan, const tf_step *s, tf_slot *slots)
 {
+    tf_operand o[OPERANDS_MAX] = { { 0 } };
+    tf_slot own[OPERANDS_MAX];
+    uint32_t n = 0;
     for (uint32_t i = 0; i < s->n_args; i++) {
         const tf_arg *a = &plan->args.data[s->arg + i];
         const tf_buffer *b = &plan->buffers.data[a->buffer];
-        o[i] = (tf_operand){ .arena = b->kind == TF_BUF_ARENA, .write = a->write, .bytes = b->bytes,
-                             .bits = tf_dtype_bits(b->type.dtype), .prefer_uniform = a->prefer_uniform };
+        if (!a->twin)
+            o[n++] = (tf_operand){ .arena = b->kind == TF_BUF_ARENA, .write = a->write, .bytes = b->bytes,
+                                   .bits = tf_dtype_bits(b->type.dtype), .prefer_uniform = a->prefer_uniform };
     }
+    const tf_slots r = tf_share_bindings(o, n, &plan->limits, own);
+    n = 0;
+    for (uint32_t i = 0; i < s->n_args; i++) {
+        const uint32_t twin = plan->args.data[s->arg + i].twin;
+        slots[i] = twin ? slots[twin - 1] : own[n++];
+    }
+    return r;
 }
 
 static const char *step_name(const tf_step *s)
@@ -125,15 +137,13 @@ static const char *or_memory(const char *text)
 const char *tf_share_step(tf_plan *plan, uint32_t step)
 {
     tf_step *s = &plan->steps.data[step];
-    tf_operand o[OPERANDS_MAX] = { { 0 } };
     tf_slot slots[OPERANDS_MAX];
     if (!is_dispatch(s))
         return NULL;
     if (s->n_args > OPERANDS_MAX)
         return or_memory(tf_arena_printf(&plan->arena, "kernel '%s' has %u operands; a kernel can have %d",
                                               step_name(s), s->n_args, OPERANDS_MAX));
-    operands_of(plan, s, o);
-    const tf_slots r = tf_share_bindings(o, s->n_args, &plan->limits, slots);
+    const tf_slots r = share(plan, s, slots);
     if (r.storage > plan->limits.storage_bindings)
         return or_memory(tf_arena_printf(&plan->arena, "kernel '%s' needs %u storage bindings; the device allows %u",
                                               step_name(s), r.storage, plan->limits.storage_bindings));
@@ -196,7 +206,7 @@ static uint32_t pick_outside(const tf_plan *plan, const tf_step *s, const tf_slo
     for (uint32_t i = 0; i < s->n_args; i++) {
         const tf_arg *a = &plan->args.data[s->arg + i];
         const tf_buffer *b = &plan->buffers.data[a->buffer];
-        if (b->kind == TF_BUF_ARENA || b->bytes == 0 || !free_to_change(&slots[i]))
+        if (b->kind == TF_BUF_ARENA || b->bytes == 0 || a->twin || !free_to_change(&slots[i]))
             continue;
         if (best == NONE || a->write < best_write || (a->write == best_write && b->bytes < best_bytes)) {
             best = i;
@@ -236,13 +246,11 @@ static bool copy_operand(copier *c, const tf_step *s, uint32_t i, bool *back)
 static bool copy_step(copier *c, const tf_step *s)
 {
     tf_plan *plan = c->plan;
-    tf_operand o[OPERANDS_MAX] = { { 0 } };
     tf_slot slots[OPERANDS_MAX];
     struct { uint32_t from, to; } back[OPERANDS_MAX];
     uint32_t n_back = 0;
     while (is_dispatch(s) && s->n_args <= OPERANDS_MAX) {
-        operands_of(plan, s, o);
-        const tf_slots r = tf_share_bindings(o, s->n_args, &plan->limits, slots);
+        const tf_slots r = share(plan, s, slots);
         const uint32_t i = r.storage > plan->limits.storage_bindings ? pick_outside(plan, s, slots) : NONE;
         if (i == NONE)
             break;

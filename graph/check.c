@@ -231,6 +231,50 @@ static bool check_overlap(checker *c)
     return true;
 }
 
+/* ---- loops -------------------------------------------------------------------------------------- */
+
+/* What the second iteration finds: a buffer that a loop reads before it writes it, or that is used outside too, must hold
+ * its bytes in all waves of the loop. That nothing else takes them there follows from check_overlap. */
+static bool check_loop(checker *c, uint32_t region, uint8_t *seen)
+{
+    const tf_plan *p = c->plan;
+    const tf_plan_region *r = &p->regions.data[region - 1];
+    if (r->parent >= region || r->depth < 1 || r->depth > TF_MAX_LOOP_DEPTH || r->count < 0 || r->first > r->end || r->end > p->steps.n)
+        return fault(c, "loop %u has steps %u to %u, parent %u and depth %u", region, r->first, r->end, r->parent, r->depth);
+    for (uint32_t b = 0; b < p->buffers.n; b++)
+        seen[b] = 0;
+    for (uint32_t i = 0; i < p->steps.n; i++) {
+        const bool in = i >= r->first && i < r->end;
+        if (in != tf_plan_within(p, p->steps.data[i].region, region))
+            return fault(c, "step %u '%s' lies on the wrong side of loop %u", i, name_of(c, i), region);
+        if (i > 0 && i < p->steps.n && (i == r->first || i == r->end) && r->first < r->end && p->steps.data[i].wave == p->steps.data[i - 1].wave)
+            return fault(c, "wave %u reaches across an end of loop %u", p->steps.data[i].wave, region);
+        for (uint32_t j = 0; j < p->steps.data[i].n_args; j++) {
+            const tf_arg *a = &p->args.data[p->steps.data[i].arg + j];
+            seen[a->buffer] |= !in ? 4 : seen[a->buffer] & 3 ? 0 : a->read ? 2 : 1;
+        }
+    }
+    for (uint32_t b = 0; r->first < r->end && b < p->buffers.n; b++) {
+        const tf_buffer *x = &p->buffers.data[b];
+        if (is_placed(x) && ((seen[b] & 2) || (seen[b] & 5) == 5) &&
+            (x->first_wave > p->steps.data[r->first].wave || x->last_wave < p->steps.data[r->end - 1].wave))
+            return fault(c, "arena buffer %u is kept from one iteration of loop %u to the next but lives in waves %u to %u only", b, region,
+                         x->first_wave, x->last_wave);
+    }
+    return true;
+}
+
+static bool check_loops(checker *c)
+{
+    uint8_t *seen = tf_arena_array(&c->arena, uint8_t, c->plan->buffers.n);
+    if (!seen)
+        return fault(c, "out of host memory");
+    for (uint32_t r = 1; r <= c->plan->regions.n; r++)
+        if (!check_loop(c, r, seen))
+            return false;
+    return true;
+}
+
 /* ---- hazards ------------------------------------------------------------------------------------ */
 
 /* Accesses of steps [first, end), sorted by place; *n of them. */
@@ -381,7 +425,7 @@ const char *tf_plan_check(const tf_plan *plan, tf_str *message)
 {
     checker c = { .plan = plan, .message = message };
     tf_arena_init(&c.arena, &plan->arena.allocator);
-    const bool good = check_indices(&c) && check_places(&c) && check_overlap(&c) && check_hazards(&c) && check_bindings(&c);
+    const bool good = check_indices(&c) && check_places(&c) && check_loops(&c) && check_overlap(&c) && check_hazards(&c) && check_bindings(&c);
     tf_arena_release(&c.arena);
     if (good)
         return NULL;

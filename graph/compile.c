@@ -35,6 +35,8 @@ static bool lower(compiler *c)
             stop(c, TUFF_E_UNSUPPORTED, what ? what : "a value");
             tf_str_add(&c->message, " is needed, but this device has no f64 arithmetic");
         }
+    for (uint32_t r = 0; c->status == TUFF_OK && r < c->g->regions.n; r++)
+        if (c->g->regions.data[r].is_while && c->g->regions.data[r].carries.n) stop(c, TUFF_E_UNSUPPORTED, "while loops do not run on devices yet");
     return c->status == TUFF_OK;
 }
 
@@ -84,10 +86,22 @@ static bool make_ports(compiler *c)
     return true;
 }
 
+/* The value whose memory holds a carried value, inside its loop and behind it. */
+static uint32_t holder(const tuff_graph *g, uint32_t value)
+{
+    while (tf_def(g, value)->op == &tf_op_carry || tf_def(g, value)->op == &tf_op_leave) value = tf_def(g, value)->src[0];
+    return value;
+}
+
 /* Buffers that are no port: stored values in the arena, and constants without a name. */
 static bool make_buffer(compiler *c, const tf_kernel_arg *a)
 {
     if (c->buffer[a->value]) return true;
+    const uint32_t held = holder(c->g, a->value);
+    if (held != a->value && (c->buffer[held] || make_buffer(c, &(tf_kernel_arg){ .value = held }))) {
+        c->buffer[a->value] = c->buffer[held];
+        return true;
+    }
     const tf_node *def = tf_def(c->g, a->value);
     const bool source = def->op->kind == TF_SOURCE;
     tf_buffer *b = buffer_new(c, a->value, source ? TF_BUF_CONST : TF_BUF_ARENA, NULL);
@@ -110,11 +124,11 @@ static bool empty(const compiler *c, const tf_group *q)
     return true;
 }
 
-static bool add_arg(compiler *c, uint32_t value, bool read, bool write)
+static bool add_arg(compiler *c, uint32_t value, bool read, bool write, bool aligned)
 {
     tf_arg *a = tf_push(&c->plan->arena, &c->plan->args);
     if (!a) return stop(c, TUFF_E_MEMORY, NULL);
-    *a = (tf_arg){ .buffer = c->buffer[value] - 1, .read = read, .write = write };
+    *a = (tf_arg){ .buffer = c->buffer[value] - 1, .read = read, .write = write, .aligned = aligned };
     return true;
 }
 
@@ -128,10 +142,31 @@ static uint32_t scalar_port(const compiler *c, int64_t value)
     return 0;
 }
 
+static bool add_copy(compiler *c, uint32_t from, uint32_t to, uint32_t region, const char *label)
+{
+    tf_step *s = tf_push(&c->plan->arena, &c->plan->steps);
+    if (!s) return stop(c, TUFF_E_MEMORY, NULL);
+    *s = (tf_step){ .kind = TF_STEP_COPY, .arg = c->plan->args.n, .n_args = 2, .label = label, .region = region,
+                    .bytes = 2 * c->plan->buffers.data[c->buffer[to] - 1].bytes };
+    return add_arg(c, from, true, false, false) && add_arg(c, to, false, true, false);
+}
+
+/* A kernel that writes some elements of operand 0 works on a copy of it, until commit.c finds that it need not. */
+static bool copy_base(compiler *c, const tf_group *q, uint32_t region)
+{
+    const uint32_t anchor = q->anchor;
+    if (anchor == TF_NO_NODE || !tf_op_in_place(c->g->nodes.data[anchor].op)) return true;
+    const uint32_t base = c->g->nodes.data[anchor].src[0], out = c->g->nodes.data[anchor].out;
+    return make_buffer(c, &(tf_kernel_arg){ .value = base }) && make_buffer(c, &(tf_kernel_arg){ .value = out }) &&
+           add_copy(c, base, out, region, "copy");
+}
+
 static bool add_kernel(compiler *c, uint32_t group)
 {
     const tf_group *q = &c->fusion.groups.data[group - 1];
+    const uint32_t region = c->g->nodes.data[q->members.data[0]].region;
     if (empty(c, q)) return true;
+    if (!copy_base(c, q, region)) return false;
     tf_emitter *m = &c->emitters[c->n_emitters];
     const char *error = tf_emit_hooks(m, c->g, &c->fusion, group, c->limits, c->options, &c->scratch);
     c->n_emitters++;
@@ -139,10 +174,10 @@ static bool add_kernel(compiler *c, uint32_t group)
     tf_step *s = tf_push(&c->plan->arena, &c->plan->steps);
     if (!s) return stop(c, TUFF_E_MEMORY, NULL);
     *s = (tf_step){ .kind = TF_STEP_DISPATCH, .kernel = c->n_emitters - 1,
-                    .arg = c->plan->args.n, .n_args = m->args.n, .groups = m->build.groups, .flops = m->build.flops };
+                    .arg = c->plan->args.n, .n_args = m->args.n, .groups = m->build.groups, .flops = m->build.flops, .region = region };
     for (uint32_t i = 0; i < m->args.n; i++) {
         const tf_kernel_arg *a = &m->args.data[i];
-        if (!make_buffer(c, a) || !add_arg(c, a->value, a->read || a->vec_read, a->write)) return false;
+        if (!make_buffer(c, a) || !add_arg(c, a->value, a->read || a->vec_read, a->write, tf_hook_aligned(m, a->value))) return false;
         /* Software drivers read a vector from a uniform block two to three times as fast as from a storage buffer. Not in
          * loops: Mesa 22.3 crashes when it compiles some with four uniform blocks. */
         c->plan->args.data[c->plan->args.n - 1].prefer_uniform = c->limits->cpu && q->anchor == TF_NO_NODE && a->vec_read && !a->scalar_used;
@@ -151,13 +186,17 @@ static bool add_kernel(compiler *c, uint32_t group)
     return true;
 }
 
+/* Groups of a segment stand together: a loop's kernels between those before and behind it. */
+typedef struct place_of { uint32_t segment, first, group; } place_of;
+
 typedef struct walk { uint32_t *stack, *nodes, *mark, epoch; bool *done; } walk;
 
 /* Groups in an order in which each comes after those whose stored values it reads. */
-static int by_first_member(const void *a, const void *b)
+static int by_place(const void *a, const void *b)
 {
-    const uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-    return (x > y) - (x < y);
+    const place_of *x = a, *y = b;
+    if (x->segment != y->segment) return x->segment < y->segment ? -1 : 1;
+    return (x->first > y->first) - (x->first < y->first);
 }
 
 /* Depth first over groups, without recursion: a group is done when every group it reads from is. */
@@ -212,32 +251,55 @@ static bool copy_dims(compiler *c)
     return true;
 }
 
+static bool add_commit(compiler *c, uint32_t region, uint32_t from, uint32_t to, const char *name)
+{
+    if (!c->buffer[from] || !c->buffer[to]) return true; /* no elements */
+    tf_commit *m = tf_push(&c->plan->arena, &c->plan->commits);
+    if (!m) return stop(c, TUFF_E_MEMORY, NULL);
+    *m = (tf_commit){ .region = region, .from = c->buffer[from] - 1, .to = c->buffer[to] - 1, .name = name };
+    return true;
+}
+
+/* Loops, and what takes a new value at the end of an iteration or of the run. */
+static bool add_commits(compiler *c)
+{
+    const tuff_graph *g = c->g;
+    for (uint32_t r = 1; r <= g->regions.n; r++) {
+        const tf_region *x = &g->regions.data[r - 1];
+        tf_plan_region *out = tf_push(&c->plan->arena, &c->plan->regions);
+        if (!out) return stop(c, TUFF_E_MEMORY, NULL);
+        *out = (tf_plan_region){ .parent = x->parent, .depth = x->depth, .count = x->count };
+        for (uint32_t i = 0; i < x->carries.n; i++)
+            if (x->carries.data[i].next && !add_commit(c, r, x->carries.data[i].next, holder(g, x->carries.data[i].value), NULL)) return false;
+    }
+    for (uint32_t i = 0; i < g->ports.n; i++) {
+        const tf_port *p = &g->ports.data[i];
+        if (p->kind == TF_PORT_STATE && p->assigned && !add_commit(c, 0, p->assigned, p->value, tf_arena_string(&c->plan->arena, p->name))) return false;
+    }
+    return true;
+}
+
 static bool emit(compiler *c)
 {
     const uint32_t groups = c->fusion.groups.n;
     uint32_t *order = tf_arena_array(&c->scratch, uint32_t, (size_t)groups + 1), n = 0;
     walk w = { .stack = tf_arena_array(&c->scratch, uint32_t, (size_t)groups + 2), .done = tf_arena_array(&c->scratch, bool, (size_t)groups + 1),
                .nodes = tf_arena_array(&c->scratch, uint32_t, (size_t)c->g->nodes.n + 1), .mark = tf_arena_array(&c->scratch, uint32_t, (size_t)c->g->nodes.n + 1) };
-    uint32_t *sorted = tf_arena_array(&c->scratch, uint32_t, (size_t)groups * 2 + 1);
+    place_of *sorted = tf_arena_array(&c->scratch, place_of, (size_t)groups + 1);
     c->emitters = tf_arena_array(&c->scratch, tf_emitter, (size_t)groups + 1);
     c->buffer = tf_arena_array(&c->scratch, uint32_t, (size_t)c->g->values.n + 1);
     if (c->scratch.failed) return stop(c, TUFF_E_MEMORY, NULL);
     if (!make_ports(c)) return false;
-    for (uint32_t i = 0; i < groups; i++) { sorted[2 * i] = c->fusion.groups.data[i].members.data[0]; sorted[2 * i + 1] = i + 1; }
-    qsort(sorted, groups, 2 * sizeof *sorted, by_first_member);
-    for (uint32_t i = 0; i < groups; i++) visit(c, &w, sorted[2 * i + 1], order, &n);
+    for (uint32_t i = 0; i < groups; i++) {
+        const uint32_t first = c->fusion.groups.data[i].members.data[0];
+        sorted[i] = (place_of){ c->fusion.segment[first], first, i + 1 };
+    }
+    qsort(sorted, groups, sizeof *sorted, by_place);
+    for (uint32_t i = 0; i < groups; i++) visit(c, &w, sorted[i].group, order, &n);
     if (n != groups) return stop(c, c->scratch.failed ? TUFF_E_MEMORY : TUFF_E_INTERNAL, "kernels depend on each other in a circle");
     for (uint32_t i = 0; i < n; i++)
         if (!add_kernel(c, order[i])) return false;
-    for (uint32_t i = 0; i < c->g->ports.n; i++) { /* new state values are committed last */
-        const tf_port *p = &c->g->ports.data[i];
-        if (p->kind != TF_PORT_STATE || !p->assigned) continue;
-        tf_step *s = tf_push(&c->plan->arena, &c->plan->steps);
-        if (!s) return stop(c, TUFF_E_MEMORY, NULL);
-        *s = (tf_step){ .kind = TF_STEP_COPY, .arg = c->plan->args.n, .n_args = 2, .label = "assign",
-                        .bytes = 2 * c->plan->buffers.data[c->buffer[p->value] - 1].bytes };
-        if (!add_arg(c, p->assigned, true, false) || !add_arg(c, p->value, false, true)) return false;
-    }
+    if (!add_commits(c)) return false;
     return copy_dims(c); /* lowering and emission have added theirs */
 }
 
@@ -252,6 +314,16 @@ static bool finish_kernel(compiler *c, uint32_t step)
     tf_emitter *m = &c->emitters[s->kernel];
     for (uint32_t i = 0; i < m->args.n; i++) {
         const tf_arg *a = &c->plan->args.data[s->arg + i];
+        tf_kernel_arg *k = &m->args.data[i];
+        if (a->twin) { /* what it needs, its twin declares */
+            tf_kernel_arg *of = &m->args.data[a->twin - 1];
+            of->read |= of->vec_read || k->read || k->vec_read;
+            of->write |= k->write;
+            of->vec_read |= k->vec_read;
+            of->vec_write |= k->vec_write;
+            of->scalar_used |= k->scalar_used;
+            k->twin = a->twin;
+        }
         m->args.data[i].slot = a->binding;
         m->args.data[i].shared = a->shared;
         m->args.data[i].uniform = a->uniform;
@@ -277,7 +349,7 @@ static bool finish_kernel(compiler *c, uint32_t step)
 static bool bind(compiler *c)
 {
     tf_plan *p = c->plan;
-    if (!tf_copy_in_externals(p)) return stop(c, TUFF_E_MEMORY, NULL);
+    if (!tf_plan_commit(p) || !tf_copy_in_externals(p)) return stop(c, TUFF_E_MEMORY, NULL);
     for (uint32_t i = 0; i < c->n_emitters; i++)
         if (p->kernels.n == p->kernels.cap && !tf_array_grow(&p->arena, (void **)&p->kernels.data, &p->kernels.cap, p->kernels.n, sizeof *p->kernels.data))
             return stop(c, TUFF_E_MEMORY, NULL);

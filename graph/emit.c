@@ -174,6 +174,7 @@ static void emit_tiles(tf_emitter *m, uint32_t root, int32_t s)
         index[k] = tf_ex_linear(&m->x, &t, coords);
     }
     if (m->failed) return;
+    for (int k = 0; k < 16; k++) tf_hook_elsewhere(m, e[k], index[k]);
     tf_print_begin(m, e, 16);
     tf_str_add(&m->body, "void main()\n{\n    LEAVE_SPARE_GROUPS\n");
     if (threads % wg) tf_str_printf(&m->body, "    if (GROUP * WG + LID >= %lldu) return;\n", (long long)threads);
@@ -225,6 +226,7 @@ static void emit_map(tf_emitter *m)
             e[s * width + k] = tf_hook_value(m, q->stores.data[s], coords, tail ? tf_ex_lt(&m->x, index[k], tf_ex_dim(&m->x, count)) : 0, true);
     }
     if (m->failed) return;
+    for (uint32_t k = 0; k < width * q->stores.n; k++) tf_hook_elsewhere(m, e[k], index[k % width]);
     tf_print_begin(m, e, width * q->stores.n);
     tf_str_add(&m->body, "void main()\n{\n    LEAVE_SPARE_GROUPS\n");
     const char *indent = unroll > 1 ? "        " : "    ";
@@ -237,8 +239,10 @@ static void emit_map(tf_emitter *m)
         const char *inside[8];
         for (uint32_t k = 0; k < width; k++) inside[k] = tf_say(m, "t * %uu + %uu < uint(COUNT)", width, k);
         print_packed_store(m, root, e, width, tail ? inside : NULL, indent);
-    } else
+    } else {
+        for (uint32_t k = 0; k < width * q->stores.n; k++) (void)tf_print(m, e[k], indent); /* all reads before the first write */
         for (uint32_t s = 0; s < q->stores.n; s++) print_stores(m, q->stores.data[s], index, &e[s * width], width, NULL, indent);
+    }
     tf_str_add(&m->body, unroll > 1 ? "    }\n}\n" : "}\n");
 }
 
@@ -280,6 +284,7 @@ static void print_load_hook(tf_emitter *m, const char *name, uint32_t value, uin
         e[k] = tf_hook_value(m, value, coords, 0, false);
     }
     if (m->failed) return;
+    for (uint32_t k = 0; k < width; k++) tf_hook_elsewhere(m, e[k], 0);
     tf_print_begin(m, e, width);
     tf_str_printf(&m->body, "%s %s_at%s(%s)\n{\n", width == 4 ? vector : type, name, width == 4 ? "4" : "", parameters(m, t->rank));
     const char *v[4];
@@ -352,12 +357,14 @@ static void print_store_hook(tf_emitter *m, const char *name, uint32_t result, u
     m->memo.n = 0;
     if (m->memo_cap) memset(m->memo_table, 0, m->memo_cap * sizeof *m->memo_table);
     if (m->failed) return;
+    for (uint32_t k = 0; k < n * width; k++) tf_hook_elsewhere(m, roots[k], index[k]);
     tf_print_begin(m, roots, n * width);
     tf_str_printf(&m->body, "void %s_put%s(%s%s%s r%u)\n{\n", name, width == 4 ? "4" : "", parameters(m, rt->rank), rt->rank ? ", " : "",
                   width == 4 ? vector : type, result);
     const char *guards[4];
     for (uint32_t k = 0; k < 4; k++) guards[k] = tf_say(m, "int(c%d) + %u < %s", (int)rt->rank - 1, k,
         tf_dim_is_dynamic(inner) ? tf_say(m, "int(PW(%u))", tf_emit_param(m, TF_PARAM_DIM, inner)) : tf_say(m, "%lld", (long long)inner));
+    for (uint32_t k = 0; k < n * width; k++) (void)tf_print(m, roots[k], "    ");
     for (uint32_t s = 0; s < n; s++) print_stores(m, values[s], &index[s * width], &roots[s * width], width, guard ? guards : NULL, "    ");
     tf_str_add(&m->body, "}\n");
 }
@@ -369,6 +376,7 @@ static void print_score_hook(tf_emitter *m, const tf_node *n)
     const tf_ex e = tf_hook_score(m, n, coords, tf_ex_leaf(&m->x, TF_EX_RESULT, TUFF_F32, 0));
     if (!e) m->failed = true;
     if (m->failed) return;
+    tf_hook_elsewhere(m, e, 0);
     tf_print_begin(m, &e, 1);
     tf_str_add(&m->body, "float score_hook(float r0, uint c0, uint c1, uint c2, uint c3)\n{\n");
     const char *v = tf_print(m, e, "    ");
@@ -494,9 +502,23 @@ static void declare_gather(tf_emitter *m, tf_str *out, uint32_t i)
                   tf_glsl_vector(tf_type_of(m->g, m->args.data[i].value)->dtype), i, i, i, i);
 }
 
+/* Two operands that turned out to be one buffer are one variable, so that the driver's compiler knows. */
+static void declare_twin(tf_str *out, uint32_t i, uint32_t of)
+{
+    static const char *const forms[] = { "L%u(i)", "S%u(i, v)", "LV%u(i)", "SV%u(i, x, y, z, w)", "SW%u(i, w)" };
+    for (size_t f = 0; f < TF_COUNT(forms); f++) {
+        tf_str_add(out, "#define ");
+        tf_str_printf(out, forms[f], i);
+        tf_str_add(out, " ");
+        tf_str_printf(out, forms[f], of);
+        tf_str_add(out, "\n");
+    }
+}
+
 static void declare(tf_emitter *m, tf_str *out, uint32_t i)
 {
     const tf_kernel_arg *a = &m->args.data[i];
+    if (a->twin) { declare_twin(out, i, a->twin - 1); return; }
     const storage s = storage_of(m, a);
     const tuff_dtype t = tf_type_of(m->g, a->value)->dtype;
     const uint32_t bits = a->wide ? 32 : tf_dtype_bits(t);
@@ -581,6 +603,7 @@ static void prelude(tf_emitter *m, tf_str *out, const char *declarations)
     if (many) tf_str_add(out, "#define GROUP (gl_WorkGroupID.x + gl_NumWorkGroups.x * (gl_WorkGroupID.y + gl_NumWorkGroups.y * gl_WorkGroupID.z))\n"
                               "#define LEAVE_SPARE_GROUPS if (GROUP >= NGROUPS) return;\n");
     else tf_str_add(out, "#define GROUP gl_WorkGroupID.x\n#define LEAVE_SPARE_GROUPS\n");
+    if (m->steps) tf_str_add(out, "layout(push_constant) uniform Iteration { ivec4 step; } iteration;\n");
     if (m->params.n) tf_str_printf(out, "layout(std140, set = 0, binding = %u) uniform Parameters { uvec4 w[%u]; } parameters;\n"
                                         "#define PW(i) parameters.w[(i) >> 2][(i) & 3]\n", m->slots, (m->params.n + 3) / 4);
     if (tf_dim_is_dynamic(k->groups)) tf_str_printf(out, "#define NGROUPS PW(%u)\n", tf_emit_param(m, TF_PARAM_DIM, k->groups));
@@ -660,6 +683,7 @@ const char *tf_emit_text(tf_emitter *m, tf_arena *out, tf_kernel *kernel)
     memcpy(kernel->local, m->build.local, sizeof kernel->local);
     kernel->n_bindings = m->slots;
     kernel->n_params = m->params.n;
+    kernel->steps = m->steps;
     kernel->subgroup_size = m->build.subgroup_size;
     kernel->shared_bytes = m->build.shared_bytes;
     if (text.failed || declarations.failed || library.failed || !kernel->glsl || m->failed || out->failed) error = "out of host memory";

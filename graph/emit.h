@@ -20,6 +20,7 @@ typedef struct tf_kernel_arg {
     bool external;          /* not in the arena */
     uint32_t slot;
     bool shared, uniform;   /* base offset by parameter; uniform block */
+    uint32_t twin;          /* argument + 1 that lies in the same buffer and was declared before; 0: none */
     uint64_t uniform_bytes;
 } tf_kernel_arg;
 
@@ -46,6 +47,8 @@ typedef struct tf_emitter {
     uint32_t slots;             /* binding slots before the parameter block */
     uint32_t lane;              /* store side: RESULT means component lane - 1; 0: the scalar */
     bool store_side;        /* results of the group are available */
+    bool steps;             /* the index of an iteration is read */
+    TF_ARRAY(uint32_t) elsewhere; /* carried values and states read at other elements than the one being stored */
     bool failed;
     const char *error;      /* arena string; NULL with failed: out of memory */
 } tf_emitter;
@@ -60,6 +63,10 @@ tf_ex tf_hook_score(tf_emitter *m, const tf_node *node, const tf_ex *coords, tf_
 bool tf_hook_join(tf_emitter *m, const tf_node *node, const tf_ex *leaf, tf_ex *y);
 /* Does some load move by one element from `at` to `next`, but by more from `at` to `across`? */
 bool tf_hook_steps(tf_emitter *m, tf_ex at, tf_ex next, tf_ex across);
+/* Note what e reads of carried values and states at other elements than `index` (0: everything). */
+void tf_hook_elsewhere(tf_emitter *m, tf_ex e, tf_ex index);
+/* Is value read only at the element that the same invocation stores? */
+bool tf_hook_aligned(const tf_emitter *m, uint32_t value);
 /* Start a new function: nothing printed yet. `roots` decide which loads become vector loads. */
 void tf_print_begin(tf_emitter *m, const tf_ex *roots, uint32_t n);
 /* Print the loads below roots that a whole workgroup shares, ahead of a loop over its steps. */

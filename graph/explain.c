@@ -111,11 +111,40 @@ static void text_memory(const tf_plan *p, tf_str *out)
                       i + 1 < TF_COUNT(kinds) ? "," : "\n");
 }
 
+static uint32_t depth_of(const tf_plan *p, uint32_t region)
+{
+    return region && region <= p->regions.n ? p->regions.data[region - 1].depth : 0;
+}
+
+/* Loops that begin with step i: their steps stand indented below. */
+static void text_loops(const tf_plan *p, uint32_t i, tf_str *out)
+{
+    for (uint32_t r = 0; r < p->regions.n; r++) {
+        const tf_plan_region *x = &p->regions.data[r];
+        if (x->first != i || x->first == x->end)
+            continue;
+        tf_str_printf(out, "      %*sloop of %lld\n", 2 * (int)(x->depth - 1), "", (long long)x->count);
+    }
+}
+
+/* What became of new values: explained where a copy was needed. */
+static void text_commits(const tf_plan *p, tf_str *out)
+{
+    for (uint32_t i = 0; i < p->commits.n; i++) {
+        const tf_commit *c = &p->commits.data[i];
+        number size;
+        tf_str_printf(out, "%s%s%s%s %s (%s): %s%s\n", i ? "" : "\nnew values:\n", c->name ? "  state \"" : "  carried value", c->name ? c->name : "",
+                      c->name ? "\"" : "", c->name ? "" : tuff_dtype_name(p->buffers.data[c->to].type.dtype),
+                      bytes_text(size, p->buffers.data[c->to].bytes), c->copied ? "copied, " : "in place", c->copied ? c->copied : "");
+    }
+}
+
 static void text_step(const tf_plan *p, const tf_step *s, int width, int algorithm_width, tf_str *out)
 {
     const tf_kernel *k = kernel_of(p, s);
     number groups, bytes, flops;
-    tf_str_printf(out, "%4u  %-*s  %-*s  ", s->wave, width, name_of(p, s), algorithm_width, k ? or_else(k->algorithm, "") : "");
+    const int inset = 2 * (int)depth_of(p, s->region);
+    tf_str_printf(out, "%4u  %*s%-*s  %-*s  ", s->wave, inset, "", width - inset, name_of(p, s), algorithm_width, k ? or_else(k->algorithm, "") : "");
     if (k)
         tf_str_printf(out, "%8s x %-4u  ", count_text(groups, groups_of(p, s)), k->local[0] * k->local[1] * k->local[2]);
     else
@@ -158,13 +187,18 @@ static void explain_text(const tf_plan *p, tf_str *out)
     int width = 6, algorithm_width = 9;
     for (uint32_t i = 0; i < p->steps.n; i++) {
         const tf_kernel *k = kernel_of(p, &p->steps.data[i]);
-        width = TF_MIN(TF_MAX(width, (int)strlen(name_of(p, &p->steps.data[i]))), 60);
+        width = TF_MIN(TF_MAX(width, (int)strlen(name_of(p, &p->steps.data[i])) + 2 * (int)depth_of(p, p->steps.data[i].region)), 60);
         algorithm_width = TF_MIN(TF_MAX(algorithm_width, k ? (int)strlen(or_else(k->algorithm, "")) : 0), 40);
     }
     tf_str_printf(out, "\nwave  %-*s  %-*s  %8s x %-4s  %10s  %8s\n", width, "kernel", algorithm_width, "algorithm", "groups", "size",
                   "bytes", "flops");
-    for (uint32_t i = 0; i < p->steps.n; i++)
+    for (uint32_t i = 0; i < p->steps.n; i++) {
+        text_loops(p, i, out);
         text_step(p, &p->steps.data[i], width, algorithm_width, out);
+    }
+    if (p->regions.n)
+        tf_str_printf(out, "\na run executes %" PRIu64 " steps\n", tf_plan_run_steps(p));
+    text_commits(p, out);
     text_refusals(p, out);
 }
 
@@ -255,7 +289,19 @@ static void explain_json(const tf_plan *p, tf_str *out)
         json_string(out, reasons[r->reason]);
         tf_str_add(out, "}");
     }
-    tf_str_add(out, "\n  ],\n  \"chunks\": [");
+    tf_str_add(out, "\n  ],\n  \"loops\": [");
+    for (uint32_t r = 0; r < p->regions.n; r++)
+        tf_str_printf(out, "%s{\"count\": %lld, \"depth\": %u, \"first_step\": %u, \"steps\": %u}", r ? ", " : "", (long long)p->regions.data[r].count,
+                      p->regions.data[r].depth, p->regions.data[r].first, p->regions.data[r].end - p->regions.data[r].first);
+    tf_str_add(out, "],\n  \"commits\": [");
+    for (uint32_t i = 0; i < p->commits.n; i++) {
+        tf_str_printf(out, "%s{\"state\": ", i ? ", " : "");
+        json_string(out, p->commits.data[i].name);
+        tf_str_printf(out, ", \"bytes\": %" PRIu64 ", \"copied\": ", p->buffers.data[p->commits.data[i].to].bytes);
+        json_string(out, p->commits.data[i].copied);
+        tf_str_add(out, "}");
+    }
+    tf_str_add(out, "],\n  \"chunks\": [");
     for (uint32_t i = 0; i < p->chunks.n; i++)
         tf_str_printf(out, "%s%" PRIu64, i ? ", " : "", p->chunks.data[i]);
     tf_str_printf(out, "],\n  \"arena_bytes\": %" PRIu64 ",\n  \"live_bytes\": %" PRIu64 ",\n  \"serial_bytes\": %" PRIu64 ",\n",
@@ -263,7 +309,7 @@ static void explain_json(const tf_plan *p, tf_str *out)
     tf_str_printf(out, "  \"input_bytes\": %" PRIu64 ",\n  \"output_bytes\": %" PRIu64 ",\n  \"constant_bytes\": %" PRIu64
                   ",\n  \"state_bytes\": %" PRIu64 ",\n", bytes_of_kind(p, TF_BUF_INPUT), bytes_of_kind(p, TF_BUF_OUTPUT),
                   bytes_of_kind(p, TF_BUF_CONST), bytes_of_kind(p, TF_BUF_STATE));
-    tf_str_printf(out, "  \"waves\": %u,\n  \"barriers\": %u,\n  \"submits\": 1\n}\n", p->waves, barriers(p));
+    tf_str_printf(out, "  \"waves\": %u,\n  \"barriers\": %u,\n  \"run_steps\": %" PRIu64 ",\n  \"submits\": 1\n}\n", p->waves, barriers(p), tf_plan_run_steps(p));
 }
 
 /* ---- dot ---------------------------------------------------------------------------------------- */

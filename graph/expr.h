@@ -20,6 +20,7 @@ typedef enum tf_ex_kind {
     TF_EX_SELECT,   /* a ? b : c, of any one type */
     TF_EX_CONST,    /* f: value constant of type t */
     TF_EX_SCALAR,   /* i: value id of a scalar port */
+    TF_EX_STEP,     /* i: depth of a loop; the index of its iteration (i32) */
     TF_EX_RESULT,   /* i: result number of the anchor, in a store hook */
     TF_EX_LOAD,     /* i: value id; a: element index; b: predicate or 0; c: fill constant or 0 */
     TF_EX_OP,       /* op row applied to args (values) */
@@ -68,7 +69,7 @@ tf_ex tf_ex_not(tf_exprs *x, tf_ex a);
 tf_ex tf_ex_select(tf_exprs *x, tf_ex p, tf_ex a, tf_ex b);
 tf_ex tf_ex_const(tf_exprs *x, tuff_dtype t, double v);
 tf_ex tf_ex_load(tf_exprs *x, uint32_t value, tf_ex index, tf_ex valid, tf_ex fill);
-tf_ex tf_ex_leaf(tf_exprs *x, tf_ex_kind kind, tuff_dtype t, int64_t i); /* SCALAR, RESULT */
+tf_ex tf_ex_leaf(tf_exprs *x, tf_ex_kind kind, tuff_dtype t, int64_t i); /* SCALAR, STEP, RESULT */
 tf_ex tf_ex_to_value(tf_exprs *x, tf_ex index);                          /* an index as an i32 value */
 tf_ex tf_ex_to_index(tf_exprs *x, tf_ex value, int64_t dim);             /* an integer value as an index clamped to [0, dim) */
 tf_ex tf_ex_apply(tf_exprs *x, const tf_op *op, tuff_dtype t, const void *desc, tf_ex a, tf_ex b, tf_ex c);

@@ -12,6 +12,7 @@
 enum {
     MEMORY_COST = 16,   /* a 4-byte load or store, in flops: 20-50 lane FMAs on software drivers, about 60 on GPUs */
     MAX_READERS = 8,
+    TINY_COST = 96,     /* one element for all of a map is computed by every invocation of it rather than by a kernel before */
     MAX_TEXT = 128      /* weight of the nodes a kernel may hold, for compile time */
 };
 
@@ -20,6 +21,7 @@ typedef struct readers {
     bool aligned[MAX_READERS]; /* a map that reads it at its own coordinates */
     uint32_t n;
     bool many;
+    bool heavy;             /* read by an anchor's own loads, not by what is computed once per element */
     double evaluations;     /* element evaluations asked for if recomputed */
 } readers;
 
@@ -29,6 +31,7 @@ typedef struct fuser {
     const tf_compile_options *options;
     uint32_t *use_first, *use;   /* consumers of value v: nodes use[use_first[v] .. use_first[v+1]) */
     bool *port;                  /* [value] an output or a state's new value */
+    double *trips;               /* [region] how often a run executes its nodes */
     double *cost;                /* [value] flops to recompute one element from memory */
     uint32_t *layout;            /* [value] inside the store side being grown: which order its elements are in */
     uint32_t *mark, epoch;       /* [node] visited stamps */
@@ -51,7 +54,7 @@ static void add_op(tf_group *q, const tf_node *n)
 }
 static bool is_buffer(const tf_node *n)
 {
-    return n->op->kind == TF_SOURCE && strcmp(n->op->name, "literal") && strcmp(n->op->name, "scalar");
+    return n->op->kind == TF_SOURCE && strcmp(n->op->name, "literal") && strcmp(n->op->name, "scalar") && n->op != &tf_op_step;
 }
 
 static void refuse(fuser *u, uint32_t producer, uint32_t reader, tf_refusal_reason why)
@@ -72,16 +75,18 @@ static void mark_live(fuser *u)
     for (uint32_t i = 0; i < g->ports.n; i++) {
         const tf_port *p = &g->ports.data[i];
         const uint32_t v = p->kind == TF_PORT_OUTPUT ? p->value : p->kind == TF_PORT_STATE ? p->assigned : 0;
-        if (!v) continue;
-        u->port[v] = true;
-        u->f->live[tf_val(g, v)->node] = true;
+        if (v) u->port[v] = true;
     }
-    for (uint32_t n = g->nodes.n; n-- > 0;) {
-        const tf_node *node = &g->nodes.data[n];
-        if (!u->f->live[n]) continue;
-        for (uint32_t i = 0; i < node->n_src; i++)
-            if (node->src[i]) u->f->live[tf_val(g, node->src[i])->node] = true;
+    tf_mark_live(g, u->f->live, NULL);
+    for (uint32_t n = 0; n < g->nodes.n; n++) { /* carried values and what is written into in place have memory of their own */
+        const tf_node *x = &g->nodes.data[n];
+        if (u->f->live[n] && x->op == &tf_op_carry) u->port[x->src[0]] = true;
+        if (u->f->live[n] && x->op == &tf_op_leave) u->port[x->src[1]] = true;
+        if (u->f->live[n] && tf_op_in_place(x->op)) u->port[x->src[0]] = true;
     }
+    for (uint32_t r = 0; r < g->regions.n; r++)
+        for (uint32_t i = 0; i < g->regions.data[r].carries.n; i++)
+            if (g->regions.data[r].carries.data[i].next) u->port[g->regions.data[r].carries.data[i].next] = true;
 }
 
 static bool index_uses(fuser *u)
@@ -129,6 +134,20 @@ static void estimate_costs(fuser *u)
         }
         for (uint32_t r = 0; r < node->n_out; r++) u->cost[node->out + r] = c;
     }
+}
+
+static double trips(const fuser *u, uint32_t node) { return u->trips[u->g->nodes.data[node].region]; }
+
+static bool index_regions(fuser *u)
+{
+    const tuff_graph *g = u->g;
+    u->trips = tf_arena_array(u->f->arena, double, (size_t)g->regions.n + 1);
+    u->f->segment = tf_arena_array(u->f->arena, uint32_t, (size_t)g->nodes.n + 1);
+    if (!u->trips || !u->f->segment) return false;
+    for (uint32_t r = 0; r <= g->regions.n; r++) u->trips[r] = TF_MAX(tf_region_trips(g, r), 1.0);
+    for (uint32_t n = 1; n < g->nodes.n; n++)
+        u->f->segment[n] = u->f->segment[n - 1] + (g->nodes.data[n].region != g->nodes.data[n - 1].region);
+    return true;
 }
 
 /* ---- groups ------------------------------------------------------------------------------------ */
@@ -203,6 +222,7 @@ static uint32_t rise_layout(fuser *u, uint32_t node, uint32_t group1, uint32_t *
     const tf_node *x = &g->nodes.data[node];
     const tf_type *t = tf_type_of(g, x->out);
     if (u->f->risen[node] || !u->f->live[node] || x->n_out != 1) return 0;
+    if (u->f->segment[node] != u->f->segment[u->f->groups.data[group1 - 1].members.data[0]]) return 0;
     if (is_free(x)) {
         const bool inside = u->f->risen[tf_val(g, x->src[0])->node] == group1 && u->layout[x->src[0]];
         return x->op->bijective && inside ? ++*next_layout : 0;
@@ -258,7 +278,7 @@ static bool rise(fuser *u, uint32_t node)
     u->f->risen[node] = id;
     tf_group *q = &u->f->groups.data[id - 1];
     for (uint32_t i = 0; i < a->n_src; i++) q->leaves += a->src[i] != 0;
-    u->layout[a->out] = 1; /* hooks grow from result 0 only */
+    u->layout[a->out] = !a->op->anchor->in_place; /* hooks grow from result 0 only, and where all of it passes by */
     for (uint32_t n = node + 1; n < g->nodes.n; n++) {
         const tf_node *x = &g->nodes.data[n];
         const uint32_t layout = rise_layout(u, n, id, &layouts);
@@ -300,9 +320,10 @@ static bool has_reader(const readers *r, uint32_t group)
     return false;
 }
 
-static void demand(fuser *u, uint32_t value, uint32_t group1, double evaluations, bool aligned)
+static void demand(fuser *u, uint32_t value, uint32_t group1, double evaluations, bool aligned, bool heavy)
 {
     readers *r = &u->read[value];
+    r->heavy |= heavy;
     r->evaluations += evaluations;
     for (uint32_t i = 0; i < r->n; i++)
         if (r->group[i] == group1) { r->aligned[i] |= aligned; return; }
@@ -314,12 +335,12 @@ static void demand(fuser *u, uint32_t value, uint32_t group1, double evaluations
 }
 
 /* x is computed inside group1; `aligned`: at the group's own coordinates. */
-static void demand_operands(fuser *u, const tf_node *x, uint32_t group1, double evaluations, bool aligned)
+static void demand_operands(fuser *u, const tf_node *x, uint32_t group1, double evaluations, bool aligned, bool heavy)
 {
     for (uint32_t i = 0; i < x->n_src; i++)
         if (x->src[i] && u->f->risen[tf_val(u->g, x->src[i])->node] != group1)
             demand(u, x->src[i], group1, evaluations * (x->op->partition ? elements(u->g, x->src[i]) / TF_MAX(elements(u->g, x->out), 1.0) : 1),
-                   aligned && x->op->kind == TF_POINTWISE && same_dims(tf_type_of(u->g, x->src[i]), tf_type_of(u->g, x->out)));
+                   aligned && x->op->kind == TF_POINTWISE && same_dims(tf_type_of(u->g, x->src[i]), tf_type_of(u->g, x->out)), heavy);
 }
 
 /* Does group a need anything group b computes? Undecided nodes are walked through. */
@@ -359,6 +380,7 @@ static bool join_reader(fuser *u, uint32_t n)
     for (uint32_t i = 0; i < r->n; i++) {
         tf_group *q = &u->f->groups.data[r->group[i] - 1];
         uint32_t more = 0;
+        if (u->f->segment[q->members.data[0]] != u->f->segment[n]) continue;
         if (!r->aligned[i] || q->anchor != TF_NO_NODE || q->stores.n >= 4 || q->text >= MAX_TEXT) continue;
         for (uint32_t s = 0; s < x->n_src; s++) more += x->src[s] && !has_reader(&u->read[x->src[s]], r->group[i]);
         bool fits = q->leaves + more + q->stores.n <= u->f->limits->storage_bindings;
@@ -369,7 +391,7 @@ static bool join_reader(fuser *u, uint32_t n)
         *m = n;
         add_op(q, x);
         q->leaves--;
-        demand_operands(u, x, r->group[i], elements(g, x->out), true);
+        demand_operands(u, x, r->group[i], elements(g, x->out) * trips(u, n), true, false);
         return true;
     }
     return false;
@@ -385,9 +407,10 @@ static tf_refusal_reason why_store(fuser *u, uint32_t n)
     if (is_free(x)) return TF_REFUSE_COUNT;
     if (u->options->no_fusion) return TF_REFUSE_DISABLED;
     if (r->many) return TF_REFUSE_READERS;
-    const double count = TF_MAX(elements(g, x->out), 1.0), cost = u->cost[x->out];
+    const double count = TF_MAX(elements(g, x->out), 1.0) * trips(u, n), cost = u->cost[x->out];
     const double memory = MEMORY_COST * bytes_of(tf_type_of(g, x->out)->dtype) / 4.0;
-    if (r->evaluations * cost > count * (cost + memory) + r->evaluations * memory)
+    const bool tiny = !r->heavy && elements(g, x->out) == 1 && cost <= TINY_COST;
+    if (!tiny && r->evaluations * cost > count * (cost + memory) + r->evaluations * memory)
         return r->n > 1 ? TF_REFUSE_READERS : TF_REFUSE_RECOMPUTE;
     for (uint32_t i = 0; i < r->n; i++) {
         const tf_group *q = &u->f->groups.data[r->group[i] - 1];
@@ -409,12 +432,12 @@ static bool sink(fuser *u, uint32_t n)
         for (uint32_t i = 0; i < x->n_src; i++) {
             if (!x->src[i] || u->f->risen[tf_val(g, x->src[i])->node] == id) continue;
             const double reread = a && i < TF_COUNT(a->loads) ? 1.0 + a->loads[i].reread : 1.0;
-            demand(u, x->src[i], id, reread * elements(g, a ? x->src[i] : x->out), false);
+            demand(u, x->src[i], id, reread * elements(g, a ? x->src[i] : x->out) * trips(u, n), false, a != NULL);
         }
         return true;
     }
     const tf_refusal_reason why = why_store(u, n);
-    const double count = elements(g, x->out);
+    const double count = elements(g, x->out) * trips(u, n);
     if (why != TF_REFUSE_COUNT) {
         uint32_t id;
         if (why != TF_REFUSE_OUTPUT && why != TF_REFUSE_DISABLED) refuse(u, n, u->f->groups.data[u->read[x->out].group[0] - 1].members.data[0], why);
@@ -422,14 +445,14 @@ static bool sink(fuser *u, uint32_t n)
         if (!group_new(u, TF_NO_NODE, n, &id) || !store(u, id, x->out)) return false;
         add_op(&u->f->groups.data[id - 1], x);
         u->f->groups.data[id - 1].leaves = 1;
-        demand_operands(u, x, id, count, true);
+        demand_operands(u, x, id, count, true, false);
         return true;
     }
     const readers r = u->read[x->out];
     for (uint32_t i = 0; i < r.n; i++) {
         u->f->groups.data[r.group[i] - 1].leaves--;
         if (!is_free(x)) add_op(&u->f->groups.data[r.group[i] - 1], x);
-        demand_operands(u, x, r.group[i], r.evaluations / r.n, r.aligned[i]);
+        demand_operands(u, x, r.group[i], r.evaluations / r.n, r.aligned[i], r.heavy);
     }
     return true;
 }
@@ -453,7 +476,7 @@ bool tf_fuse(const tuff_graph *g, const tf_limits *limits, const tf_compile_opti
     u.read = tf_arena_array(arena, readers, values);
     if (arena->failed) return false;
     mark_live(&u);
-    if (!index_uses(&u)) return false;
+    if (!index_uses(&u) || !index_regions(&u)) return false;
     estimate_costs(&u);
     for (uint32_t n = 0; n < g->nodes.n; n++)
         if (out->live[n] && g->nodes.data[n].op->kind == TF_ANCHOR && !rise(&u, n)) return false;

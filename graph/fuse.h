@@ -5,7 +5,7 @@
 #ifndef TF_FUSE_H
 #define TF_FUSE_H
 
-#include "op.h"
+#include "kernel.h"
 #include "plan.h"
 
 #define TF_NO_NODE UINT32_MAX
@@ -26,8 +26,12 @@ typedef struct tf_fusion {
     uint32_t *stored;             /* [value id]: group + 1 that writes it to memory, 0: nobody */
     uint32_t *risen;              /* [node]: group + 1 whose store side computes it, 0: none */
     bool *live;                   /* [node] */
+    uint32_t *segment;            /* [node]: stretches of one region, in order; a kernel's nodes are of one segment */
     TF_ARRAY(tf_refusal) refusals;
 } tf_fusion;
+
+/* Writes only some elements of operand 0, which is also its result. */
+static inline bool tf_op_in_place(const tf_op *op) { return op->anchor && op->anchor->in_place; }
 
 /* False when memory is out. */
 bool tf_fuse(const tuff_graph *g, const tf_limits *limits, const tf_compile_options *options, tf_arena *arena, tf_fusion *out);

@@ -106,7 +106,8 @@ const char *tf_describe_value(tuff_graph *g, uint32_t value)
 
 const tf_op *tf_op_find(const char *name)
 {
-    static const tf_op *const own[] = { &tf_op_input, &tf_op_const, &tf_op_literal, &tf_op_state, &tf_op_scalar, &tf_op_assign };
+    static const tf_op *const own[] = { &tf_op_input, &tf_op_const, &tf_op_literal, &tf_op_state, &tf_op_scalar, &tf_op_assign,
+                                         &tf_op_step, &tf_op_carry, &tf_op_leave, &tf_op_stacked, &tf_op_zeros };
     for (size_t i = 0; i < TF_COUNT(own); i++)
         if (!strcmp(own[i]->name, name))
             return own[i];
@@ -380,10 +381,15 @@ static bool check_operand(tuff_graph *g, const tf_op *op, uint32_t n_src, const 
     char name[64];
     if (!t.graph && !t.id && optional)
         return true;
-    if (t.graph == g && t.id >= 1 && t.id <= g->values.n)
+    const bool here = t.graph == g && t.id >= 1 && t.id <= g->values.n;
+    /* The results of a loop are the only nodes that read what is inside it. */
+    if (here && (op == &tf_op_leave || op == &tf_op_stacked || tf_region_within(g, g->region, tf_def(g, t.id)->region)))
         return true;
     tf_src_name(op, n_src, desc, i, name, sizeof name);
-    if (!t.graph || !t.id)
+    if (here)
+        tf_fail(g, TUFF_E_ARGUMENT, "%s: operand %s is a value of a loop's body, which is not known outside of it (%s)", op->name, name,
+                tf_describe_value(g, t.id));
+    else if (!t.graph || !t.id)
         tf_fail(g, TUFF_E_ARGUMENT, "%s: operand %s is absent", op->name, name);
     else if (t.graph == g)
         tf_fail(g, TUFF_E_ARGUMENT, "%s: operand %s is no tensor of this graph", op->name, name);
@@ -688,15 +694,46 @@ static const char *check_node(const tuff_graph *g, uint32_t index)
             if (!dim_known(g, v->type.dim[k]) || (!tf_dim_is_dynamic(v->type.dim[k]) && v->type.dim[k] < 0))
                 return "a value has an invalid dim";
     }
-    for (uint32_t i = 0; i < n->n_src; i++)
+    if (n->region > g->regions.n)
+        return "a node belongs to no region of the graph";
+    for (uint32_t i = 0; i < n->n_src; i++) {
         if (n->src[i] >= n->out)
             return "a source does not precede its node";
+        if (n->src[i] && n->op != &tf_op_leave && n->op != &tf_op_stacked && !tf_region_within(g, n->region, tf_def(g, n->src[i])->region))
+            return "a node outside of a loop reads a value inside it";
+    }
+    return NULL;
+}
+
+/* The nodes of a region and of those inside it are one stretch. */
+static const char *check_regions(const tuff_graph *g)
+{
+    for (uint32_t r = 1; r <= g->regions.n; r++) {
+        const tf_region *x = &g->regions.data[r - 1];
+        uint32_t entries = 0;
+        bool inside = false;
+        if (x->parent >= r || x->depth != (x->parent ? g->regions.data[x->parent - 1].depth + 1 : 1) || x->depth > TF_MAX_LOOP_DEPTH)
+            return "a region's parent does not precede it";
+        for (uint32_t n = 0; n < g->nodes.n; n++) {
+            const bool now = tf_region_within(g, g->nodes.data[n].region, r);
+            entries += now && !inside;
+            inside = now;
+        }
+        if (entries > 1)
+            return "the nodes of a region are not one stretch";
+        for (uint32_t i = 0; i < x->carries.n; i++) {
+            const tf_carry *c = &x->carries.data[i];
+            if (c->value < 1 || c->value > g->values.n || tf_def(g, c->value)->op != &tf_op_carry || c->next > g->values.n)
+                return "a region carries no value";
+        }
+    }
     return NULL;
 }
 
 const char *tf_graph_check(const tuff_graph *g)
 {
     uint32_t values = 0;
+    const char *wrong = NULL;
     for (uint32_t i = 0; i < g->nodes.n; i++) {
         const char *bad = check_node(g, i);
         if (bad)
@@ -705,6 +742,8 @@ const char *tf_graph_check(const tuff_graph *g)
     }
     if (values != g->values.n)
         return "some values have no node";
+    if ((wrong = check_regions(g)))
+        return wrong;
     for (uint32_t i = 0; i < g->dims.n; i++) {
         const tf_dim_expr *e = &g->dims.data[i];
         if (e->kind == TF_DIM_PARAM && (e->a < 0 || e->a >= (int64_t)g->dim_params.n))

@@ -59,6 +59,22 @@ typedef struct tf_port {
     uint32_t assigned;  /* STATE: result of the assign node, committed at the end; 0: none */
 } tf_port;
 
+/* A loop on the device. Its body is a stretch of the node array that begins with _step and one _carry per carried value;
+ * the _leave and _stacked nodes behind it, in the parent region, are its results. Values of a body are read in it and in
+ * loops inside it only. */
+typedef struct tf_carry {
+    uint32_t value;     /* at the start of an iteration: a _carry, whose source is the first value */
+    uint32_t next;      /* at its end */
+} tf_carry;
+typedef struct tf_region {
+    uint32_t parent;    /* 0: top level */
+    uint32_t depth;     /* 1: in the top level */
+    int64_t count;      /* iterations; while: the most */
+    bool is_while;      /* the last two carried values are: is there another iteration (bool), iterations done (i32) */
+    TF_ARRAY(tf_carry) carries;
+} tf_region;
+enum { TF_MAX_LOOP_DEPTH = 4 };
+
 struct tuff_graph {
     tf_arena arena;
     TF_ARRAY(tf_node) nodes;
@@ -66,6 +82,7 @@ struct tuff_graph {
     TF_ARRAY(tf_dim_expr) dims;
     TF_ARRAY(tf_dim_param) dim_params;
     TF_ARRAY(tf_port) ports;
+    TF_ARRAY(tf_region) regions;        /* regions.data[id - 1] */
     uint32_t region;                    /* region of nodes being added */
     tuff_status status;                 /* first build error */
     tuff_status compile_status;
@@ -91,6 +108,25 @@ typedef struct tf_source_desc {
 } tf_source_desc;
 
 extern const tf_op tf_op_input, tf_op_const, tf_op_literal, tf_op_state, tf_op_scalar, tf_op_assign;
+
+/* ---- loops (loop.c) ----------------------------------------------------------------------------- */
+extern const tf_op tf_op_step, tf_op_carry, tf_op_leave, tf_op_stacked, tf_op_zeros;
+/* Open a loop with n carried values; step and in[n] are the body's. False: the graph has failed. A while loop gets two more
+ * carried values: `again` first (absent: true). */
+bool tf_loop_begin(tuff_graph *g, int64_t count, bool is_while, const tuff_tensor *init, uint32_t n, tuff_tensor again,
+                   tuff_tensor *step, tuff_tensor *in);
+/* Close it with the values at the end of an iteration and what is stacked; out[n + stacked], two more for a while loop. */
+bool tf_loop_end(tuff_graph *g, const tuff_tensor *next, uint32_t n, tuff_tensor again, const tuff_tensor *stack, uint32_t stacked, tuff_tensor *out);
+/* Is a value of region `inner` or one around it? */
+static inline bool tf_region_within(const tuff_graph *g, uint32_t inner, uint32_t outer)
+{
+    while (inner && inner != outer) inner = g->regions.data[inner - 1].parent;
+    return inner == outer;
+}
+/* Iterations of a body in one run, at most; 1 at the top level. */
+double tf_region_trips(const tuff_graph *g, uint32_t region);
+/* Nodes that outputs, new state values and named ports need, with the loops they stand in; wanted (may be NULL): values read. */
+void tf_mark_live(const tuff_graph *g, bool *live, bool *wanted);
 
 /* ---- building ---------------------------------------------------------------------------------- */
 

@@ -96,6 +96,7 @@ static tf_ex source_value(tf_emitter *m, uint32_t value, const tf_ex *coords, tf
     uint64_t count = 0;
     if (!strcmp(n->op->name, "literal")) return tf_ex_const(&m->x, t->dtype, d->value);
     if (!strcmp(n->op->name, "scalar")) return tf_ex_leaf(&m->x, TF_EX_SCALAR, t->dtype, value);
+    if (n->op == &tf_op_step) return tf_ex_leaf(&m->x, TF_EX_STEP, t->dtype, m->g->regions.data[n->region - 1].depth);
     tf_count_bound(m->g, t, &count);
     if (!strcmp(n->op->name, "const") && count == 1 && t->dtype != TUFF_C64 && t->dtype != TUFF_F64) {
         double im;
@@ -272,6 +273,28 @@ bool tf_hook_steps(tf_emitter *m, tf_ex at, tf_ex next, tf_ex across)
     return false;
 }
 
+bool tf_hook_aligned(const tf_emitter *m, uint32_t value)
+{
+    for (uint32_t i = 0; i < m->elsewhere.n; i++)
+        if (m->elsewhere.data[i] == value) return false;
+    return true;
+}
+
+void tf_hook_elsewhere(tf_emitter *m, tf_ex e, tf_ex index)
+{
+    load_list loads = { 0 };
+    const uint32_t n = loads_below(m, e, &loads);
+    for (uint32_t i = 0; i < n; i++) {
+        const tf_ex_node x = *tf_exn(&m->x, loads.e[i]);
+        const tf_op *op = tf_def(m->g, (uint32_t)x.i)->op;
+        int64_t d;
+        if ((op != &tf_op_carry && op != &tf_op_state) || !tf_hook_aligned(m, (uint32_t)x.i)) continue;
+        if (index && (x.a == index || (tf_ex_difference(&m->x, x.a, index, &d) && d == 0))) continue;
+        uint32_t *v = tf_push(m->arena, &m->elsewhere);
+        if (v) *v = (uint32_t)x.i;
+    }
+}
+
 void tf_print_begin(tf_emitter *m, const tf_ex *roots, uint32_t n)
 {
     if (!room_for_marks(m)) return;
@@ -309,7 +332,8 @@ static bool varies(const tf_exprs *x, tf_ex e)
     case TF_EX_VAR: return n->i != TF_VAR_GROUP;
     case TF_EX_ADD: case TF_EX_SUB: case TF_EX_MUL: case TF_EX_DIV: case TF_EX_MOD: case TF_EX_MIN: case TF_EX_MAX:
         return varies(x, n->a) || varies(x, n->b);
-    case TF_EX_INT: case TF_EX_DIM: return false;
+    case TF_EX_TO_INDEX: case TF_EX_TO_VALUE: return varies(x, n->a) || (n->b && varies(x, n->b));
+    case TF_EX_INT: case TF_EX_DIM: case TF_EX_STEP: case TF_EX_SCALAR: case TF_EX_CONST: return false;
     default: return true;
     }
 }
@@ -495,6 +519,7 @@ static const char *leaf_text(tf_emitter *m, tf_ex e)
         const uint32_t p = tf_emit_param(m, TF_PARAM_SCALAR, n->i);
         return tf_say(m, n->t == TUFF_F32 ? "uintBitsToFloat(PW(%u))" : n->t == TUFF_I32 ? "int(PW(%u))" : "PW(%u)", p);
     }
+    case TF_EX_STEP: m->steps = true; return tf_say(m, "int(iteration.step[%d])", (int)n->i - 1);
     case TF_EX_RESULT: return n->i < 8 ? tf_say(m, "r%d", (int)n->i)
                                        : tf_say(m, "r%d.%c", (int)(n->i - 8) / 4, "xyzw"[(n->i - 8) % 4]);
     default: return NULL;

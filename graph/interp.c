@@ -524,8 +524,8 @@ static tuff_status commit_states(tf_interp *in)
 {
     for (uint32_t i = 0; i < in->g->ports.n; i++) {
         const tf_port *p = &in->g->ports.data[i];
-        if (p->kind != TF_PORT_STATE || !p->assigned)
-            continue;
+        if (p->kind != TF_PORT_STATE || !p->assigned || !in->present[p->assigned - 1])
+            continue; /* the last: assigned in a loop that never ran */
         tf_ref_tensor t;
         if (!copy_tensor(&t, &in->values[p->assigned - 1], &in->allocator))
             return failed(in, TUFF_E_MEMORY, "out of host memory");
@@ -536,15 +536,172 @@ static tuff_status commit_states(tf_interp *in)
     return TUFF_OK;
 }
 
-tuff_status tf_interp_run(tf_interp *in)
+/* ---- loops ---- */
+
+static void forget(tf_interp *in, uint32_t value)
 {
-    drop_values(in);
-    memcpy(in->left, in->readers, in->g->values.n * sizeof *in->left);
-    for (uint32_t i = 0; i < in->g->nodes.n; i++) {
+    if (in->present[value - 1])
+        tf_ref_release(&in->values[value - 1], &in->allocator);
+    in->present[value - 1] = false;
+}
+
+static tuff_status set_value(tf_interp *in, uint32_t value, const tf_ref_tensor *from)
+{
+    tf_ref_tensor t;
+    if (!copy_tensor(&t, from, &in->allocator))
+        return failed(in, TUFF_E_MEMORY, "out of host memory");
+    forget(in, value);
+    in->values[value - 1] = t;
+    in->present[value - 1] = true;
+    return TUFF_OK;
+}
+
+static tuff_status run_range(tf_interp *in, uint32_t first, uint32_t end, uint32_t region);
+
+/* Nodes behind a loop that collect a value of it: rows of zeros until an iteration fills them. */
+static tuff_status for_stacked(tf_interp *in, uint32_t end, uint32_t region, int64_t row)
+{
+    for (uint32_t n = end; n < in->g->nodes.n; n++) {
+        const tf_node *x = &in->g->nodes.data[n];
+        if (x->op != &tf_op_stacked || tf_def(in->g, x->src[0])->region != region)
+            continue;
+        tf_ref_tensor *all = &in->values[x->out - 1];
+        const tf_ref_tensor *one = &in->values[x->src[0] - 1];
+        if (row < 0) {
+            forget(in, x->out);
+            if (!tf_ref_create(all, in->g, tf_type_of(in->g, x->out), in->dims, &in->allocator))
+                return failed(in, TUFF_E_MEMORY, "out of host memory");
+            in->present[x->out - 1] = true;
+        } else if (one->n) {
+            memcpy(all->re + (size_t)row * one->n, one->re, (size_t)one->n * sizeof(double));
+            if (one->im)
+                memcpy(all->im + (size_t)row * one->n, one->im, (size_t)one->n * sizeof(double));
+        }
+    }
+    return TUFF_OK;
+}
+
+/* The next values become the carried ones, all at once; states assigned inside are read by the next iteration. */
+static tuff_status advance(tf_interp *in, uint32_t region)
+{
+    const tf_region *r = &in->g->regions.data[region - 1];
+    tuff_status s = TUFF_OK;
+    tf_arena scratch;
+    tf_arena_init(&scratch, &in->allocator);
+    tf_ref_tensor *next = tf_arena_array(&scratch, tf_ref_tensor, r->carries.n);
+    if (!next)
+        s = failed(in, TUFF_E_MEMORY, "out of host memory");
+    for (uint32_t i = 0; i < r->carries.n && s == TUFF_OK; i++)
+        if (!copy_tensor(&next[i], &in->values[r->carries.data[i].next - 1], &in->allocator))
+            s = failed(in, TUFF_E_MEMORY, "out of host memory");
+    for (uint32_t i = 0; next && i < r->carries.n; i++) {
+        const uint32_t v = r->carries.data[i].value;
+        if (s == TUFF_OK) {
+            forget(in, v);
+            in->values[v - 1] = next[i];
+            in->present[v - 1] = true;
+        } else
+            tf_ref_release(&next[i], &in->allocator);
+    }
+    for (uint32_t i = 0; i < in->g->ports.n && s == TUFF_OK; i++) {
+        const tf_port *p = &in->g->ports.data[i];
+        if (p->assigned && in->present[p->assigned - 1] && tf_region_within(in->g, tf_def(in->g, p->assigned)->region, region))
+            s = set_value(in, p->value, &in->values[p->assigned - 1]);
+    }
+    tf_arena_release(&scratch);
+    return s;
+}
+
+static tuff_status run_iterations(tf_interp *in, uint32_t first, uint32_t end, uint32_t region)
+{
+    const tf_region *r = &in->g->regions.data[region - 1];
+    tuff_status s = for_stacked(in, end, region, -1);
+    for (uint32_t i = 0; i < r->carries.n && s == TUFF_OK; i++) {
+        const uint32_t v = r->carries.data[i].value;
+        s = set_value(in, v, &in->values[tf_def(in->g, v)->src[0] - 1]);
+    }
+    for (int64_t it = 0; it < r->count && s == TUFF_OK; it++) {
+        if (r->is_while && !in->values[r->carries.data[r->carries.n - 2].value - 1].re[0])
+            break;
+        for (uint32_t n = first; n < end && s == TUFF_OK; n++) {
+            const tf_node *x = &in->g->nodes.data[n];
+            double index = (double)it;
+            if (x->op == &tf_op_step && x->region == region)
+                s = set_value(in, x->out, &(tf_ref_tensor){ .dtype = TUFF_I32, .n = 1, .re = &index });
+        }
+        if (s == TUFF_OK)
+            s = run_range(in, first, end, region);
+        if (s == TUFF_OK)
+            s = for_stacked(in, end, region, it);
+        if (s == TUFF_OK)
+            s = advance(in, region);
+    }
+    return s;
+}
+
+/* States have their value at the start of the run again behind the loop. */
+static tuff_status run_loop(tf_interp *in, uint32_t first, uint32_t end, uint32_t region)
+{
+    tuff_status s = TUFF_OK;
+    tf_arena scratch;
+    tf_arena_init(&scratch, &in->allocator);
+    tf_ref_tensor *saved = tf_arena_array(&scratch, tf_ref_tensor, in->g->ports.n);
+    bool *is_saved = tf_arena_array(&scratch, bool, in->g->ports.n);
+    if (scratch.failed)
+        s = failed(in, TUFF_E_MEMORY, "out of host memory");
+    for (uint32_t i = 0; i < in->g->ports.n && s == TUFF_OK; i++) {
+        const tf_port *p = &in->g->ports.data[i];
+        if (!p->assigned || !tf_region_within(in->g, tf_def(in->g, p->assigned)->region, region))
+            continue;
+        is_saved[i] = copy_tensor(&saved[i], &in->values[p->value - 1], &in->allocator);
+        if (!is_saved[i])
+            s = failed(in, TUFF_E_MEMORY, "out of host memory");
+    }
+    if (s == TUFF_OK)
+        s = run_iterations(in, first, end, region);
+    for (uint32_t i = 0; is_saved && i < in->g->ports.n; i++) {
+        if (!is_saved[i])
+            continue;
+        if (s == TUFF_OK)
+            s = set_value(in, in->g->ports.data[i].value, &saved[i]);
+        tf_ref_release(&saved[i], &in->allocator);
+    }
+    tf_arena_release(&scratch);
+    return s;
+}
+
+static tuff_status run_node(tf_interp *in, const tf_node *node)
+{
+    if (node->op == &tf_op_carry || node->op == &tf_op_step || node->op == &tf_op_stacked)
+        return TUFF_OK; /* set by the loop */
+    if (node->op == &tf_op_leave)
+        return set_value(in, node->out, &in->values[node->src[0] - 1]);
+    for (uint32_t i = 0; i < node->n_out && in->g->regions.n; i++)
+        forget(in, node->out + i);
+    return node->op->kind == TF_SOURCE ? eval_source(in, node) : eval_node(in, node);
+}
+
+/* Nodes [first, end) of a region and, where one begins, the loops in it. */
+static tuff_status run_range(tf_interp *in, uint32_t first, uint32_t end, uint32_t region)
+{
+    for (uint32_t i = first; i < end; i++) {
         const tf_node *node = &in->g->nodes.data[i];
-        const tuff_status status = node->op->kind == TF_SOURCE ? eval_source(in, node) : eval_node(in, node);
-        if (status != TUFF_OK)
+        tuff_status status;
+        if (node->region != region) {
+            uint32_t inner = node->region, behind = i;
+            while (in->g->regions.data[inner - 1].parent != region)
+                inner = in->g->regions.data[inner - 1].parent;
+            while (behind < end && tf_region_within(in->g, in->g->nodes.data[behind].region, inner))
+                behind++;
+            if ((status = run_loop(in, i, behind, inner)) != TUFF_OK)
+                return status;
+            i = behind - 1;
+            continue;
+        }
+        if ((status = run_node(in, node)) != TUFF_OK)
             return status;
+        if (in->g->regions.n) /* an iteration reads what the one before has read */
+            continue;
         for (uint32_t k = 0; k < node->n_src; k++)
             if (node->src[k]) {
                 in->left[node->src[k] - 1]--;
@@ -553,7 +710,15 @@ tuff_status tf_interp_run(tf_interp *in)
         for (uint32_t k = 0; k < node->n_out; k++)
             drop_if_unused(in, node->out + k);
     }
-    return commit_states(in);
+    return TUFF_OK;
+}
+
+tuff_status tf_interp_run(tf_interp *in)
+{
+    drop_values(in);
+    memcpy(in->left, in->readers, in->g->values.n * sizeof *in->left);
+    const tuff_status status = run_range(in, 0, in->g->nodes.n, 0);
+    return status == TUFF_OK ? commit_states(in) : status;
 }
 
 const tf_ref_tensor *tf_interp_value(const tf_interp *in, uint32_t value)

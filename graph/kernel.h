@@ -50,6 +50,7 @@ struct tf_anchor {
     const char *name;
     tf_hook loads[16];              /* per operand, with the largest set of widths */
     tf_hook stores[8];
+    bool in_place;                  /* result 0 is operand 0 but for the elements that the kernel stores */
     bool (*configure)(tf_kernel_build *k); /* false: error text was set with tf_fail on k->g */
     /* Score hook of attention, NULL in other anchors. When configure set k->score, the emitter prints behind the load hooks
      *   float score_hook(float r0, uint c0, uint c1, uint c2, uint c3)     score, batch, head, query position, key index

@@ -20,24 +20,18 @@ typedef struct lowering {
     tf_arena *data;          /* folded constants, outliving the graphs */
     tuff_tensor *map;        /* [from value] */
     bool *live, *wanted;     /* [from node], [from value] */
+    bool first, separate;    /* run: of the user's graph; the last, which gives carried values memory of their own */
+    tuff_tensor *start;      /* [from value] of a carry: the value before the first iteration */
+    tuff_tensor *outside;    /* [depth][port] a state's value around the loop being lowered */
     tf_str *message;
 } lowering;
 
 static void mark(lowering *l)
 {
     const tuff_graph *g = l->from;
-    for (uint32_t i = 0; i < g->ports.n; i++) {
-        const tf_port *p = &g->ports.data[i];
-        const uint32_t v = p->kind == TF_PORT_OUTPUT ? p->value : p->kind == TF_PORT_STATE ? p->assigned : 0;
-        if (v) { l->live[tf_val(g, v)->node] = true; l->wanted[v] = true; }
-        if (p->kind != TF_PORT_OUTPUT) l->live[tf_val(g, p->value)->node] = true; /* named ports stay, used or not */
-    }
-    for (uint32_t n = g->nodes.n; n-- > 0;) {
-        if (!l->live[n]) continue;
-        const tf_node *x = &g->nodes.data[n];
-        for (uint32_t i = 0; i < x->n_src; i++)
-            if (x->src[i]) { l->live[tf_val(g, x->src[i])->node] = true; l->wanted[x->src[i]] = true; }
-    }
+    for (uint32_t i = 0; i < g->ports.n; i++) /* named ports stay, used or not */
+        if (g->ports.data[i].kind != TF_PORT_OUTPUT) l->live[tf_val(g, g->ports.data[i].value)->node] = true;
+    tf_mark_live(g, l->live, l->wanted);
 }
 
 /* Replace a node just added by its value, if its sources are constants and the result is small; host rows must. */
@@ -96,13 +90,187 @@ static bool has_more(const tuff_graph *g)
     return false;
 }
 
+/* ---- loops ----------------------------------------------------------------------------------------
+ * A loop keeps its region. States assigned in it become carried values, and stacked results become carried tensors of
+ * which every iteration writes one row. The last run gives each carried value a first and a next value that are nothing
+ * else, so that both can live in the carried value's memory. */
+
+static bool packs_itself(const tf_limits *limits, tuff_dtype t)
+{
+    const uint32_t bits = tf_dtype_bits(t);
+    return bits >= 32 || (bits == 16 && limits->storage16) || (bits == 8 && limits->storage8);
+}
+
+static tuff_tensor copied(lowering *l, tuff_tensor t) { return tf_add(l->to, &tf_op_copy, &t, 1, NULL); }
+
+static tuff_tensor cast_to(lowering *l, tuff_tensor t, tuff_dtype dtype)
+{
+    const tf_op *op = tf_op_find("cast");
+    const tf_attr *a = op ? tf_attr_find(op, "dtype") : NULL;
+    unsigned char desc[256] = { 0 };
+    if (!t.id || tf_type_of(l->to, t.id)->dtype == dtype) return t;
+    if (!a || op->desc_size > sizeof desc) return tf_fail(l->to, TUFF_E_INTERNAL, "there is no cast");
+    memcpy(desc + a->offset, &dtype, sizeof dtype);
+    return tf_add(l->to, op, &t, 1, desc);
+}
+
+/* Is the state of port i assigned within region r of the graph being lowered? */
+static bool assigned_within(const lowering *l, uint32_t i, uint32_t r)
+{
+    const tf_port *p = &l->from->ports.data[i];
+    return p->kind == TF_PORT_STATE && p->assigned && tf_region_within(l->from, tf_def(l->from, p->assigned)->region, r);
+}
+
+static tuff_tensor new_carry(lowering *l, tuff_tensor first)
+{
+    const tuff_tensor t = tf_add(l->to, &tf_op_carry, &first, 1, NULL);
+    tf_carry *c = t.id ? tf_push(&l->to->arena, &l->to->regions.data[l->to->region - 1].carries) : NULL;
+    if (c) c->value = t.id;
+    return c ? t : (tuff_tensor){ NULL, 0 };
+}
+
+/* Node n collects values of region r. */
+static bool collects(const lowering *l, uint32_t n, uint32_t r)
+{
+    const tf_node *x = &l->from->nodes.data[n];
+    return l->live[n] && x->op == &tf_op_stacked && tf_def(l->from, x->src[0])->region == r;
+}
+
+/* What a stacked result is held in: dtypes without a store of their own are widened until the loop is over. */
+static tuff_dtype stack_dtype(const lowering *l, tuff_dtype t)
+{
+    return packs_itself(l->limits, t) && tf_dtype_class(t) ? t : tf_dtype_is_float(t) ? TUFF_F32 : TUFF_I32;
+}
+
+static void enter(lowering *l, uint32_t r)
+{
+    tuff_graph *g = l->to;
+    const tf_region *x = &l->from->regions.data[r - 1];
+    tuff_tensor *outside = l->outside + (size_t)x->depth * l->from->ports.n;
+    for (uint32_t i = 0; i < x->carries.n; i++) {
+        const tf_node *c = tf_def(l->from, x->carries.data[i].value);
+        l->start[c->out] = l->separate ? copied(l, l->map[c->src[0]]) : l->map[c->src[0]];
+    }
+    for (uint32_t n = 0; l->first && n < l->from->nodes.n; n++) {
+        if (!collects(l, n, r)) continue;
+        const tf_node *c = &l->from->nodes.data[n];
+        const tf_type *t = tf_type_of(l->from, c->out);
+        tf_source_desc d = { .dtype = stack_dtype(l, t->dtype), .shape = { .rank = t->rank } };
+        memcpy(d.shape.dim, t->dim, sizeof d.shape.dim);
+        l->start[c->out] = tf_add(g, &tf_op_zeros, NULL, 0, &d);
+    }
+    g->region = r;
+    for (uint32_t i = 0; i < l->from->ports.n; i++) {
+        if (!assigned_within(l, i, r)) continue;
+        const uint32_t v = l->from->ports.data[i].value;
+        outside[i] = l->map[v];
+        l->map[v] = new_carry(l, l->map[v]);
+    }
+    for (uint32_t n = 0; l->first && n < l->from->nodes.n; n++)
+        if (collects(l, n, r)) l->map[l->from->nodes.data[n].out] = new_carry(l, l->start[l->from->nodes.data[n].out]);
+}
+
+/* A next value that may live in its carry's memory: made in this body, by a kernel, for nothing else. */
+static tuff_tensor next_of(lowering *l, uint32_t r, tuff_tensor t)
+{
+    const tuff_graph *g = l->to;
+    if (!t.id || !l->separate) return t;
+    const tf_node *def = tf_def(g, t.id);
+    bool own = def->op->kind != TF_SOURCE && def->region == r && packs_itself(l->limits, tf_type_of(g, t.id)->dtype);
+    for (uint32_t i = 0; i < g->regions.data[r - 1].carries.n && own; i++) own = g->regions.data[r - 1].carries.data[i].next != t.id;
+    return own ? t : copied(l, t);
+}
+
+static tf_carry *carry_of(lowering *l, uint32_t r, uint32_t value)
+{
+    tf_region *x = &l->to->regions.data[r - 1];
+    for (uint32_t i = 0; i < x->carries.n; i++)
+        if (x->carries.data[i].value == value) return &x->carries.data[i];
+    return NULL;
+}
+
+static bool set_next(lowering *l, uint32_t r, tuff_tensor carry, tuff_tensor next)
+{
+    const tuff_tensor n = next_of(l, r, next);
+    tf_carry *c = carry_of(l, r, carry.id);
+    if (c) c->next = n.id;
+    return c && n.id;
+}
+
+static tuff_tensor leave(lowering *l, uint32_t r, tuff_tensor carry)
+{
+    const tf_carry *c = carry_of(l, r, carry.id);
+    return c ? tf_add(l->to, &tf_op_leave, (tuff_tensor[]){ carry, tf_tensor(l->to, c->next) }, 2, NULL) : carry;
+}
+
+/* One row of a stacked tensor. */
+static tuff_tensor put_row(lowering *l, tuff_tensor all, tuff_tensor step, tuff_tensor x)
+{
+    const tf_op *put = tf_op_find("_put_row");
+    const tuff_tensor src[3] = { all, step, cast_to(l, x, tf_type_of(l->to, all.id)->dtype) };
+    return put ? tf_add(l->to, put, src, 3, NULL) : tf_fail(l->to, TUFF_E_INTERNAL, "there is no _put_row");
+}
+
+static void leave_region(lowering *l, uint32_t r)
+{
+    tuff_graph *g = l->to;
+    const tf_region *x = &l->from->regions.data[r - 1];
+    const tuff_tensor *outside = l->outside + (size_t)x->depth * l->from->ports.n;
+    bool ok = true;
+    for (uint32_t i = 0; i < x->carries.n && ok; i++) ok = set_next(l, r, l->map[x->carries.data[i].value], l->map[x->carries.data[i].next]);
+    for (uint32_t i = 0; i < l->from->ports.n && ok; i++)
+        if (assigned_within(l, i, r)) ok = set_next(l, r, l->map[l->from->ports.data[i].value], l->map[l->from->ports.data[i].assigned]);
+    for (uint32_t n = 0; l->first && n < l->from->nodes.n && ok; n++) {
+        if (!collects(l, n, r)) continue;
+        const tf_node *c = &l->from->nodes.data[n];
+        uint32_t step = 0;
+        while (l->from->nodes.data[step].op != &tf_op_step || l->from->nodes.data[step].region != r) step++;
+        ok = set_next(l, r, l->map[c->out], put_row(l, l->map[c->out], l->map[l->from->nodes.data[step].out], l->map[c->src[0]]));
+    }
+    g->region = x->parent;
+    for (uint32_t i = 0; i < l->from->ports.n && ok; i++) {
+        const tf_port *p = &l->from->ports.data[i];
+        if (!assigned_within(l, i, r)) continue;
+        l->map[p->assigned] = leave(l, r, l->map[p->value]);
+        l->map[p->value] = outside[i];
+    }
+    for (uint32_t n = 0; l->first && n < l->from->nodes.n && ok; n++)
+        if (collects(l, n, r)) {
+            const uint32_t v = l->from->nodes.data[n].out;
+            l->map[v] = cast_to(l, leave(l, r, l->map[v]), tf_type_of(l->from, v)->dtype);
+        }
+}
+
+/* From the region of the last node to that of the next: out of loops that ended, into those that begin. */
+static void go_to(lowering *l, uint32_t region)
+{
+    while (!tf_region_within(l->from, region, l->to->region) && tf_status(l->to) == TUFF_OK) leave_region(l, l->to->region);
+    while (l->to->region != region && tf_status(l->to) == TUFF_OK) {
+        uint32_t next = region;
+        while (l->from->regions.data[next - 1].parent != l->to->region) next = l->from->regions.data[next - 1].parent;
+        enter(l, next);
+    }
+}
+
+/* Nodes that make up a loop. False: an ordinary node. */
+static bool lower_loop_node(lowering *l, const tf_node *x)
+{
+    if (x->op == &tf_op_carry) l->map[x->out] = new_carry(l, l->start[x->out]);
+    else if (x->op == &tf_op_leave) l->map[x->out] = leave(l, tf_def(l->from, x->src[0])->region, l->map[x->src[0]]);
+    else return x->op == &tf_op_stacked; /* its value came when the loop was left */
+    return true;
+}
+
 static tuff_status lower_node(lowering *l, const tf_node *x)
 {
     tuff_status s = TUFF_OK;
     l->to->line = x->line;
     l->to->column = x->column;
+    if (l->from->regions.n) go_to(l, x->region);
     if (x->op->kind == TF_EFFECT) { l->map[x->out] = l->map[x->src[1]]; return TUFF_OK; }
-    if (x->op->kind == TF_COMPOSITE) {
+    if (lower_loop_node(l, x)) {
+        ;
+    } else if (x->op->kind == TF_COMPOSITE) {
         expand(l, x);
     } else {
         tuff_tensor src[TF_MAX_OPERANDS];
@@ -141,12 +309,27 @@ static tuff_status copy_ports(lowering *l)
     return TUFF_OK;
 }
 
-static tuff_status run(tuff_graph *from, const tf_limits *limits, tf_arena *data, tuff_graph **out, tf_str *message)
+static bool copy_regions(lowering *l)
+{
+    const size_t values = (size_t)l->from->values.n + 1;
+    for (uint32_t i = 0; i < l->from->regions.n; i++) { /* what they carry is found on the way */
+        const tf_region *x = &l->from->regions.data[i];
+        tf_region *r = tf_push(&l->to->arena, &l->to->regions);
+        if (r) *r = (tf_region){ .parent = x->parent, .depth = x->depth, .count = x->count, .is_while = x->is_while };
+    }
+    if (!l->from->regions.n) return true;
+    l->start = tf_arena_array(l->arena, tuff_tensor, values);
+    l->outside = tf_arena_array(l->arena, tuff_tensor, (size_t)l->from->ports.n * (TF_MAX_LOOP_DEPTH + 1) + 1);
+    return l->start && l->outside;
+}
+
+static tuff_status run(tuff_graph *from, const tf_limits *limits, bool first, bool separate, tf_arena *data, tuff_graph **out, tf_str *message)
 {
     tf_arena scratch;
     tuff_status s = TUFF_E_MEMORY;
     tf_arena_init(&scratch, &data->allocator);
-    lowering l = { .from = from, .limits = limits, .arena = &scratch, .data = data, .message = message };
+    lowering l = { .from = from, .limits = limits, .arena = &scratch, .data = data, .message = message, .first = first,
+                   .separate = separate };
     l.to = tuff_graph_create(&(tuff_graph_desc){ .allocator = data->allocator });
     l.map = tf_arena_array(&scratch, tuff_tensor, (size_t)from->values.n + 1);
     l.live = tf_arena_array(&scratch, bool, (size_t)from->nodes.n + 1);
@@ -158,10 +341,18 @@ static tuff_status run(tuff_graph *from, const tf_limits *limits, tf_arena *data
         if (d) *d = (tf_dim_param){ tf_arena_string(&l.to->arena, from->dim_params.data[i].name), from->dim_params.data[i].max };
     }
     l.to->file = from->file;
+    if (!copy_regions(&l)) goto done;
     mark(&l);
     s = l.to->arena.failed ? TUFF_E_MEMORY : TUFF_OK;
     for (uint32_t n = 0; n < from->nodes.n && s == TUFF_OK; n++)
         if (l.live[n]) s = lower_node(&l, &from->nodes.data[n]);
+    if (s == TUFF_OK && from->regions.n) {
+        go_to(&l, 0);
+        if (tf_status(l.to) != TUFF_OK) {
+            s = tf_status(l.to);
+            tf_str_add(message, l.to->error ? l.to->error : tuff_status_text(s));
+        }
+    }
     if (s == TUFF_OK) s = copy_ports(&l);
 done:
     if (scratch.failed || data->failed || !l.to || l.to->arena.failed) s = TUFF_E_MEMORY; /* whatever was missed for lack of it */
@@ -169,12 +360,6 @@ done:
     *out = l.to;
     tf_arena_release(&scratch);
     return s;
-}
-
-static bool packs_itself(const tf_limits *limits, tuff_dtype t)
-{
-    const uint32_t bits = tf_dtype_bits(t);
-    return bits >= 32 || (bits == 16 && limits->storage16) || (bits == 8 && limits->storage8);
 }
 
 /* Outputs and new state values get a node of their own where the value is a source, is already another port's, or would
@@ -201,11 +386,16 @@ tuff_status tf_lower_graph(tuff_graph *g, const tf_limits *limits, tf_arena *dat
 {
     tuff_graph *now = NULL;
     *out = NULL;
-    tuff_status s = run(g, limits, data, &now, message);
-    for (uint32_t depth = 0; s == TUFF_OK && has_more(now); depth++) {
+    tuff_status s = run(g, limits, true, false, data, &now, message);
+    bool separated = !g->regions.n;
+    for (uint32_t depth = 0; s == TUFF_OK && (has_more(now) || !separated); depth++) {
+        if (!has_more(now)) { /* equal values are one by now */
+            separated = true;
+            if (!tf_merge(now)) { s = TUFF_E_MEMORY; break; }
+        }
         tuff_graph *next = NULL;
         if (depth == 8) { tf_str_add(message, "an op keeps expanding into itself"); s = TUFF_E_INTERNAL; break; }
-        s = run(now, limits, data, &next, message);
+        s = run(now, limits, false, separated && g->regions.n, data, &next, message);
         tuff_graph_destroy(now);
         now = next;
     }
@@ -287,6 +477,8 @@ bool tf_merge(tuff_graph *g)
         if (!*slot) { *slot = n + 1; continue; }
         for (uint32_t r = 0; r < x->n_out; r++) to[x->out + r] = g->nodes.data[*slot - 1].out + r;
     }
+    for (uint32_t r = 0; ok && r < g->regions.n; r++)
+        for (uint32_t i = 0; i < g->regions.data[r].carries.n; i++) g->regions.data[r].carries.data[i].next = to[g->regions.data[r].carries.data[i].next];
     for (uint32_t i = 0; ok && i < g->ports.n; i++) {
         g->ports.data[i].value = to[g->ports.data[i].value];
         g->ports.data[i].assigned = to[g->ports.data[i].assigned];

@@ -30,6 +30,91 @@ int64_t tf_plan_dim(const tf_plan *plan, int64_t dim, const int64_t *params)
     return params ? tf_dim_eval(&g, dim, params) : tf_dim_bound(&g, dim);
 }
 
+void tf_plan_span(tf_plan *plan)
+{
+    for (uint32_t r = 1; r <= plan->regions.n; r++) {
+        tf_plan_region *x = &plan->regions.data[r - 1];
+        x->first = x->end = 0;
+        for (uint32_t i = 0; i < plan->steps.n; i++) {
+            if (!tf_plan_within(plan, plan->steps.data[i].region, r))
+                continue;
+            x->first = x->end ? x->first : i;
+            x->end = i + 1;
+        }
+    }
+    for (uint32_t r = plan->regions.n; r > 0; r--) { /* inner loops have higher numbers */
+        tf_plan_region *x = &plan->regions.data[r - 1];
+        uint64_t once = 0;
+        for (uint32_t i = x->first; i < x->end; i++)
+            once += plan->steps.data[i].region == r;
+        for (uint32_t k = r; k < plan->regions.n; k++)
+            if (plan->regions.data[k].parent == r && !tf_add_u64(&once, once, plan->regions.data[k].run))
+                once = UINT64_MAX;
+        if (!tf_mul_u64(&x->run, once, (uint64_t)x->count))
+            x->run = UINT64_MAX;
+    }
+}
+
+static uint32_t loop_of(const tf_plan *plan, uint32_t step)
+{
+    const uint32_t r = plan->steps.data[step].region;
+    return r <= plan->regions.n ? r : 0;
+}
+
+uint64_t tf_plan_run_steps(const tf_plan *plan)
+{
+    uint64_t n = 0;
+    for (uint32_t i = 0; i < plan->steps.n; i++)
+        n += loop_of(plan, i) == 0;
+    for (uint32_t r = 0; r < plan->regions.n; r++)
+        if (plan->regions.data[r].parent == 0 && !tf_add_u64(&n, n, plan->regions.data[r].run))
+            n = UINT64_MAX;
+    return n;
+}
+
+/* c stands at a step, or behind the last one of `region`: into loops that begin here, past those that run nothing, back to
+ * the start of a body, or out of it. */
+static void settle(const tf_plan *plan, tf_cursor *c, uint32_t region)
+{
+    for (;;) {
+        const tf_plan_region *r = region ? &plan->regions.data[region - 1] : NULL;
+        if (r && c->step == r->end) {
+            if (++c->at[r->depth - 1] < r->count)
+                c->step = r->first;
+            else {
+                c->at[r->depth - 1] = 0;
+                region = r->parent;
+            }
+            continue;
+        }
+        if (c->step == plan->steps.n)
+            return;
+        uint32_t inner = loop_of(plan, c->step);
+        if (inner == region)
+            return;
+        while (plan->regions.data[inner - 1].parent != region)
+            inner = plan->regions.data[inner - 1].parent;
+        if (plan->regions.data[inner - 1].run)
+            region = inner;
+        else
+            c->step = plan->regions.data[inner - 1].end;
+    }
+}
+
+tf_cursor tf_cursor_begin(const tf_plan *plan)
+{
+    tf_cursor c = { 0 };
+    settle(plan, &c, 0);
+    return c;
+}
+
+void tf_cursor_next(const tf_plan *plan, tf_cursor *c)
+{
+    const uint32_t region = loop_of(plan, c->step);
+    c->step++;
+    settle(plan, c, region);
+}
+
 uint64_t tf_plan_bytes(const tf_plan *plan, const tf_type *type, const int64_t *params)
 {
     uint64_t n = tf_dtype_bits(type->dtype) / 4;

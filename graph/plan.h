@@ -67,6 +67,8 @@ typedef struct tf_arg {
     bool shared;               /* slot holds several args: the kernel adds TF_PARAM_BASE to its indices */
     bool prefer_uniform;       /* wish of the kernel: see tf_operand */
     uint64_t base;             /* byte base of this arg inside its binding's range; 0 unless shared */
+    bool aligned;              /* read only at the element that the same invocation stores of the step's results */
+    uint32_t twin;             /* argument of the step + 1, before this one, in the same buffer: they are one operand */
 } tf_arg;
 
 /* A binding slot of one step: the exact descriptor range. */
@@ -86,6 +88,7 @@ typedef struct tf_kernel {
     uint32_t n_params;         /* 32-bit words in the parameter block; 0: no block */
     uint32_t subgroup_size;    /* required size with full subgroups; 0: none */
     uint32_t shared_bytes;
+    bool steps;                /* reads the indices of iterations: push constants, one per depth */
 } tf_kernel;
 
 typedef struct tf_step {
@@ -101,6 +104,22 @@ typedef struct tf_step {
     uint64_t bytes, flops;     /* estimates at the bound */
     const char *label;
 } tf_step;
+
+/* A loop: its steps, and those of loops inside it, are one stretch that runs `count` times. */
+typedef struct tf_plan_region {
+    uint32_t parent, depth;    /* 0: top level; depth 1: in the top level */
+    int64_t count;
+    uint32_t first, end;       /* steps [first, end); waves follow from them */
+    uint64_t run;              /* steps that all its iterations run, saturated */
+} tf_plan_region;
+
+/* A carried value or a state takes a new value at the end of a region (0: of the run): from `from` to `to`, without a
+ * copy if `from` could be given the memory of `to`. */
+typedef struct tf_commit {
+    uint32_t region, from, to;
+    const char *name;          /* of the state; NULL: a carried value */
+    const char *copied;        /* why a copy was needed; NULL: in place */
+} tf_commit;
 
 /* Why two nodes stayed in separate kernels: what explain prints. */
 #define TF_REFUSALS(X) \
@@ -143,6 +162,8 @@ typedef struct tf_plan {
     TF_ARRAY(tf_dim_param) dim_params;
     TF_ARRAY(tf_dim_expr) dims;
     TF_ARRAY(tf_refusal) refusals;
+    TF_ARRAY(tf_plan_region) regions; /* regions.data[id - 1]; steps of regions beyond run once */
+    TF_ARRAY(tf_commit) commits;
     TF_ARRAY(uint64_t) chunks;      /* bytes of each arena chunk */
     uint32_t waves;
     uint64_t arena_bytes;           /* sum of chunks */
@@ -151,9 +172,32 @@ typedef struct tf_plan {
 } tf_plan;
 
 /* ---- passes over a plan, each pure and separately tested ----
- * Order: steps with args -> tf_copy_in_externals -> per dispatch tf_share_step, then its text is printed ->
+ * Order: steps with args -> tf_plan_commit -> tf_copy_in_externals -> per dispatch tf_share_step, then its text is printed ->
  * tf_merge_kernels -> tf_schedule -> tf_place -> tf_assign_bindings for every step -> tf_plan_check. */
 
+/* Resolve plan->commits (commit.c): alias buffers where every read of the old value comes before the write of the new one,
+ * else add a copy at the end of the region. False: out of memory. */
+bool tf_plan_commit(tf_plan *plan);
+/* Set first, end and run of all regions from the steps (plan.c). */
+void tf_plan_span(tf_plan *plan);
+/* Steps a run executes, loops included, saturated. */
+uint64_t tf_plan_run_steps(const tf_plan *plan);
+/* A place in a run: a step, and the iteration of each loop around it. */
+typedef struct tf_cursor { uint32_t step; int32_t at[TF_MAX_LOOP_DEPTH]; } tf_cursor;
+/* The first step of a run; step == steps.n: there is none. */
+tf_cursor tf_cursor_begin(const tf_plan *plan);
+void tf_cursor_next(const tf_plan *plan, tf_cursor *c);
+/* Is there a barrier between a step and the one that runs after it? */
+static inline bool tf_cursor_barrier(const tf_plan *plan, uint32_t from, uint32_t to)
+{
+    return to <= from || plan->steps.data[from].wave != plan->steps.data[to].wave;
+}
+/* Is region `inner` the region `outer` or inside it? */
+static inline bool tf_plan_within(const tf_plan *plan, uint32_t inner, uint32_t outer)
+{
+    while (inner && inner != outer) inner = inner <= plan->regions.n ? plan->regions.data[inner - 1].parent : 0;
+    return inner == outer;
+}
 /* An operand of a kernel before it has an address. */
 typedef struct tf_operand {
     bool arena;                /* placed by tf_place, else a buffer of its own */

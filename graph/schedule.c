@@ -266,6 +266,50 @@ static uint32_t *wave_order(tf_sched *s, const result *r)
     return order;
 }
 
+/* What an iteration finds in memory must outlast the iteration before: buffers used outside of a loop too, and those
+ * that it reads before it writes them, live as long as the loop. Inner loops have higher numbers and come first. */
+static bool extend_over_loops(tf_sched *s, tf_plan *plan)
+{
+    const uint32_t nb = plan->buffers.n;
+    uint8_t *first = tf_arena_array(&s->arena, uint8_t, nb); /* 1: written first inside, 2: read first, 4: used outside */
+    uint64_t *delta = tf_arena_array(&s->arena, uint64_t, (size_t)plan->waves + 1);
+    if (!first || !delta)
+        return false;
+    for (uint32_t k = plan->regions.n; k > 0; k--) {
+        const tf_plan_region *r = &plan->regions.data[k - 1];
+        if (r->first == r->end)
+            continue;
+        memset(first, 0, nb * sizeof *first);
+        for (uint32_t i = 0; i < plan->steps.n; i++) {
+            const tf_arg *a = &plan->args.data[plan->steps.data[i].arg];
+            const bool inside = i >= r->first && i < r->end;
+            for (uint32_t j = 0; j < plan->steps.data[i].n_args; j++)
+                first[a[j].buffer] |= !inside ? 4 : first[a[j].buffer] & 3 ? 0 : a[j].read ? 2 : 1;
+        }
+        for (uint32_t b = 0; b < nb; b++) {
+            tf_buffer *x = &plan->buffers.data[b];
+            if (!(first[b] & 2) && (first[b] & 5) != 5)
+                continue;
+            x->first_wave = TF_MIN(x->first_wave, plan->steps.data[r->first].wave);
+            x->last_wave = TF_MAX(x->last_wave, plan->steps.data[r->end - 1].wave);
+        }
+    }
+    uint64_t live = 0, peak = 0;
+    for (uint32_t b = 0; b < nb; b++) {
+        const tf_buffer *x = &plan->buffers.data[b];
+        if (x->first_wave > x->last_wave)
+            continue;
+        delta[x->first_wave] += s->bytes[b];
+        delta[x->last_wave + 1] -= s->bytes[b];
+    }
+    for (uint32_t w = 0; w < plan->waves; w++) {
+        live += delta[w];
+        peak = TF_MAX(peak, live);
+    }
+    plan->live_bytes = peak;
+    return true;
+}
+
 static bool deliver(tf_sched *s, tf_plan *plan, const result *r, const uint32_t *order)
 {
     tf_step *sorted = tf_arena_array(&s->arena, tf_step, s->n);
@@ -288,7 +332,8 @@ static bool deliver(tf_sched *s, tf_plan *plan, const result *r, const uint32_t 
     }
     plan->waves = r->waves;
     plan->live_bytes = r->live;
-    return true;
+    tf_plan_span(plan);
+    return extend_over_loops(s, plan);
 }
 
 bool tf_schedule(tf_plan *plan)

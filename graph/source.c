@@ -10,6 +10,8 @@ enum {
 
 static bool check_name(tf_infer *c, const char *name)
 {
+    if (c->g->region)
+        return tf_bad(c, TUFF_E_STATE, "\"%s\" is declared in a loop's body; what a program exposes stands before the loop", name ? name : "");
     if (!tf_name_ok(name))
         return tf_bad(c, TUFF_E_NAME, "a name has 1 to 255 bytes and no control characters");
     bool taken = tf_port_find(c->g, WRITABLE | 1u << TF_PORT_OUTPUT, name) != NULL;
@@ -213,6 +215,10 @@ void tuff_output(tuff_graph *g, const char *name, tuff_tensor x)
     }
     if (x.graph != g || x.id < 1 || x.id > g->values.n) {
         tf_fail(g, TUFF_E_ARGUMENT, "output \"%s\": the tensor %s", name, !x.graph || !x.id ? "is absent" : "belongs to another graph");
+        return;
+    }
+    if (tf_def(g, x.id)->region || g->region) {
+        tf_fail(g, TUFF_E_ARGUMENT, "output \"%s\": %s belongs to a loop's body; outputs are results of the loop", name, tf_describe_value(g, x.id));
         return;
     }
     /* An output may carry the name of the input that it is; any other pair would be ambiguous. */

@@ -18,6 +18,7 @@ typedef struct printer {
     const char **name;     /* by value id - 1 */
     uint32_t *readers;     /* by value id - 1 */
     bool *exposed;         /* by value id - 1: is an output */
+    bool *implied;         /* by node: a while loop brings it along */
     const char **taken;    /* hash set */
     uint32_t cap;
 } printer;
@@ -55,6 +56,29 @@ static bool is_inline(const printer *p, uint32_t value)
     return d->implied || d->dtype == TUFF_F32;
 }
 
+static void imply_literal(printer *p, uint32_t value, double number)
+{
+    const tf_node *n = tf_def(p->g, value);
+    if (n->op == &tf_op_literal && p->readers[value - 1] == 1 && ((const tf_source_desc *)n->desc)->value == number)
+        p->implied[tf_val(p->g, value)->node] = true;
+}
+
+/* A while loop counts its iterations, and begins with `true` unless told otherwise. */
+static void find_implied(printer *p)
+{
+    for (uint32_t r = 0; r < p->g->regions.n; r++) {
+        const tf_region *x = &p->g->regions.data[r];
+        if (!x->is_while || x->carries.n < 2 || !x->carries.data[x->carries.n - 1].next)
+            continue;
+        const tf_carry *again = &x->carries.data[x->carries.n - 2], *done = again + 1;
+        imply_literal(p, tf_def(p->g, again->value)->src[0], 1);
+        imply_literal(p, tf_def(p->g, done->value)->src[0], 0);
+        p->implied[tf_val(p->g, done->next)->node] = true;
+        if (tf_def(p->g, done->next)->n_src == 2)
+            imply_literal(p, tf_def(p->g, done->next)->src[1], 1);
+    }
+}
+
 static bool name_values(printer *p)
 {
     const tuff_graph *g = p->g;
@@ -65,8 +89,9 @@ static bool name_values(printer *p)
     p->name = tf_arena_array(&p->arena, const char *, g->values.n);
     p->readers = tf_arena_array(&p->arena, uint32_t, g->values.n);
     p->exposed = tf_arena_array(&p->arena, bool, g->values.n);
+    p->implied = tf_arena_array(&p->arena, bool, g->nodes.n);
     p->taken = tf_arena_array(&p->arena, const char *, p->cap);
-    if (!p->name || !p->readers || !p->exposed || !p->taken)
+    if (!p->name || !p->readers || !p->exposed || !p->implied || !p->taken)
         return false;
     for (uint32_t i = 0; i < g->dim_params.n; i++)
         claim(p, g->dim_params.data[i].name);
@@ -81,6 +106,7 @@ static bool name_values(printer *p)
         for (uint32_t k = 0; k < g->nodes.data[i].n_src; k++)
             if (g->nodes.data[i].src[k])
                 p->readers[g->nodes.data[i].src[k] - 1]++;
+    find_implied(p);
     /* Outputs without another name lend theirs, so that "output y" is enough. */
     for (uint32_t i = 0; i < g->ports.n; i++) {
         const tf_port *port = &g->ports.data[i];
@@ -91,7 +117,7 @@ static bool name_values(printer *p)
         if (!p->name[i] && g->values.data[i].name)
             p->name[i] = unique(p, g->values.data[i].name);
     for (uint32_t i = 0, k = 1; i < g->values.n; i++)
-        while (!p->name[i] && !is_inline(p, i + 1)) {
+        while (!p->name[i] && !is_inline(p, i + 1) && !p->implied[g->values.data[i].node]) {
             const char *name = tf_arena_printf(&p->arena, "v%u", (unsigned)k++);
             if (!name)
                 return false;
@@ -320,11 +346,19 @@ static void write_results(printer *p, const tf_node *n)
     tf_str_add(p->out, " = ");
 }
 
+static void indent(printer *p, uint32_t region)
+{
+    for (; region; region = p->g->regions.data[region - 1].parent)
+        tf_str_add(p->out, "    ");
+}
+
 static void write_node(printer *p, const tf_node *n)
 {
-    /* Literals stand where they are read. */
-    if (is_inline(p, n->out))
+    /* Literals stand where they are read; what makes up a loop is written with it. */
+    if (is_inline(p, n->out) || p->implied[n - p->g->nodes.data] || n->op == &tf_op_step || n->op == &tf_op_carry || n->op == &tf_op_leave ||
+        n->op == &tf_op_stacked)
         return;
+    indent(p, n->region);
     if (n->op == &tf_op_const) {
         write_const(p, n);
     } else if (n->op->kind == TF_SOURCE && n->op != &tf_op_literal) {
@@ -343,6 +377,116 @@ static void write_node(printer *p, const tf_node *n)
         }
     }
     tf_str_add(p->out, "\n");
+}
+
+/* ---- loops ---- */
+
+/* The result that belongs to a carried or stacked value, or 0. */
+static uint32_t result_of(const printer *p, const tf_op *op, uint32_t value)
+{
+    for (uint32_t n = 0; n < p->g->nodes.n; n++)
+        if (p->g->nodes.data[n].op == op && p->g->nodes.data[n].src[0] == value)
+            return p->g->nodes.data[n].out;
+    return 0;
+}
+
+static void write_result(printer *p, uint32_t value, bool *any)
+{
+    tf_str_add(p->out, *any ? ", " : "");
+    if (value)
+        tf_write_name(p->out, p->name[value - 1]);
+    else
+        tf_str_add(p->out, "_");
+    *any = true;
+}
+
+/* Calls with every stacked value of region r, in order. */
+static void write_stacked(printer *p, uint32_t r, bool results, bool *any)
+{
+    for (uint32_t n = 0; n < p->g->nodes.n; n++) {
+        const tf_node *x = &p->g->nodes.data[n];
+        if (x->op == &tf_op_stacked && tf_def(p->g, x->src[0])->region == r)
+            write_result(p, results ? x->out : x->src[0], any);
+    }
+}
+
+static void write_loop(printer *p, uint32_t r)
+{
+    const tf_region *x = &p->g->regions.data[r - 1];
+    const uint32_t n = x->carries.n - 2 * x->is_while;
+    bool any = false;
+    indent(p, x->parent);
+    for (uint32_t i = 0; i < n; i++)
+        write_result(p, result_of(p, &tf_op_leave, x->carries.data[i].value), &any);
+    write_stacked(p, r, true, &any);
+    if (x->is_while) {
+        write_result(p, result_of(p, &tf_op_leave, x->carries.data[n + 1].value), &any);
+        write_result(p, result_of(p, &tf_op_leave, x->carries.data[n].value), &any);
+        tf_str_add(p->out, " = while ");
+        const uint32_t again = x->carries.data[n].value, first = tf_def(p->g, again)->src[0];
+        tf_write_name(p->out, p->name[again - 1]);
+        if (!p->implied[tf_val(p->g, first)->node]) {
+            tf_str_add(p->out, " = ");
+            write_value(p, first);
+        }
+        tf_str_printf(p->out, " <= %lld", (long long)x->count);
+    } else
+        tf_str_printf(p->out, " = loop %lld", (long long)x->count);
+    for (uint32_t i = 0; i < p->g->nodes.n; i++)
+        if (p->g->nodes.data[i].op == &tf_op_step && p->g->nodes.data[i].region == r && p->readers[p->g->nodes.data[i].out - 1]) {
+            tf_str_add(p->out, " step ");
+            tf_write_name(p->out, p->name[p->g->nodes.data[i].out - 1]);
+        }
+    tf_str_add(p->out, " (");
+    for (uint32_t i = 0; i < n; i++) {
+        const uint32_t v = x->carries.data[i].value;
+        tf_str_add(p->out, i ? ", " : "");
+        tf_write_name(p->out, p->name[v - 1]);
+        tf_str_add(p->out, " = ");
+        write_value(p, tf_def(p->g, v)->src[0]);
+    }
+    tf_str_add(p->out, ") {\n");
+}
+
+static void write_yield(printer *p, uint32_t r)
+{
+    const tf_region *x = &p->g->regions.data[r - 1];
+    const uint32_t n = x->carries.n - 2 * x->is_while;
+    bool any = false;
+    indent(p, r);
+    tf_str_add(p->out, "yield ");
+    for (uint32_t i = 0; i < n; i++) {
+        tf_str_add(p->out, i ? ", " : "");
+        write_value(p, x->carries.data[i].next);
+    }
+    const size_t before = p->out->n;
+    tf_str_add(p->out, n ? " stack " : "stack ");
+    write_stacked(p, r, false, &any);
+    if (!any) /* take the word back */
+        p->out->data[p->out->n = before] = 0;
+    if (x->is_while) {
+        tf_str_add(p->out, n || any ? " again " : "again ");
+        write_value(p, x->carries.data[n].next);
+    }
+    tf_str_add(p->out, "\n");
+    indent(p, x->parent);
+    tf_str_add(p->out, "}\n");
+}
+
+/* Out of loops that end before the next node, into those that begin with it. */
+static void write_to(printer *p, uint32_t *at, uint32_t region)
+{
+    while (!tf_region_within(p->g, region, *at)) {
+        write_yield(p, *at);
+        *at = p->g->regions.data[*at - 1].parent;
+    }
+    while (*at != region) {
+        uint32_t next = region;
+        while (p->g->regions.data[next - 1].parent != *at)
+            next = p->g->regions.data[next - 1].parent;
+        write_loop(p, next);
+        *at = next;
+    }
 }
 
 static void write_outputs(printer *p)
@@ -374,12 +518,10 @@ void tf_graph_write(const tuff_graph *g, tf_str *out)
         }
         uint32_t region = 0;
         for (uint32_t i = 0; i < g->nodes.n; i++) {
-            if (g->nodes.data[i].region != region) {
-                region = g->nodes.data[i].region;
-                tf_str_printf(out, "# region %u\n", (unsigned)region);
-            }
+            write_to(&p, &region, g->nodes.data[i].region);
             write_node(&p, &g->nodes.data[i]);
         }
+        write_to(&p, &region, 0);
         write_outputs(&p);
     }
     out->failed = out->failed || p.arena.failed;

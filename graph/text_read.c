@@ -14,6 +14,7 @@ enum { MAX_DEPTH = TF_TEXT_DEPTH, MAX_CALLS = 32, MAX_STATEMENTS = 1 << 18 };
 #define MAX_TEXT ((size_t)1 << 28)
 
 static bool block(tf_parser *p);
+static bool statement(tf_parser *p);
 static bool operand_call(tf_parser *p, const tf_tok *at, const char *name, tuff_tensor *out);
 
 /* ---- tokens and messages ---- */
@@ -715,6 +716,149 @@ static bool repeat_statement(tf_parser *p)
     return true;
 }
 
+/* ---- loops ---- */
+
+typedef struct loop_text {
+    tf_names carried;
+    const char *condition;    /* while: its name */
+    const char *step;
+    tuff_tensor init[TUFF_LOOP_MAX], next[TUFF_LOOP_MAX], stack[TUFF_LOOP_MAX], in[TUFF_LOOP_MAX], out[2 * TUFF_LOOP_MAX + 2], again;
+    uint32_t n, stacked;
+    int64_t count;
+} loop_text;
+
+static bool read_carried(tf_parser *p, loop_text *l)
+{
+    TF_ARRAY(const char *) list = { 0 };
+    if (!tf_text_expect(p, "(", "before the carried values"))
+        return false;
+    while (!tf_text_accept(p, ")")) {
+        const tf_tok at = p->tok;
+        const char *bare, *name = tf_text_name(p, "a name"), **slot = name ? tf_push(&p->tmp, &list) : NULL;
+        if (!slot || !tf_text_expect(p, "=", "after the name"))
+            return false;
+        *slot = name;
+        if (l->n == TUFF_LOOP_MAX)
+            return tf_text_bad(p, &at, TUFF_E_LIMIT, "a loop carries more than %d values", TUFF_LOOP_MAX);
+        if (!operand(p, &l->init[l->n++], &bare))
+            return false;
+        if (!tf_tok_is(&p->tok, ")") && !tf_text_expect(p, ",", "between carried values"))
+            return false;
+    }
+    l->carried = (tf_names){ list.data, list.n };
+    return !tf_status(p->g);
+}
+
+/* int, or while: name [= first] <= int; then [step name] (carried). */
+static bool read_loop_head(tf_parser *p, bool is_while, loop_text *l)
+{
+    const char *bare;
+    if (is_while) {
+        const tf_binding_name *b = NULL;
+        if (!(l->condition = tf_text_name(p, "the condition's name")))
+            return false;
+        if (tf_text_accept(p, "=")) {
+            if (!operand(p, &l->again, &bare))
+                return false;
+        } else if ((b = tf_text_find(p, l->condition)) && b->kind == TF_BIND_VALUE)
+            l->again = b->tensor;
+        if (!tf_text_expect(p, "<=", "before the most iterations"))
+            return false;
+    }
+    if (!tf_text_count(p, "the number of iterations", &l->count) || (tf_text_accept(p, "step") && !(l->step = tf_text_name(p, "a name"))))
+        return false;
+    return !tf_status(p->g) && read_carried(p, l);
+}
+
+static bool read_list(tf_parser *p, tuff_tensor *out, uint32_t *n)
+{
+    const char *bare;
+    do {
+        if (*n == TUFF_LOOP_MAX)
+            return tf_text_bad(p, &p->tok, TUFF_E_LIMIT, "there are more than %d values", TUFF_LOOP_MAX);
+        if (!operand(p, &out[(*n)++], &bare))
+            return false;
+    } while (tf_text_accept(p, ","));
+    return !tf_status(p->g);
+}
+
+/* yield values [stack values] [again value] } */
+static bool read_yield(tf_parser *p, loop_text *l, uint32_t mark, bool is_while)
+{
+    const tf_tok at = p->tok;
+    const char *bare;
+    uint32_t n = 0;
+    tuff_tensor again = { 0 };
+    const bool list = p->tok.kind != TF_TOK_END && !tf_tok_is(&p->tok, "}") && !tf_tok_is(&p->tok, "stack") && !tf_tok_is(&p->tok, "again");
+    if ((list && !read_list(p, l->next, &n)) || (tf_text_accept(p, "stack") && !read_list(p, l->stack, &l->stacked)))
+        return false;
+    if (is_while && tf_text_accept(p, "again")) {
+        if (!operand(p, &again, &bare))
+            return false;
+    } else if (is_while) {
+        const tf_binding_name *b = tf_text_find(p, l->condition);
+        if (!b || b->kind != TF_BIND_VALUE || (size_t)(b - p->names.data) <= mark)
+            return tf_text_bad(p, &at, TUFF_E_NAME, "the body gives %s no new value, so the loop would not end by it", l->condition);
+        again = b->tensor;
+    }
+    l->again = again;
+    if (n != l->n)
+        return tf_text_bad(p, &at, TUFF_E_ARGUMENT, "the loop carries %u value%s, yield has %u", (unsigned)l->n, l->n == 1 ? "" : "s", (unsigned)n);
+    return tf_text_expect(p, "}", "after yield");
+}
+
+static bool read_loop_body(tf_parser *p, loop_text *l, bool is_while)
+{
+    const uint32_t mark = p->names.n;
+    const tf_tok open = p->tok;
+    tuff_tensor step;
+    if (!tf_text_expect(p, "{", "before the body"))
+        return false;
+    p->g->line = open.line;
+    p->g->column = open.column;
+    if (!tf_loop_begin(p->g, l->count, is_while, l->init, l->n, l->again, &step, l->in))
+        return false;
+    const tf_region *r = &p->g->regions.data[p->g->region - 1];
+    if (is_while && !bind_value(p, l->condition, tf_tensor(p->g, r->carries.data[l->n].value)))
+        return false;
+    const uint32_t own = p->names.n ? p->names.n - 1 : 0; /* names bound from here on are the body's */
+    if (l->step && (!tuff_name(step, l->step).id || !bind_value(p, l->step, step)))
+        return false;
+    for (uint32_t i = 0; i < l->n; i++)
+        if (!tuff_name(l->in[i], l->carried.name[i]).id || !bind_value(p, l->carried.name[i], l->in[i]))
+            return false;
+    while (!tf_tok_is(&p->tok, "yield")) {
+        if (p->tok.kind == TF_TOK_END || tf_tok_is(&p->tok, "}"))
+            return tf_text_bad(p, &p->tok, TUFF_E_PARSE, "a loop's body ends with yield and the next carried values");
+        if (!statement(p) || tf_status(p->g))
+            return false;
+    }
+    if (!tf_text_next(p) || !read_yield(p, l, own, is_while))
+        return false;
+    unbind(p, mark);
+    return tf_loop_end(p->g, l->next, l->n, l->again, l->stack, l->stacked, l->out);
+}
+
+/* After "loop" or "while". names: what the results are called; none: the carried values keep their names. */
+static bool loop_statement(tf_parser *p, const tf_tok *at, bool is_while, const char *const *names, uint32_t n)
+{
+    loop_text *l = tf_arena_new(&p->tmp, loop_text);
+    if (++p->depth > MAX_DEPTH)
+        return tf_text_bad(p, at, TUFF_E_LIMIT, "calls and blocks nest deeper than %d", MAX_DEPTH);
+    if (!l || !read_loop_head(p, is_while, l) || !read_loop_body(p, l, is_while))
+        return false;
+    p->depth--;
+    const uint32_t results = l->n + l->stacked + 2 * is_while;
+    if (n > results)
+        return tf_text_bad(p, at, TUFF_E_ARGUMENT, "the loop yields %u result%s, not %u", (unsigned)results, results == 1 ? "" : "s", (unsigned)n);
+    for (uint32_t i = 0; i < (n ? n : l->n); i++) {
+        const char *name = n ? names[i] : l->carried.name[i];
+        if (strcmp(name, "_") && (!tuff_name(l->out[i], name).id || !bind_value(p, name, l->out[i])))
+            return false;
+    }
+    return n || !is_while || bind_value(p, l->condition, l->out[results - 1]);
+}
+
 static bool assignment(tf_parser *p)
 {
     TF_ARRAY(const char *) names = { 0 };
@@ -731,7 +875,7 @@ static bool assignment(tf_parser *p)
     if (tf_status(p->g))
         return false;
     if (!tf_tok_is(&p->tok, "=")) {
-        static const char *const words[] = { "input", "const", "state", "scalar", "param", "dim", "def", "repeat", "output" };
+        static const char *const words[] = { "input", "const", "state", "scalar", "param", "dim", "def", "repeat", "loop", "while", "output" };
         return tf_text_bad(p, &first, TUFF_E_PARSE, "a statement does not begin with %s%s", tf_text_spell(p, &first),
                            tf_text_suggest(p, names.data[0], words, TF_COUNT(words)));
     }
@@ -741,6 +885,8 @@ static bool assignment(tf_parser *p)
     const char *op = tf_text_name(p, "an op");
     if (!op)
         return false;
+    if (tf_tok_is(&at, "loop") || tf_tok_is(&at, "while"))
+        return loop_statement(p, &at, tf_tok_is(&at, "while"), names.data, names.n);
     if (is_bare_keyword(&at) && names.n == 1) {
         /* q = input f32[4], or with a port name of its own: q = input "layer.0.q" f32[4] */
         const char *port = tf_tok_is(&at, "const") ? NULL : names.data[0];
@@ -780,9 +926,10 @@ static bool statement(tf_parser *p)
     for (size_t i = 0; i < TF_COUNT(statements); i++)
         if (tf_tok_is(&at, statements[i].word))
             return tf_text_next(p) && statements[i].read(p);
-    if (tf_tok_is(&at, "loop") || tf_tok_is(&at, "while") || tf_tok_is(&at, "yield"))
-        return tf_text_bad(p, &at, TUFF_E_UNSUPPORTED, "%s is reserved for loops on the device, which do not exist yet; repeat unrolls a loop",
-                           tf_text_spell(p, &at));
+    if (tf_tok_is(&at, "loop") || tf_tok_is(&at, "while"))
+        return tf_text_next(p) && loop_statement(p, &at, tf_tok_is(&at, "while"), NULL, 0);
+    if (tf_tok_is(&at, "yield"))
+        return tf_text_bad(p, &at, TUFF_E_PARSE, "yield ends a loop's body; here is none");
     return assignment(p);
 }
 

@@ -82,6 +82,11 @@ tuff_tensor tf_widened(tuff_tensor x);
 tuff_tensor tf_cast_to(tuff_tensor x, tuff_dtype dtype);
 const tf_type *tf_ty(tuff_tensor x);
 
+/* x with rows along `axis` replaced: y[.., keys[i], ..] = u[.., i, ..]; keys i32[n], distinct, those outside are skipped. Where
+ * nobody needs x any more it is changed in place (put.c). tf_can_put: has the device a store for elements of t? */
+tuff_tensor tf_put(tuff_tensor x, tuff_tensor keys, tuff_tensor u, int32_t axis);
+bool tf_can_put(const tf_limits *limits, tuff_dtype t);
+
 /* ceil(a / b) of a dim. */
 int64_t tf_dim_ceildiv(tuff_graph *g, int64_t a, int64_t b);
 /* Smallest power of two >= x, at least 1. */

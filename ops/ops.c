@@ -41,7 +41,7 @@
 
 /* Made by lowering only. */
 #define INTERNAL_ROWS(X) \
-    X(anchor_reduce) X(anchor_reduce_cols) X(anchor_rownorm) X(anchor_matmul) X(anchor_segment_sum) X(anchor_sort_blocks) X(anchor_sort_merge) X(anchor_conv) X(mul_high) \
+    X(anchor_reduce) X(anchor_reduce_cols) X(anchor_rownorm) X(anchor_matmul) X(anchor_segment_sum) X(anchor_put) X(put_row) X(anchor_sort_blocks) X(anchor_sort_merge) X(anchor_conv) X(mul_high) \
     X(attention_anchor) X(rope_turns) \
     X(anchor_scan) \
     X(fft_anchor) X(fft_table) X(fft_spectrum) \

@@ -30,7 +30,9 @@ static tf_layout *layout_create(tuff_device *dev, uint64_t uniform_mask, uint32_
         tf_free(&dev->allocator, l, sizeof *l);
         return NULL;
     }
-    const VkPipelineLayoutCreateInfo info = { .sType = VK_STRUCTURE_TYPE_PIPELINE_LAYOUT_CREATE_INFO, .setLayoutCount = 1, .pSetLayouts = &l->set };
+    const VkPushConstantRange iteration = { VK_SHADER_STAGE_COMPUTE_BIT, 0, TF_MAX_LOOP_DEPTH * sizeof(int32_t) }; /* in all, so that layouts stay few */
+    const VkPipelineLayoutCreateInfo info = { .sType = VK_STRUCTURE_TYPE_PIPELINE_LAYOUT_CREATE_INFO, .setLayoutCount = 1, .pSetLayouts = &l->set,
+                                              .pushConstantRangeCount = 1, .pPushConstantRanges = &iteration };
     if (!tf_vk_ok(dev, f, dev->vk.CreatePipelineLayout(dev->device, &info, NULL, &l->pipeline), "vkCreatePipelineLayout")) {
         dev->vk.DestroyDescriptorSetLayout(dev->device, l->set, NULL);
         tf_free(&dev->allocator, l, sizeof *l);

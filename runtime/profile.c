@@ -40,7 +40,7 @@ static bool record(tuff_program *p, const tf_run_slot *slot, uint32_t index, VkQ
     tf_record_barrier(p, p->aux);
     for (uint32_t i = 0; i < (whole ? 1 : n); i++) {
         vk->CmdWriteTimestamp(p->aux, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, queries, 2 * i);
-        tf_record_steps(p, slot, index, p->aux, i, whole ? n : 1);
+        tf_record_steps(p, slot, index, p->aux, whole ? tf_cursor_begin(p->plan) : (tf_cursor){ .step = i }, whole ? p->n_run : 1);
         tf_record_barrier(p, p->aux);
         vk->CmdWriteTimestamp(p->aux, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, queries, 2 * i + 1);
     }

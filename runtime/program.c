@@ -9,7 +9,7 @@
 
 #include <tuff/tuff_vulkan.h>
 
-enum { SLOTS_DEFAULT = 2, SLOTS_MAX = 16, BATCHES_MAX = 60 };
+enum { SLOTS_DEFAULT = 2, SLOTS_MAX = 16, BATCHES_LOCAL = 60, BATCHES_MAX = 2048, RUN_MAX = 1 << 20 };
 
 /* ---- building ----------------------------------------------------------------------------------- */
 
@@ -28,22 +28,25 @@ static uint64_t estimate_ns(const tuff_device *dev, const tf_step *s)
 /* Split the steps into batches of at most about 100 ms. A CPU has no watchdog; serialize makes every step a batch. */
 static void plan_batches(tuff_program *p)
 {
-    const uint32_t n = p->plan->steps.n;
     uint64_t total = 0, used = 0;
-    for (uint32_t i = 0; i < n; i++)
-        total += p->steps[i].ns;
+    tf_cursor c = tf_cursor_begin(p->plan);
+    for (uint32_t i = 0; i < p->n_run; i++, tf_cursor_next(p->plan, &c))
+        total += p->steps[c.step].ns;
     const bool cpu = p->dev->snapshot.type == VK_PHYSICAL_DEVICE_TYPE_CPU, serialize = p->dev->caps.on.serialize;
     const uint64_t most = cpu ? UINT64_MAX : TF_MAX(UINT64_C(100000000), total / (BATCHES_MAX / 2));
     p->n_batches = 1;
-    for (uint32_t i = 0; i < n; i++) {
+    c = tf_cursor_begin(p->plan);
+    p->batches[0].first = c;
+    for (uint32_t i = 0; i < p->n_run; i++, tf_cursor_next(p->plan, &c)) {
         tf_range *b = &p->batches[p->n_batches - 1];
-        if (b->count && (serialize || (p->n_batches < BATCHES_MAX && used > most - TF_MIN(most, p->steps[i].ns)))) {
+        const uint64_t ns = p->steps[c.step].ns;
+        if (b->count && (serialize || (p->n_batches < BATCHES_MAX && used > most - TF_MIN(most, ns)))) {
             b = &p->batches[p->n_batches++];
-            b->first = i;
+            b->first = c;
             used = 0;
         }
         b->count++;
-        used += p->steps[i].ns;
+        used += ns;
     }
 }
 
@@ -214,6 +217,15 @@ static void init_ports(tuff_program *p)
     p->inputs_missing = true;
 }
 
+/* Every iteration of a loop is recorded, so that no host stands between two of them. */
+static bool count_run(tuff_program *p)
+{
+    const uint64_t n = tf_plan_run_steps(p->plan);
+    p->n_run = (uint32_t)TF_MIN(n, RUN_MAX);
+    return n <= RUN_MAX || tf_fault_set(&p->fault, TUFF_E_LIMIT, "a run has %llu steps with all iterations of its loops; %d are possible",
+                                        (unsigned long long)n, RUN_MAX);
+}
+
 static bool allocate_arrays(tuff_program *p)
 {
     tf_arena *a = &p->arena;
@@ -225,7 +237,7 @@ static bool allocate_arrays(tuff_program *p)
     words = TF_MAX(words, params);
     p->pipelines = tf_arena_array(a, tf_pipeline *, plan->kernels.n);
     p->steps = tf_arena_array(a, tf_step_state, steps);
-    p->batches = tf_arena_array(a, tf_range, steps + 1);
+    p->batches = tf_arena_array(a, tf_range, p->dev->caps.on.serialize ? p->n_run + 1u : TF_MIN(p->n_run + 1u, BATCHES_MAX));
     p->chunks = tf_arena_array(a, tf_mem, plan->chunks.n);
     p->places = tf_arena_array(a, tf_tensor_place, plan->buffers.n);
     p->dim_words = tf_arena_array(a, tf_control_word, words);
@@ -285,7 +297,7 @@ tuff_status tf_program_from_plan(tuff_device *dev, tf_plan *plan, const tuff_com
     p->plan = plan;
     p->n_slots = desc->slots ? desc->slots : SLOTS_DEFAULT;
     tf_arena_init(&p->arena, &dev->allocator);
-    const bool ok = allocate_arrays(p) && create_pipelines(p, desc) && plan_steps(p) && allocate_slots(p) && create_commands(p) &&
+    const bool ok = count_run(p) && allocate_arrays(p) && create_pipelines(p, desc) && plan_steps(p) && allocate_slots(p) && create_commands(p) &&
                     create_objects(p, desc->share);
     if (!ok) {
         *f = p->fault;
@@ -412,8 +424,8 @@ static bool submit_serialized(tuff_program *p, const tf_batch *batches, tf_semap
             continue;
         char text[sizeof p->fault.text];
         memcpy(text, p->fault.text, sizeof text);
-        const tf_step *s = &p->plan->steps.data[p->batches[b].first];
-        return tf_fault_set(&p->fault, p->fault.status, "step %u (%s): %.900s", p->batches[b].first, s->label ? s->label : "?", text);
+        const tf_step *s = &p->plan->steps.data[p->batches[b].first.step];
+        return tf_fault_set(&p->fault, p->fault.status, "step %u (%s): %.900s", p->batches[b].first.step, s->label ? s->label : "?", text);
     }
     return true;
 }
@@ -422,13 +434,13 @@ static bool submit(tuff_program *p, tf_semaphores waits, tf_semaphores signals, 
 {
     uint32_t index;
     VkCommandBuffer first[2];
-    tf_batch local[BATCHES_MAX], *batches = local;
+    tf_batch local[BATCHES_LOCAL], *batches = local;
     if (!tf_program_can_run(p) || !take_slot(p, &index))
         return false;
     tf_run_slot *slot = &p->slots[index];
     if (!tf_slot_prepare(p, slot, index) || !tf_slot_record(p, slot, index) || (p->pending.n && !record_prologue(p, slot)))
         return false;
-    if (p->n_batches > BATCHES_MAX && !(batches = tf_alloc(&p->dev->allocator, p->n_batches * sizeof *batches)))
+    if (p->n_batches > BATCHES_LOCAL && !(batches = tf_alloc(&p->dev->allocator, p->n_batches * sizeof *batches)))
         return tf_fault_set(&p->fault, TUFF_E_MEMORY, "out of host memory for a submission");
     for (uint32_t b = 0; b < p->n_batches; b++)
         batches[b] = (tf_batch){ &slot->cmds[b], 1 };

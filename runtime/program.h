@@ -62,7 +62,7 @@ typedef struct tf_run_slot {
     bool lent;                /* last used by tuff_record: its end is not known here */
 } tf_run_slot;
 
-typedef struct tf_range { uint32_t first, count; } tf_range;
+typedef struct tf_range { tf_cursor first; uint32_t count; } tf_range;
 
 struct tuff_program {
     tuff_device *dev;
@@ -74,6 +74,7 @@ struct tuff_program {
     tf_step_state *steps;
     tf_range *batches;
     uint32_t n_batches, n_sets;
+    uint32_t n_run;           /* steps of a run, with every iteration of loops */
     uint32_t n_storage, n_uniform; /* descriptors per slot */
 
     tf_mem *chunks;
@@ -128,8 +129,8 @@ bool tf_end(tuff_program *p, VkCommandBuffer cmd);
 /* Sets, parameters and grids of a slot brought up to date; the slot must be free. */
 bool tf_slot_prepare(tuff_program *p, tf_run_slot *slot, uint32_t index);
 void tf_record_barrier(const tuff_program *p, VkCommandBuffer cmd);  /* between waves */
-/* The one loop: steps with a barrier between waves, none at the ends. */
-void tf_record_steps(const tuff_program *p, const tf_run_slot *slot, uint32_t index, VkCommandBuffer cmd, uint32_t first, uint32_t count);
+/* The one loop: `count` steps of a run with a barrier between waves, none at the ends. */
+void tf_record_steps(const tuff_program *p, const tf_run_slot *slot, uint32_t index, VkCommandBuffer cmd, tf_cursor first, uint32_t count);
 bool tf_slot_record(tuff_program *p, tf_run_slot *slot, uint32_t index);
 
 /* ---- port.c ---- */

@@ -191,10 +191,14 @@ static void record_fill(const tuff_program *p, VkCommandBuffer cmd, const tf_ste
         p->dev->vk.CmdFillBuffer(cmd, dst, offset, bytes, s->fill);
 }
 
-static void record_dispatch(const tuff_program *p, const tf_run_slot *slot, uint32_t index, VkCommandBuffer cmd, const tf_step *s, const tf_step_state *t)
+static void record_dispatch(const tuff_program *p, const tf_run_slot *slot, uint32_t index, VkCommandBuffer cmd, const tf_cursor *c)
 {
     const tf_vk *vk = &p->dev->vk;
+    const tf_step *s = &p->plan->steps.data[c->step];
+    const tf_step_state *t = &p->steps[c->step];
     vk->CmdBindPipeline(cmd, VK_PIPELINE_BIND_POINT_COMPUTE, t->pipeline);
+    if (p->plan->kernels.data[s->kernel].steps)
+        vk->CmdPushConstants(cmd, t->layout, VK_SHADER_STAGE_COMPUTE_BIT, 0, sizeof c->at, c->at);
     if (t->set != UINT32_MAX)
         vk->CmdBindDescriptorSets(cmd, VK_PIPELINE_BIND_POINT_COMPUTE, t->layout, 0, 1, &slot->sets[t->set], 0, NULL);
     if (s->kind == TF_STEP_DISPATCH_INDIRECT) { /* the grid is the last argument, written by a kernel before */
@@ -208,10 +212,10 @@ static void record_dispatch(const tuff_program *p, const tf_run_slot *slot, uint
         vk->CmdDispatch(cmd, t->grid[0], t->grid[1], t->grid[2]);
 }
 
-static void record_step(const tuff_program *p, const tf_run_slot *slot, uint32_t index, VkCommandBuffer cmd, uint32_t i)
+static void record_step(const tuff_program *p, const tf_run_slot *slot, uint32_t index, VkCommandBuffer cmd, const tf_cursor *c)
 {
-    const tf_step *s = &p->plan->steps.data[i];
-    const tf_step_state *t = &p->steps[i];
+    const tf_step *s = &p->plan->steps.data[c->step];
+    const tf_step_state *t = &p->steps[c->step];
     const bool label = p->dev->caps.on.labels && p->dev->vk.CmdBeginDebugUtilsLabelEXT && s->label;
     if (label)
         p->dev->vk.CmdBeginDebugUtilsLabelEXT(cmd, &(VkDebugUtilsLabelEXT){ .sType = VK_STRUCTURE_TYPE_DEBUG_UTILS_LABEL_EXT, .pLabelName = s->label });
@@ -220,17 +224,22 @@ static void record_step(const tuff_program *p, const tf_run_slot *slot, uint32_t
     else if (s->kind == TF_STEP_FILL)
         record_fill(p, cmd, s);
     else if (s->kind == TF_STEP_DISPATCH_INDIRECT || t->grid_at != UINT32_MAX || t->grid[0])
-        record_dispatch(p, slot, index, cmd, s, t);
+        record_dispatch(p, slot, index, cmd, c);
     if (label)
         p->dev->vk.CmdEndDebugUtilsLabelEXT(cmd);
 }
 
-void tf_record_steps(const tuff_program *p, const tf_run_slot *slot, uint32_t index, VkCommandBuffer cmd, uint32_t first, uint32_t count)
+void tf_record_steps(const tuff_program *p, const tf_run_slot *slot, uint32_t index, VkCommandBuffer cmd, tf_cursor first, uint32_t count)
 {
-    for (uint32_t i = first; i < first + count; i++) {
-        if (i > first && p->plan->steps.data[i].wave != p->plan->steps.data[i - 1].wave)
-            tf_record_barrier(p, cmd);
-        record_step(p, slot, index, cmd, i);
+    tf_cursor c = first;
+    for (uint32_t i = 0; i < count; i++) {
+        const uint32_t before = c.step;
+        if (i > 0) {
+            tf_cursor_next(p->plan, &c);
+            if (tf_cursor_barrier(p->plan, before, c.step))
+                tf_record_barrier(p, cmd);
+        }
+        record_step(p, slot, index, cmd, &c);
     }
 }
 
@@ -259,18 +268,20 @@ bool tf_slot_record(tuff_program *p, tf_run_slot *slot, uint32_t index)
 
 /* ---- the application's command buffer ------------------------------------------------------------ */
 
-static uint32_t steps_in_budget(const tuff_program *p, uint32_t first, uint32_t end, uint64_t budget)
+static uint32_t steps_in_budget(const tuff_program *p, tf_cursor c, uint32_t most, uint64_t budget)
 {
     uint64_t used = 0;
-    uint32_t i = first;
-    while (i < end && (i == first || !budget || used + p->steps[i].ns <= budget))
-        used += p->steps[i++].ns;
-    return i - first;
+    uint32_t n = 0;
+    for (; n < most && (n == 0 || !budget || used + p->steps[c.step].ns <= budget); n++) {
+        used += p->steps[c.step].ns;
+        tf_cursor_next(p->plan, &c);
+    }
+    return n;
 }
 
 static bool record(tuff_program *p, VkCommandBuffer cmd, const tuff_record_desc *d, uint32_t *next)
 {
-    const uint32_t n = p->plan->steps.n;
+    const uint32_t n = p->n_run;
     if (!cmd || d->slot >= p->n_slots)
         return tf_fault_set(&p->fault, TUFF_E_ARGUMENT, "tuff_record: slot %u of %u", d->slot, p->n_slots);
     if (d->first > n || d->count > n - d->first)
@@ -290,8 +301,11 @@ static bool record(tuff_program *p, VkCommandBuffer cmd, const tuff_record_desc 
         tf_record_barrier(p, cmd);
         tf_pending_taken(p, 0, d->slot + 1);
     }
-    const uint32_t count = steps_in_budget(p, d->first, d->count ? d->first + d->count : n, d->budget_ns);
-    tf_record_steps(p, slot, d->slot, cmd, d->first, count);
+    tf_cursor at = tf_cursor_begin(p->plan);
+    for (uint32_t i = 0; i < d->first; i++)
+        tf_cursor_next(p->plan, &at);
+    const uint32_t count = steps_in_budget(p, at, d->count ? d->count : n - d->first, d->budget_ns);
+    tf_record_steps(p, slot, d->slot, cmd, at, count);
     if (!d->no_end_barrier)
         barrier(p, cmd, work_stages, work_writes, VK_PIPELINE_STAGE_ALL_COMMANDS_BIT, VK_ACCESS_MEMORY_READ_BIT | VK_ACCESS_MEMORY_WRITE_BIT);
     if (next)
@@ -309,4 +323,4 @@ tuff_status tuff_record(tuff_program *p, VkCommandBuffer cmd, const tuff_record_
     return tf_program_can_run(p) && record(p, cmd, desc ? desc : &none, next) ? TUFF_OK : p->fault.status;
 }
 
-uint32_t tuff_step_count(const tuff_program *p) { return p ? p->plan->steps.n : 0; }
+uint32_t tuff_step_count(const tuff_program *p) { return p ? p->n_run : 0; }

@@ -230,6 +230,45 @@ TUFF_API tuff_tensor tuff_scalar(tuff_graph *g, const char *name, tuff_dtype dty
 /* Make x readable after a run under `name`. A tensor may have several names. */
 TUFF_API void tuff_output(tuff_graph *g, const char *name, tuff_tensor x);
 
+/* ---- loops on the device ----
+ * The body is built once, by a call of `body`, and runs `count` times without the host in between. Whatever the body reads
+ * from outside is the same in every iteration; what changes are the carried values and the step index, by which tables
+ * are read: tuff_gather(table, it->step, 0). A state assigned in a body is read by the next iteration as assigned. */
+#define TUFF_LOOP_MAX 64           /* carried and stacked values of one loop, each; loops nest up to 4 deep */
+typedef struct tuff_iteration {
+    tuff_graph *graph;
+    tuff_tensor step;              /* i32 of rank 0: 0, 1, 2, ... */
+    const tuff_tensor *in;         /* the carried values at the start of the iteration */
+    tuff_tensor *out;              /* to be set: their values at its end, of the same types */
+    tuff_tensor *stacked;          /* to be set: what each stacked result gets from this iteration */
+    tuff_tensor again;             /* tuff_while, to be set: a bool of rank 0, whether another iteration follows */
+} tuff_iteration;
+typedef void (*tuff_loop_fn)(void *user, tuff_iteration *it);
+
+typedef struct tuff_loop_desc {
+    int64_t count;
+    const tuff_tensor *carried;    /* n values before the first iteration */
+    uint32_t n;
+    tuff_loop_fn body;
+    void *user;
+    uint32_t stacked;              /* results of shape [count, ...] that collect a value of every iteration */
+} tuff_loop_desc;
+/* results: the n carried values after the last iteration, then the stacked ones. */
+TUFF_API tuff_status tuff_loop(tuff_graph *g, const tuff_loop_desc *desc, tuff_tensor *results);
+
+typedef struct tuff_while_desc {
+    int64_t max;                   /* iterations at most */
+    const tuff_tensor *carried;
+    uint32_t n;
+    tuff_loop_fn body;
+    void *user;
+    uint32_t stacked;              /* of shape [max, ...]; rows of iterations that did not run are zero */
+    tuff_tensor again;             /* a bool of rank 0: whether there is a first iteration; none: yes */
+} tuff_while_desc;
+/* results: as of tuff_loop, then the number of iterations done (i32) and whether there would have been another one
+ * (bool: true when the bound ended the loop). */
+TUFF_API tuff_status tuff_while(tuff_graph *g, const tuff_while_desc *desc, tuff_tensor *results);
+
 /* A dim bounded by 1 <= max, set before a run by tuff_set_dim (initially max). Usable as a dim in shapes. */
 TUFF_API int64_t tuff_dim_param(tuff_graph *g, const char *name, int64_t max);
 typedef enum tuff_dim_operator { TUFF_DIM_ADD, TUFF_DIM_SUB, TUFF_DIM_MUL, TUFF_DIM_FLOORDIV, TUFF_DIM_MAX } tuff_dim_operator;
