@@ -394,7 +394,7 @@ tuff_status tf_lower_graph(tuff_graph *g, const tf_limits *limits, tf_arena *dat
             if (!tf_merge(now)) { s = TUFF_E_MEMORY; break; }
         }
         tuff_graph *next = NULL;
-        if (depth == 8) { tf_str_add(message, "an op keeps expanding into itself"); s = TUFF_E_INTERNAL; break; }
+        if (depth == 9) { tf_str_add(message, "an op keeps expanding into itself"); s = TUFF_E_INTERNAL; break; }
         s = run(now, limits, false, separated && g->regions.n, data, &next, message);
         tuff_graph_destroy(now);
         now = next;
