@@ -58,7 +58,8 @@ typedef struct tf_scan_state { tf_scalar f[TF_SCAN_FIELDS]; bool some; } tf_scan
 /* The state of one element, and of a then b, in double. scratch: as many scalars as the longest of join has nodes. */
 tf_scan_state tf_scan_join(const tf_scan_desc *d, uint32_t fields, bool integer, const tf_scan_state *a, const tf_scan_state *b, tf_scalar *scratch);
 
-extern const tf_op tf_op_anchor_reduce, tf_op_anchor_reduce_cols, tf_op_anchor_rownorm, tf_op_anchor_matmul, tf_op_anchor_scan, tf_op_anchor_segment_sum, tf_op_anchor_sort_blocks, tf_op_anchor_sort_merge, tf_op_anchor_conv;
+extern const tf_op tf_op_anchor_reduce, tf_op_anchor_reduce_cols, tf_op_anchor_rownorm, tf_op_anchor_matmul, tf_op_anchor_scan, tf_op_anchor_segment, tf_op_anchor_segment_starts;
+extern const tf_op tf_op_anchor_sort_blocks, tf_op_anchor_sort_merge, tf_op_anchor_conv, tf_op_anchor_hadamard;
 
 /* The axes of a type as a bit mask; false: tf_bad was called. n 0: all axes. `axes` becomes sorted and non-negative. */
 bool tf_axes_mask(tf_infer *c, tuff_ints *axes, int32_t rank, uint32_t *mask);
@@ -102,6 +103,10 @@ uint32_t tf_unroll(int64_t n, uint32_t most);
 /* GLSL names of the element type of an anchor: defines T and, where hooks of width 4 make sense, T4. Returns the
  * vector width to use (1 or 4). */
 int tf_define_type(tf_kernel_build *k, tuff_dtype dtype);
+
+/* keys[n] i32 sorted, stably: *order is the place in keys of each, *start[rows + 1] where each number from 0 on begins among
+ * them. false: the graph has failed. */
+bool tf_segments(tuff_graph *g, const tf_limits *limits, tuff_tensor keys, int64_t rows, tuff_tensor *order, tuff_tensor *start);
 
 const char *tf_shader_text(const char *name);
 

@@ -11,7 +11,7 @@
     X(sum) X(mean) X(prod) X(max) X(min) X(argmax) X(argmin) X(any) X(all) X(logsumexp) X(variance) X(std) X(norm) \
     X(softmax) X(log_softmax) X(layer_norm) X(rms_norm) X(group_norm) X(batch_norm) \
     X(sort) X(argsort) X(topk) \
-    X(conv) X(conv_transpose) \
+    X(conv) X(conv_transpose) X(max_pool) X(avg_pool) X(segment_reduce) X(hadamard) \
     X(matmul) X(custom)
 
 #define ATTENTION_ROWS(X) \
@@ -41,7 +41,8 @@
 
 /* Made by lowering only. */
 #define INTERNAL_ROWS(X) \
-    X(anchor_reduce) X(anchor_reduce_cols) X(anchor_rownorm) X(anchor_matmul) X(anchor_segment_sum) X(anchor_put) X(put_row) X(anchor_sort_blocks) X(anchor_sort_merge) X(anchor_conv) X(mul_high) \
+    X(anchor_reduce) X(anchor_reduce_cols) X(anchor_rownorm) X(anchor_matmul) X(anchor_put) X(put_row) X(mul_high) \
+    X(anchor_segment) X(anchor_segment_starts) X(anchor_hadamard) X(anchor_sort_blocks) X(anchor_sort_merge) X(anchor_conv) \
     X(attention_anchor) X(rope_turns) \
     X(anchor_scan) \
     X(fft_anchor) X(fft_table) X(fft_spectrum) \

@@ -1,9 +1,8 @@
 /* scatter.c - writes through indices, without atomics: the result never depends on the order of execution.
  *
- * SET asks, for each row n of x, for the last update that names it (a reduction over comparisons) and gathers that one.
- * ADD with few updates sums masked updates in one reduction. With many it sorts: the place of update i in the sorted
- * order is the number of updates that precede it, the segment of row n starts at the number of smaller keys, and the
- * anchor _segment_sum adds the updates of each segment in their original order. */
+ * SET asks, for each row of x, for the last update that names it and gathers that one: by comparing all with all, or sorted.
+ * ADD with few updates sums masked updates in one reduction. With many it sorts them by row, stably, and the anchor _segment
+ * adds the updates of each row in their original order. */
 #include "anchors.h"
 
 #include <string.h>
@@ -85,10 +84,17 @@ static tuff_tensor line(tuff_tensor x)
     return tf_reshaped(x, 2, (int64_t[2]){ 1, tf_ty(x)->dim[0] });
 }
 
-/* Counts, in each row of a bool [r, c]. */
-static tuff_tensor count(parts *p, tuff_tensor hit)
+static tuff_tensor set_sorted(parts *p)
 {
-    return tf_reduce(p->l->g, p->l->limits, tuff_cast(hit, TUFF_I32), 2, TF_FOLD_SUM, 0);
+    tuff_graph *g = p->l->g;
+    tuff_tensor order, start;
+    if (!tf_segments(g, p->l->limits, p->keys, p->rows, &order, &start))
+        return order;
+    const tuff_tensor end = tuff_slice(start, (tuff_ints){ 1, { 1 } }, (tuff_ints){ 1, { TUFF_END } }, NULL);
+    const tuff_tensor begin = tuff_slice(start, (tuff_ints){ 1, { 0 } }, (tuff_ints){ 1, { -1 } }, NULL);
+    const tuff_tensor last = tuff_gather(order, tuff_sub(end, tuff_literal(g, 1, TUFF_I32)), 0);
+    const tuff_tensor named = tf_reshaped(tuff_greater(end, begin), 3, (int64_t[3]){ 1, p->rows, 1 });
+    return tuff_where(named, tuff_gather(p->u, last, 1), p->x);
 }
 
 static tuff_tensor set(parts *p)
@@ -116,20 +122,11 @@ static tuff_tensor add_masked(parts *p)
 static tuff_tensor add_sorted(parts *p)
 {
     tuff_graph *g = p->l->g;
-    /* Keys outside [0, rows) become `rows`, behind every segment. */
-    const tuff_tensor rows = iota(p, tf_dim_bin(g, TUFF_DIM_ADD, p->rows, 1)), zero = tuff_literal(g, 0, TUFF_I32);
-    const tuff_tensor end = tf_dim_is_dynamic(p->rows) ? tf_reduce(g, p->l->limits, rows, 1, TF_FOLD_MAX, 0)
-                                                       : tuff_literal(g, (double)p->rows, TUFF_I32);
-    const tuff_tensor inside = tuff_logical_and(tuff_greater_equal(p->keys, zero), tuff_less(p->keys, end));
-    const tuff_tensor keys = tuff_where(inside, p->keys, end), at = iota(p, p->n);
-    const tuff_tensor before = tuff_logical_or(tuff_less(line(keys), column(keys)),
-                                               tuff_logical_and(tuff_equal(line(keys), column(keys)), tuff_less(line(at), column(at))));
-    const tuff_tensor place = count(p, before);
-    const tuff_tensor is = tuff_where(tuff_equal(line(place), column(at)), line(at), zero);
-    const tuff_tensor order = tf_reduce(g, p->l->limits, is, 2, TF_FOLD_MAX, 0);
-    const tuff_tensor start = count(p, tuff_less(line(keys), column(rows)));
+    tuff_tensor order, start;
+    if (!tf_segments(g, p->l->limits, p->keys, p->rows, &order, &start))
+        return order;
     const tuff_tensor src[3] = { p->u, order, start };
-    return tuff_add(p->x, tf_add(g, &tf_op_anchor_segment_sum, src, 3, NULL));
+    return tuff_add(p->x, tf_add(g, &tf_op_anchor_segment, src, 3, NULL));
 }
 
 static void lower(tf_lower *l)
@@ -149,8 +146,9 @@ static void lower(tf_lower *l)
         return;
     }
     const int64_t n = tf_dim_bound(l->g, p.n), copies = TF_MAX(tf_dim_bound(l->g, p.outer) * ((tf_dim_bound(l->g, p.cols) + 3) / 4), 1);
-    const int64_t sort_cost = n + tf_dim_bound(l->g, p.rows), masked_cost = tf_dim_bound(l->g, p.rows) * copies;
-    const tuff_tensor y = !add ? set(&p) : n <= 16 || masked_cost <= 2 * sort_cost ? add_masked(&p) : add_sorted(&p);
+    /* Vectors that comparing all with all looks at, which a tensor must be able to name; sorting costs about 64 for each update. */
+    const double masked = (double)n * (double)tf_dim_bound(l->g, p.rows) * (double)copies;
+    const tuff_tensor y = !add ? (n <= 64 ? set(&p) : set_sorted(&p)) : masked < 0x1p29 && (n <= 16 || masked <= TF_MAX(64.0 * (double)n, 0x1p20)) ? add_masked(&p) : add_sorted(&p);
     if (y.id)
         l->out[0] = tf_cast_to(tf_reshaped(y, t->rank, t->dim), t->dtype);
 }
@@ -171,72 +169,3 @@ tuff_tensor tuff_scatter(tuff_tensor x, tuff_tensor indices, tuff_tensor updates
     const tuff_tensor src[3] = { x, indices, updates };
     return tf_add(x.graph, &tf_op_scatter, src, 3, &d);
 }
-
-/* ---- the anchor: u[outer, n, cols], order[n], start[rows + 1] -> y[outer, rows, cols] ----------------- */
-
-static bool anchor_infer(tf_infer *c)
-{
-    if (c->type[0]->rank != 3 || c->type[1]->rank != 1 || c->type[2]->rank != 1)
-        return tf_bad(c, TUFF_E_SHAPE, "ranks are %d, %d, %d; they are 3, 1, 1", (int)c->type[0]->rank, (int)c->type[1]->rank, (int)c->type[2]->rank);
-    if (c->type[1]->dtype != TUFF_I32 || c->type[2]->dtype != TUFF_I32)
-        return tf_bad(c, TUFF_E_DTYPE, "order and start are i32");
-    c->out[0] = *c->type[0];
-    c->out[0].dim[1] = tf_dim_bin(c->g, TUFF_DIM_SUB, c->type[2]->dim[0], 1);
-    return true;
-}
-
-static tuff_status anchor_reference(tf_ref *r)
-{
-    const tf_ref_tensor *u = r->src[0];
-    const uint64_t n = (uint64_t)u->dim[1], cols = (uint64_t)u->dim[2], rows = (uint64_t)r->out[0].dim[1];
-    for (uint64_t i = 0; i < r->out[0].n; i++) {
-        const uint64_t o = i / cols / rows, row = i / cols % rows;
-        double re = 0, im = 0;
-        for (uint64_t j = (uint64_t)r->src[2]->re[row]; j < (uint64_t)r->src[2]->re[row + 1] && j < n; j++) {
-            const uint64_t from = (o * n + (uint64_t)r->src[1]->re[j]) * cols + i % cols;
-            re += u->re[from];
-            im += u->im ? u->im[from] : 0;
-        }
-        r->out[0].re[i] = re;
-        if (r->out[0].im)
-            r->out[0].im[i] = im;
-    }
-    return TUFF_OK;
-}
-
-static bool configure(tf_kernel_build *k)
-{
-    const tf_type *u = k->src[0], *y = &k->out[0];
-    int width = tf_define_type(k, u->dtype);
-    if (tf_dim_bound(k->g, u->dim[2]) < 4)
-        width = 1;
-    const int64_t vectors = tf_dim_ceildiv(k->g, u->dim[2], width);
-    const int64_t work = tf_dim_bin(k->g, TUFF_DIM_MUL, tf_dim_bin(k->g, TUFF_DIM_MUL, y->dim[0], y->dim[1]), vectors);
-    tf_define(k, "WIDTH", "%d", width);
-    tf_define(k, "WGSIZE", "64");
-    tf_define_dim(k, "OUTER", y->dim[0]);
-    tf_define_dim(k, "ROWS", y->dim[1]);
-    tf_define_dim(k, "COUNT", u->dim[1]);
-    tf_define_dim(k, "VECTORS", vectors);
-    k->source = tf_shader_text("anchors/scatter.glsl");
-    k->algorithm = "segment per invocation";
-    k->local[0] = 64;
-    k->local[1] = k->local[2] = 1;
-    k->groups = tf_dim_ceildiv(k->g, work, 64);
-    tf_count_bound(k->g, u, &k->flops);
-    k->loads[0] = (tf_hook){ .name = "u", .widths = (uint8_t)width };
-    k->loads[1] = (tf_hook){ .name = "order", .widths = 1, .reread = 255 };
-    k->loads[2] = (tf_hook){ .name = "start", .widths = 1, .reread = 255 };
-    k->stores[0] = (tf_hook){ .name = "y", .widths = (uint8_t)width };
-    return true;
-}
-
-static const tf_anchor segment_anchor = {
-    .name = "scatter", .loads = { { .name = "u", .widths = 5 }, { .name = "order", .widths = 1, .reread = 255 }, { .name = "start", .widths = 1, .reread = 255 } },
-    .stores = { { .name = "y", .widths = 5 } }, .configure = configure,
-};
-const tf_op tf_op_anchor_segment_sum = {
-    .name = "_segment_sum", .doc = "u[outer,n,cols], order[n], start[rows+1] -> y[outer,rows,cols]: y[r] sums u[order[j]], start[r] <= j < start[r+1]",
-    .operands = "u order start", .kind = TF_ANCHOR, .internal = true, .infer = anchor_infer, .reference = anchor_reference,
-    .anchor = &segment_anchor, .rel = 2,
-};

@@ -133,6 +133,23 @@
     X("conv_transpose", "f32[1,2,4,5] f32[2,3,3,2]", "(a, b) {stride=[1,2], output_padding=[0,1]}", 'n') \
     X("conv_transpose", "f16[1,2,3,4,3] f16[2,2,2,3,2]", "(a, b) {stride=2, padding=[0,1,0]}", 'n') \
     X("conv_transpose", "f32[1,1,6] f32[1,1,2]", "(a, b) {stride=4}", 'n') \
+    X("max_pool", "f32[2,3,9,11]", "(a) {size=[3,3], stride=1, padding=1}", 'n') \
+    X("max_pool", "i32[20,7]", "(a) {size=[2,3], padding=[1,0], padding_end=[0,2]}", 'n') \
+    X("max_pool", "f16[3,17,2]", "(a) {size=[3], axes=[1], stride=2, dilation=2}", 'n') \
+    X("avg_pool", "f32[2,3,9,11]", "(a) {size=[2,2]}", 'n') \
+    X("avg_pool", "f32[2,9,11]", "(a) {size=[3,4], stride=[1,2], padding=[1,2]}", 'n') \
+    X("avg_pool", "f32[2,9,11]", "(a) {size=3, axes=1, stride=1, padding=1, count_padding=true}", 'n') \
+    X("avg_pool", "f32[3,40,11]", "(a) {size=[9,3], stride=[2,1]}", 'n') \
+    X("segment_reduce", "f32[40,5] i32[40]", "(a, b) {count=9}", 'q') \
+    X("segment_reduce", "f32[3,300,4] u8[300]", "(a, b) {count=24, mode=mean, axis=1}", 'q') \
+    X("segment_reduce", "f16[7,90] i32[90]", "(a, b) {count=30, mode=max, axis=-1}", 'q') \
+    X("segment_reduce", "i32[700,3] i32[700]", "(a, b) {count=11, mode=min}", 'q') \
+    X("hadamard", "f32[5,64]", "(a) {axis=1}", 'n') \
+    X("hadamard", "f32[3,2048]", "(a) {axis=-1}", 'n') \
+    X("hadamard", "f32[2,32,7]", "(a) {axis=1, unscaled=true}", 'n') \
+    X("hadamard", "f16[128,12]", "(a) {axis=0}", 'n') \
+    X("hadamard", "f32[9,2]", "(a) {axis=1}", 'n') \
+    X("hadamard", "f32[4,1]", "(a) {axis=1}", 'n') \
     X("sort", "f32[9,333]", "(a) {axis=1}", 'n') \
     X("sort", "f16[33,9]", "(a) {axis=0, descending=true}", 'n') \
     X("sort", "i8[3,70,2]", "(a) {axis=1}", 'n') /* many ties */ \

@@ -371,6 +371,41 @@ typedef struct tuff_conv_transpose_desc {
  * (size - 1) * stride - 2 * padding + (kernel - 1) * dilation + output_padding + 1: the transpose of tuff_conv's matrix. */
 TUFF_API tuff_tensor tuff_conv_transpose(tuff_tensor x, tuff_tensor weight, const tuff_conv_transpose_desc *desc);
 
+/* ---- pooling --------------------------------------------------------------------------------------- */
+
+typedef struct tuff_pool_desc {
+    tuff_ints axes;        /* n 0: the last ones, as many as size has entries */
+    tuff_ints stride;      /* per axis, or one for all; n 0: size */
+    tuff_ints padding;     /* before each axis, and behind it unless padding_end says otherwise; n 0: 0 */
+    tuff_ints padding_end; /* behind each axis; n 0: padding */
+    tuff_ints dilation;    /* n 0: 1 */
+    bool count_padding;    /* avg_pool: divide by the whole window also where it reaches into the padding */
+} tuff_pool_desc;
+/* The largest element, or the mean, of windows of `size` that slide along the axes. Padding never is the largest; it counts as
+ * 0 in means. max_pool: float, int; avg_pool: float. All of an axis: tuff_max, tuff_mean. */
+TUFF_API tuff_tensor tuff_max_pool(tuff_tensor x, tuff_ints size, const tuff_pool_desc *desc);
+TUFF_API tuff_tensor tuff_avg_pool(tuff_tensor x, tuff_ints size, const tuff_pool_desc *desc);
+
+/* ---- segments --------------------------------------------------------------------------------------- */
+
+typedef enum tuff_segment_mode { TUFF_SEGMENT_SUM, TUFF_SEGMENT_MEAN, TUFF_SEGMENT_MAX, TUFF_SEGMENT_MIN } tuff_segment_mode;
+typedef struct tuff_segment_desc {
+    tuff_segment_mode mode;
+    int32_t axis;
+} tuff_segment_desc;
+/* x[A.., n, B..], segments[n] (int, in any order) -> y[A.., count, B..]: y[s] folds the x[i] with segments[i] = s; numbers
+ * outside 0..count-1 are skipped. Without elements sum and mean are 0, max and min the least and greatest value (-inf, inf); NaN
+ * is neither largest nor smallest. f32 f16 bf16 i32 u32; means of floats only. The same bits on every run. */
+TUFF_API tuff_tensor tuff_segment_reduce(tuff_tensor x, tuff_tensor segments, int64_t count, const tuff_segment_desc *desc);
+
+/* ---- Walsh-Hadamard transform ------------------------------------------------------------------------ */
+
+typedef struct tuff_hadamard_desc {
+    bool unscaled; /* entries are 1 and -1; otherwise the matrix is orthogonal: divided by sqrt(n) */
+} tuff_hadamard_desc;
+/* H x along axis, H[i][j] = (-1)^popcount(i & j); the axis is a power of two. Its own inverse when scaled. f32 f16 bf16. */
+TUFF_API tuff_tensor tuff_hadamard(tuff_tensor x, int32_t axis, const tuff_hadamard_desc *desc);
+
 /* ---- order ------------------------------------------------------------------------------------------ */
 
 typedef struct tuff_sort_desc {
