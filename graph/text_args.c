@@ -227,9 +227,21 @@ bool tf_text_type(tf_parser *p, tuff_dtype *dtype, tuff_shape *shape)
 
 /* ---- attributes ---- */
 
+/* A param that is a fixed integer, or NULL. */
+static const tf_binding_name *find_param(const tf_parser *p, const char *word)
+{
+    const tf_binding_name *b = word ? tf_text_find(p, word) : NULL;
+    return b && b->kind == TF_BIND_INT && !tf_dim_is_dynamic(b->dim) ? b : NULL;
+}
+
 static bool read_bool(tf_parser *p, bool *out)
 {
     *out = tf_tok_is(&p->tok, "true");
+    const tf_binding_name *param = *out || p->tok.kind != TF_TOK_NAME ? NULL : find_param(p, tf_arena_string_n(&p->tmp, p->tok.p, p->tok.n));
+    if (param) { /* 0 is false */
+        *out = param->dim != 0;
+        return tf_text_next(p);
+    }
     if (!*out && !tf_tok_is(&p->tok, "false"))
         return tf_text_bad(p, &p->tok, TUFF_E_PARSE, "true or false is needed here, not %s", tf_text_spell(p, &p->tok));
     return tf_text_next(p);
@@ -251,6 +263,12 @@ static bool read_enum(tf_parser *p, const tf_attr *a, int32_t *out)
             return true;
         }
         tf_str_printf(&all, "%s%s", n ? ", " : "", a->choices[n]);
+    }
+    const tf_binding_name *param = find_param(p, word);
+    if (param && param->dim >= 0 && param->dim < (int64_t)n) { /* a param counts the choices from 0 */
+        *out = (int32_t)param->dim;
+        tf_str_release(&all);
+        return true;
     }
     bad = all.data ? all.data : "";
     tf_text_bad(p, &at, TUFF_E_ATTRIBUTE, "%s is \"%s\"; its values are %s", a->name, word, bad);

@@ -1,8 +1,8 @@
 /* s4.c - convolution kernels of state-space models: s4d_kernel (diagonal) and s4_kernel (diagonal plus low rank).
  *
- * K_l = c A^l b is a matrix product of two small tables (ssm_host.c). Constant parameters: tables from the host, so the kernel's error is that of
- * one rounding and one sum, however long it is and however close to 1 the modes are. Parameters that a diagonal model computes on the
- * device: tables by exponentials whose phases are exact to 48 bits. */
+ * K_l = c A^l b is a matrix product of two small tables (ssm_host.c). Constant parameters: tables from the host, and for all but huge kernels
+ * the product too, so the error is that of one rounding and one sum, however long the kernel is and however close to 1 the modes
+ * are. Parameters that a diagonal model computes on the device: tables by exponentials whose phases are exact to 48 bits. */
 #include "ssm.h"
 
 #include <math.h>
@@ -58,7 +58,7 @@ static bool kernel_shape(tf_infer *c, int64_t length, const tf_type *positions, 
 /* Columns per table row: near the root of the length, so that the tables are small. */
 static tf_tables_desc split_length(tuff_discretization disc, bool full, tuff_tensor p, int64_t length)
 {
-    tf_tables_desc d = { .model = { disc, full }, .p = p, .block = 1 };
+    tf_tables_desc d = { .model = { disc, full }, .p = p, .block = 1, .length = length };
     while (d.block < 256 && d.block * d.block < length)
         d.block *= 2;
     d.parts = TF_MAX((length + d.block - 1) / d.block, 1);
@@ -76,8 +76,17 @@ static void finish(tf_lower *l, tuff_tensor product, int64_t length, tuff_tensor
         l->out[0] = tuff_gather(l->out[0], positions, 1);
 }
 
+/* Up to about a second of work the host finishes the kernel: then it is a constant, which costs nothing per run and whose transform is one too. */
 static void from_host(tf_lower *l, const tuff_tensor *modes, const tf_tables_desc *d, int64_t length, tuff_tensor positions)
 {
+    const tf_type *t = tf_ty(modes[0]);
+    const double products = 2.0 * (double)t->dim[0] * (double)t->dim[1] * (double)(d->block * d->parts);
+    if (products <= 1e9) {
+        l->out[0] = tf_add(NULL, &tf_op_ssm_kernel, modes, 4, d);
+        if (positions.id)
+            l->out[0] = tuff_gather(l->out[0], positions, 1);
+        return;
+    }
     const tuff_tensor rows = tf_add(NULL, &tf_op_ssm_tables, modes, 4, d);
     finish(l, tuff_matmul(rows, tuff_result(rows, 1), NULL), length, positions);
 }
@@ -241,7 +250,6 @@ static void s4_lower(tf_lower *l)
     modes_first(l->src, modes);
     tf_tables_desc t = split_length(TUFF_DISC_BILINEAR, d->full, l->src[1], d->length);
     from_host(l, modes, &t, d->length, l->n_src > 5 ? l->src[5] : (tuff_tensor){ 0 });
-    t.block = d->length;
     if (l->want[1])
         l->out[1] = tf_add(NULL, &tf_op_ssm_truncation, modes, 4, &t);
 }

@@ -48,8 +48,8 @@ tuff_status tf_truncation_reference(tf_ref *r, const tf_model_desc *d, int64_t l
 typedef struct tf_tables_desc {
     tf_model_desc model;
     tuff_tensor p;
-    int64_t block, parts;
+    int64_t block, parts, length;
 } tf_tables_desc;
-extern const tf_op tf_op_ssm_tables, tf_op_ssm_truncation, tf_op_discretize_host;
+extern const tf_op tf_op_ssm_tables, tf_op_ssm_kernel, tf_op_ssm_truncation, tf_op_discretize_host;
 
 #endif

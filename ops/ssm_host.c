@@ -216,7 +216,7 @@ static bool tables_infer(tf_infer *c)
     return true;
 }
 
-static tuff_status tables_of(tf_ref *r, const tf_tables_desc *d, uint64_t h)
+static tuff_status dense_tables(tf_ref *r, const tf_tables_desc *d, uint64_t h, double *rows, double *columns)
 {
     tf_real_model m;
     const tuff_status status = real_model(r, &d->model, h, &m);
@@ -224,7 +224,6 @@ static tuff_status tables_of(tf_ref *r, const tf_tables_desc *d, uint64_t h)
         return status;
     const uint64_t block = (uint64_t)d->block;
     double *tmp = tf_arena_array(r->scratch, double, (size_t)m.n * m.n), *x = m.b;
-    double *rows = r->out[0].re + h * (uint64_t)d->parts * m.n, *columns = r->out[1].re + h * m.n * block;
     if (!tmp)
         return TUFF_E_MEMORY;
     for (uint64_t i = 0; i < block; i++) {
@@ -256,13 +255,12 @@ tf_scalar tf_mode_power(tuff_discretization disc, tf_scalar lam, double dt, doub
     return y;
 }
 
-static tuff_status diagonal_tables(tf_ref *r, const tf_tables_desc *d, uint64_t h)
+static tuff_status diagonal_tables(tf_ref *r, const tf_tables_desc *d, uint64_t h, double *rows, double *columns)
 {
     tf_model m;
     if (!tf_model_at(r, &d->model, h, &m))
         return TUFF_E_MEMORY;
     const uint64_t n = m.n, block = (uint64_t)d->block;
-    double *rows = r->out[0].re + h * (uint64_t)d->parts * 2 * n, *columns = r->out[1].re + h * 2 * n * block;
     for (uint64_t i = 0; i < n; i++) {
         tf_scalar ab, bb;
         tf_discretize(m.disc, m.lam[i], m.dt, &ab, &bb);
@@ -281,16 +279,41 @@ static tuff_status diagonal_tables(tf_ref *r, const tf_tables_desc *d, uint64_t 
     return TUFF_OK;
 }
 
+/* rows [parts, 2n] and columns [2n, block] of feature h. */
+static tuff_status tables_of(tf_ref *r, const tf_tables_desc *d, uint64_t h, double *rows, double *columns)
+{
+    const bool diagonal = r->n_src <= 4 || !r->src[4];
+    return diagonal ? diagonal_tables(r, d, h, rows, columns) : dense_tables(r, d, h, rows, columns);
+}
+
 static tuff_status tables_reference(tf_ref *r)
 {
     const tf_tables_desc *d = r->desc;
-    const bool diagonal = r->n_src <= 4 || !r->src[4];
-    for (uint64_t h = 0; h < (uint64_t)r->src[0]->dim[0]; h++) {
-        const tuff_status status = diagonal ? diagonal_tables(r, d, h) : tables_of(r, d, h);
-        if (status)
-            return status;
+    const uint64_t size = 2 * (uint64_t)r->src[0]->dim[1];
+    tuff_status status = TUFF_OK;
+    for (uint64_t h = 0; h < (uint64_t)r->src[0]->dim[0] && !status; h++)
+        status = tables_of(r, d, h, r->out[0].re + h * (uint64_t)d->parts * size, r->out[1].re + h * size * (uint64_t)d->block);
+    return status;
+}
+
+/* The kernel itself: the tables' product. */
+static tuff_status kernel_reference(tf_ref *r)
+{
+    const tf_tables_desc *d = r->desc;
+    const uint64_t size = 2 * (uint64_t)r->src[0]->dim[1], block = (uint64_t)d->block, parts = (uint64_t)d->parts, length = (uint64_t)r->out[0].dim[1];
+    double *rows = tf_arena_array(r->scratch, double, parts * size), *columns = tf_arena_array(r->scratch, double, size * block);
+    tuff_status status = rows && columns ? TUFF_OK : TUFF_E_MEMORY;
+    for (uint64_t h = 0; h < (uint64_t)r->src[0]->dim[0] && !status; h++) {
+        status = tables_of(r, d, h, rows, columns);
+        for (uint64_t q = 0; q < parts && !status; q++)
+            for (uint64_t i = 0; i < size; i++) {
+                const double w = rows[q * size + i];
+                double *k = r->out[0].re + h * length + q * block;
+                for (uint64_t j = 0; j < block && q * block + j < length; j++)
+                    k[j] += w * columns[i * block + j];
+            }
     }
-    return TUFF_OK;
+    return status;
 }
 
 static const tf_attr tables_attrs[] = {
@@ -299,11 +322,22 @@ static const tf_attr tables_attrs[] = {
     TF_A(tf_tables_desc, p, TF_ATTR_TENSOR, "the low-rank part"),
     TF_A(tf_tables_desc, block, TF_ATTR_I64, "columns, a power of two"),
     TF_A(tf_tables_desc, parts, TF_ATTR_I64, "rows"),
+    TF_A(tf_tables_desc, length, TF_ATTR_I64, "of the kernel"),
 };
 const tf_op tf_op_ssm_tables = {
     .name = "_ssm_tables", .doc = "rows c A^(block q) and columns A^r b of a model", .operands = "lam b c dt", .results = "rows columns", .kind = TF_HOST,
     .internal = true, .attrs = tables_attrs, .attr_count = TF_COUNT(tables_attrs), .desc_size = sizeof(tf_tables_desc), .infer = tables_infer,
     .reference = tables_reference,
+};
+
+static bool kernel_infer(tf_infer *c)
+{
+    c->out[0] = (tf_type){ TUFF_F32, 2, { c->type[0]->dim[0], ((const tf_tables_desc *)c->desc)->length } };
+    return true;
+}
+const tf_op tf_op_ssm_kernel = {
+    .name = "_ssm_kernel", .doc = "the product of _ssm_tables: k[h,length]", .operands = "lam b c dt", .results = "k", .kind = TF_HOST, .internal = true,
+    .attrs = tables_attrs, .attr_count = TF_COUNT(tables_attrs), .desc_size = sizeof(tf_tables_desc), .infer = kernel_infer, .reference = kernel_reference,
 };
 
 static bool truncation_infer(tf_infer *c)
@@ -314,10 +348,10 @@ static bool truncation_infer(tf_infer *c)
 static tuff_status truncation_reference(tf_ref *r)
 {
     const tf_tables_desc *d = r->desc;
-    return tf_truncation_reference(r, &d->model, d->block, &r->out[0]);
+    return tf_truncation_reference(r, &d->model, d->length, &r->out[0]);
 }
 const tf_op tf_op_ssm_truncation = {
-    .name = "_ssm_truncation", .doc = "c (I - A^block)", .operands = "lam b c dt", .results = "ctilde", .kind = TF_HOST, .internal = true,
+    .name = "_ssm_truncation", .doc = "c (I - A^length)", .operands = "lam b c dt", .results = "ctilde", .kind = TF_HOST, .internal = true,
     .attrs = tables_attrs, .attr_count = TF_COUNT(tables_attrs), .desc_size = sizeof(tf_tables_desc), .infer = truncation_infer,
     .reference = truncation_reference,
 };

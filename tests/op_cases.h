@@ -244,6 +244,11 @@
       "(p=a, seg_start=b, q=c, r=d, s=e) {axis=1, combine=\"p = a.p + b.p; q = a.q * b.q; r = max(a.r, b.r); s = b.s\"}", 'u')
 
 #define STATE_SPACE_OP_CASES(X) \
+    X("causal_conv", "f32[2,3,301] f32[3,77] f32[3]", "(a, b, d=c)", 'n') \
+    X("causal_conv", "f32[2,5,130] f32[2,5,333] f32[5]", "(a, b, d=c) {bidirectional=true}", 'n') \
+    X("causal_conv", "f32[3,401] f32[2,3,20]", "(a, b) {bidirectional=true}", 'n') \
+    X("causal_conv", "f16[2,2,65] f32[2,90]", "(a, b)", 'n') \
+    X("causal_conv", "f32[1,4,1] f32[4,1] f32[4]", "(a, b, d=c)", 'n') \
     X("s4d_kernel", "c64[3,7] c64[3,7] c64[3,7] f32[3]", "(mul(sub(a, 3), 0.25), b, c, mul(d, 0.1)) {length=301}", 'p') \
     X("s4d_kernel", "c64[2,33] c64[2,33] i32[70]", "(sub(a, 4), b, a, timescale_init() {n=2}, positions=c) {length=100, disc=dirac, full=true}", 'q') \
     X("s4d_kernel", "f32[1]", "(unsqueeze(s4d_init() {init=inv, n=64}) {axes=[0]}, unsqueeze(s4d_init() {init=lin, n=64}) {axes=[0]}, " \

@@ -29,6 +29,42 @@ static void bilinear_units(cJSON *attrs)
     if (!strcmp(tool_json_text(attrs, "disc", ""), "bilinear")) cJSON_DeleteItemFromObjectCaseSensitive(attrs, "disc");
 }
 
+/* A choice by its name becomes its index, as params of the zoo want it; other words stay, and are refused. */
+static void to_index(cJSON *attrs, const char *name, const char *choices)
+{
+    const char *word = tool_json_text(attrs, name, NULL);
+    int index = 0;
+    for (const char *p = choices; word && *p; p += strcspn(p, " "), p += *p == ' ', index++)
+        if (strlen(word) == strcspn(p, " ") && !strncmp(p, word, strlen(word))) {
+            cJSON_DeleteItemFromObjectCaseSensitive(attrs, name);
+            cJSON_AddNumberToObject(attrs, name, index);
+            return;
+        }
+}
+#define METHODS "zoh bilinear euler_exp dirac forward backward"
+
+static void ptd_units(cJSON *attrs)
+{
+    to_index(attrs, "disc", METHODS);
+    to_index(attrs, "basis", "legs legt lagt fout");
+}
+
+/* What the graphs of the zoo are: GELU by erf, then a gated linear unit. The length is that of u. */
+static void layer_units(cJSON *attrs)
+{
+    kernel_units(attrs);
+    to_index(attrs, "disc", METHODS);
+    cJSON_DeleteItemFromObjectCaseSensitive(attrs, "L");
+    if (!strcmp(tool_json_text(attrs, "activation", ""), "gelu_erf")) cJSON_DeleteItemFromObjectCaseSensitive(attrs, "activation");
+    if (cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(attrs, "glu"))) cJSON_DeleteItemFromObjectCaseSensitive(attrs, "glu");
+}
+
+static void s4_layer_units(cJSON *attrs)
+{
+    bilinear_units(attrs);
+    layer_units(attrs);
+}
+
 /* Host rows want constants; a diagonal discretisation stays on the device. */
 const case_row ssm_cases[] = {
     { .op = "hippo_matrix", .target = "hippo_matrix", .renames = "N=n A=a B=b P=p" },
@@ -37,6 +73,9 @@ const case_row ssm_cases[] = {
     { .op = "discretize", .target = "discretize", .renames = "A=a lam=a B=b Abar=abar Bbar=bbar", .constants = "A B dt" },
     { .op = "s4d_kernel", .target = "s4d_kernel", .renames = MODES, .ignored = "init subsampled", .constants = "lam B C dt", .convert = kernel_units },
     { .op = "s4_kernel", .target = "s4_kernel", .renames = MODES, .ignored = "rank init subsampled", .constants = "lam P B C dt", .convert = bilinear_units },
-    { .op = "ptd", .target = "hippo_ptd", .renames = "E=e C=c L=length K=kernel condV=condition", .ignored = "N sort", .constants = "E C" },
+    { .op = "fft_causal_conv", .target = "causal_conv", .renames = "K=k D=d" },
+    { .op = "s4_layer", .zoo = "ssm/s4", .params = "batch=u.0 features=u.1 length=u.2 modes=lam.1 rank=P.0 full=$full", .ignored = "rank", .constants = "lam P B C dt", .convert = s4_layer_units },
+    { .op = "s4d_layer", .zoo = "ssm/s4d", .params = "batch=u.0 features=u.1 length=u.2 modes=lam.1 disc=$disc full=$full", .constants = "lam B C dt", .convert = layer_units },
+    { .op = "ptd", .zoo = "ssm/s4_ptd", .params = "N=E.0 length=$L dt=$dt disc=$disc basis=$basis", .ignored = "N sort", .constants = "E C", .convert = ptd_units },
     { .op = NULL }
 };

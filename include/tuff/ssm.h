@@ -100,6 +100,14 @@ typedef struct tuff_s4_kernel_desc {
  * Powers of the step are taken in double precision when the graph is compiled; errors as in s4d_kernel. arXiv:2111.00396. */
 TUFF_API tuff_tensor tuff_s4_kernel(tuff_tensor lam, tuff_tensor p, tuff_tensor b, tuff_tensor c, tuff_tensor dt, int64_t length, const tuff_s4_kernel_desc *desc);
 
+typedef struct tuff_causal_conv_desc {
+    tuff_tensor d;      /* f32[h]: adds d u_t; absent: 0 */
+    bool bidirectional; /* k is f32[2, h, m]: k[0] as below, k[1] over what comes strictly after: + sum_j k1_j u_{t+1+j} */
+} tuff_causal_conv_desc;
+/* y_t = sum_{j <= t} k_j u_{t-j} + d u_t: u[..., h, n] (f32 f16 bf16), k f32[h, m] -> y of u's shape and dtype; one kernel per feature, m below or
+ * above n. Computed in f32 by fft_conv; pointwise ops on the result fuse into its last kernel. */
+TUFF_API tuff_tensor tuff_causal_conv(tuff_tensor u, tuff_tensor k, const tuff_causal_conv_desc *desc);
+
 /* ---- scans: running combinations along an axis; tuff_scan_desc and sums are in ops.h ---------------- */
 
 /* Running maximum or minimum; float, int; NaN stays. Exclusive scans start with -inf or +inf, the least or largest integer. */
