@@ -275,7 +275,15 @@ static tuff_status lower_node(lowering *l, const tf_node *x)
     } else {
         tuff_tensor src[TF_MAX_OPERANDS];
         for (uint32_t i = 0; i < x->n_src; i++) src[i] = x->src[i] ? l->map[x->src[i]] : (tuff_tensor){ NULL, 0 };
-        tuff_tensor t = tf_add_sources(l->to, x->op, src, x->n_src, x->desc);
+        const void *desc = x->desc;
+        tf_source_desc kept;
+        if (!l->first && x->op == &tf_op_const) { /* what lowering made itself lives in the graph it was added to */
+            memcpy(&kept, desc, sizeof kept);
+            if (!kept.borrow) kept.data = tf_arena_copy(l->data, kept.data, (size_t)kept.bytes);
+            kept.borrow = true;
+            desc = &kept;
+        }
+        tuff_tensor t = tf_add_sources(l->to, x->op, src, x->n_src, desc);
         if (t.id && x->op->kind != TF_SOURCE) s = fold(l, x, &t);
         for (uint32_t r = 0; r < x->n_out && t.id; r++) l->map[x->out + r] = (tuff_tensor){ l->to, t.id + r };
     }

@@ -21,7 +21,9 @@
     X(fft) X(fft_conv)
 
 #define GAUNT_ROWS(X) \
-    X(gaunt_coefficients) X(wigner_3j) X(gaunt_norms) X(gauss_legendre)
+    X(gaunt_coefficients) X(wigner_3j) X(gaunt_norms) X(gauss_legendre) \
+    X(spherical_harmonics) X(gaunt_tp) X(gaunt_curl_tp) X(gaunt_conv) X(gaunt_manybody) X(cg_full_tp) X(wigner_d) X(sh_rotate)
+#define GAUNT_INTERNAL_ROWS(X) X(gaunt_code) X(sphere_table)
 
 #define SSM_ROWS(X) \
     X(cumsum) X(cumprod) X(cummax) X(cummin) X(logcumsumexp) X(linear_scan) X(scan)
@@ -46,7 +48,8 @@
     X(attention_anchor) X(rope_turns) \
     X(anchor_scan) \
     X(fft_anchor) X(fft_table) X(fft_spectrum) \
-    STATE_SPACE_INTERNAL_ROWS(X)
+    STATE_SPACE_INTERNAL_ROWS(X) \
+    GAUNT_INTERNAL_ROWS(X)
 
 #define X(op) extern const tf_op tf_op_##op;
 ROWS(X)

@@ -43,6 +43,17 @@ void tf_gauss_legendre(int32_t n, double *x, double *w)
     }
 }
 
+void tf_regular_nodes(int32_t n, double *x, double *w)
+{
+    for (int32_t i = 0; i < n; i++) {
+        const double t = TF_PI * (i + 0.5) / n;
+        double sum = 1;
+        for (int32_t k = 1; k <= n / 2; k++) sum -= 2 * cos(2 * k * t) / (4.0 * k * k - 1);
+        x[i] = 2 * i + 1 == n ? 0 : i < n / 2 ? cos(t) : -x[n - 1 - i];
+        w[i] = 2 * sum / n;
+    }
+}
+
 static double recurrence_a(int32_t l, int32_t m) { return sqrt((4.0 * l * l - 1) / ((double)l * l - (double)m * m)); }
 static double recurrence_b(int32_t l, int32_t m)
 {

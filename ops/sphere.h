@@ -11,8 +11,8 @@
 
 #define TF_PI 3.14159265358979323846
 
-/* Degrees beyond this are refused: tables grow with the cube of the degree. */
-enum { TF_SH_MAX = 512 };
+/* Degrees beyond this are refused: tables grow with the cube of the degree, loops over (l, m) with its square. */
+enum { TF_SH_MAX = 320 };
 
 static inline int32_t tf_sh_size(int32_t l) { return (l + 1) * (l + 1); }
 static inline int32_t tf_sh_at(int32_t l, int32_t m) { return l * l + l + m; }
@@ -22,6 +22,8 @@ int32_t tf_sh_degree(int64_t size);
 
 /* n nodes x = cos(theta) from +1 down to -1, exactly antisymmetric, and their weights. */
 void tf_gauss_legendre(int32_t n, double *x, double *w);
+/* n equidistant angles theta = pi (i + 1/2) / n, as cosines, and Fejer's weights: exact below degree n. */
+void tf_regular_nodes(int32_t n, double *x, double *w);
 /* Lam_lm(theta), 0 <= m <= l <= lmax, into lam[tf_lm(l, m)]. sin may be negative: the continuation to the full circle. */
 void tf_legendre(int32_t lmax, double cosine, double sine, double *lam);
 /* d Lam_lm / d theta from lam; sine != 0. */

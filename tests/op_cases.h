@@ -220,7 +220,28 @@
     X("gaunt_coefficients", "", "() {l1=2, l2=1, l3=3}", 'n') \
     X("wigner_3j", "", "() {l1=2, l2=3, l3=4}", 'n') \
     X("gaunt_norms", "", "() {lmax=3}", 'n') \
-    X("gauss_legendre", "", "() {n=7}", 'n')
+    X("gauss_legendre", "", "() {n=7}", 'n') \
+    X("spherical_harmonics", "f32[37,3]", "(a) {lmax=5}", 'n') \
+    X("spherical_harmonics", "f32[5,2,3]", "(a) {lmax=16, normalization=norm}", 'n') \
+    X("spherical_harmonics", "f32[19,3]", "(a) {lmax=4, normalization=component, solid=true}", 'u') \
+    X("gaunt_tp", "f32[33,3,9] f32[33,3,9]", "(a, b) {lout=2}", 'n') \
+    X("gaunt_tp", "f32[7,3,16] f32[7,1,9] f32[3,4] f32[3] f32[7,1,7]", "(a, b, w1=c, w2=d, w3=e) {lout=6}", 'n') \
+    X("gaunt_tp", "f32[65,25] f32[65,16] f32[5]", "(a, b, w1=c) {lout=3, algorithm=grid}", 'n') \
+    X("gaunt_tp", "f32[5,16] f32[5,25]", "(a, b) {lout=8, algorithm=dense}", 'n') \
+    X("gaunt_tp", "f32[5,25] f32[5,9]", "(a, b) {lout=4, algorithm=fourier}", 'n') \
+    X("gaunt_tp", "f16[9,9] f16[9,4]", "(a, b) {lout=4, algorithm=sparse}", 'n') \
+    X("gaunt_curl_tp", "f32[5,3,9] f32[5,3,16]", "(a, b) {lout=4}", 'n') \
+    X("gaunt_curl_tp", "f32[3,64] f32[3,25]", "(a, b) {lout=13}", 'n') \
+    X("gaunt_conv", "f32[9,3,9] f32[9,3] f32[3,3]", "(a, b, c) {lout=2}", 'n') \
+    X("gaunt_conv", "f32[5,2,36] f32[5,3] f32[5,2,4]", "(a, b, c) {lout=4}", 'n') \
+    X("gaunt_manybody", "f32[7,4,9] f32[3,4,3] f32[3]", "(a, w=b, wout=c) {lout=2, order=3}", 'n') \
+    X("gaunt_manybody", "f32[7,9] f32[7,4] f32[1,16] f32[2]", "(a, b, c, w1=d) {lout=3}", 'n') \
+    X("gaunt_manybody", "f32[6,4]", "(a) {lout=5, order=9}", 'n') \
+    X("cg_full_tp", "f32[5,9] f32[5,9]", "(a, b) {lout=4}", 'n') \
+    X("cg_full_tp", "f32[2,36] f32[2,16]", "(a, b) {lout=3, normalization=norm}", 'n') \
+    X("wigner_d", "f32[5,3,3]", "(a) {lmax=5}", 'n') \
+    X("sh_rotate", "f32[5,3,16] f32[5,3,3]", "(a, b)", 'n') \
+    X("sh_rotate", "f32[3,2,169] f32[3,3,3]", "(a, b)", 'n')
 
 #define SSM_OP_CASES(X) \
     X("cummax", "f32[9,333]", "(a) {axis=1}", 'n') \
