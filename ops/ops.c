@@ -15,7 +15,8 @@
     X(matmul) X(custom)
 
 #define ATTENTION_ROWS(X) \
-    X(attention) X(attention_merge) X(rope)
+    X(attention) X(attention_merge) X(mla_attention) X(linear_attention) X(favor_features) \
+    X(rope) X(kv_append) X(kv_gather) X(kv_quantize) X(tree_mask) X(speculative_verify)
 
 #define FFT_ROWS(X) \
     X(fft) X(fft_conv)
@@ -41,11 +42,14 @@
 #define STATE_SPACE_INTERNAL_ROWS(X) \
     X(cis) X(discretize_host) X(ssm_tables) X(ssm_kernel) X(ssm_truncation)
 
+#define ATTENTION_INTERNAL_ROWS(X) \
+    X(attention_anchor) X(rope_turns) X(tree_anchor)
+
 /* Made by lowering only. */
 #define INTERNAL_ROWS(X) \
     X(anchor_reduce) X(anchor_reduce_cols) X(anchor_rownorm) X(anchor_matmul) X(anchor_put) X(put_row) X(mul_high) \
     X(anchor_segment) X(anchor_segment_starts) X(anchor_hadamard) X(anchor_sort_blocks) X(anchor_sort_merge) X(anchor_conv) \
-    X(attention_anchor) X(rope_turns) \
+    ATTENTION_INTERNAL_ROWS(X) \
     X(anchor_scan) \
     X(fft_anchor) X(fft_table) X(fft_spectrum) \
     STATE_SPACE_INTERNAL_ROWS(X) \

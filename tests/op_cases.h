@@ -183,7 +183,29 @@
     X("rope", "f32[2,37,3,20] i32[37] i32[2]", "(a, positions=b, start=c) {rotary=12, pairing=interleaved, base=500}", 'n') \
     X("rope", "f16[2,300,2,64] i32[2,300]", "(a, positions=b) {scaling=yarn, factor=4, original=512, inverse=true}", 'n') \
     X("rope", "f32[1,300,1,64]", "(a) {scaling=llama3, factor=8, original=128, pairing=interleaved}", 'n') \
-    X("rope", "f32[1,30,2,18] f32[9]", "(a, frequencies=b)", 'u')
+    X("rope", "f32[1,30,2,18] f32[9]", "(a, frequencies=b)", 'u') \
+    X("mla_attention", "f32[2,9,3,16] f32[2,9,3,8] f32[2,21,24] f32[2,21,8] f32[3,16,24] f32[3,12,24]", "(a, b, c, d, e, f) {causal=true}", 'n') \
+    X("mla_attention", "f16[1,1,4,16] f16[1,1,4,8] f16[1,300,20] f16[1,300,8] f16[4,16,20] f16[4,16,20] f32[4]", "(a, b, c, d, e, f, sinks=g) {softcap=9}", 'n') \
+    X("linear_attention", "f32[2,37,4,16] f32[2,41,2,16] f32[2,41,2,12]", "(a, b, c)", 'p') \
+    X("linear_attention", "f32[2,37,4,16] f32[2,41,2,16] f32[2,41,2,12]", "(a, b, c) {q_map=softmax, k_map=softmax_tokens}", 'n') \
+    X("linear_attention", "f32[1,150,2,20] f32[1,150,1,20] f32[1,150,1,9]", "(a, b, c) {causal=true, q_map=elu, k_map=elu, eps=0.001}", 'n') \
+    X("linear_attention", "f16[1,20,2,8] f16[1,20,2,8] f16[1,20,2,8] f32[1,2,8,8] f32[1,2,8]", "(a, b, c, state=d, norm=e) {causal=true, chunk=8}", 'p') \
+    X("linear_attention", "f32[1,3,2,8] f32[1,3,2,8] f32[1,3,2,8] f32[1,2,8,8]", "(a, b, c, state=d) {causal=true, unnormalised=true, k_map=relu}", 'n') \
+    X("favor_features", "f32[2,37,3,16] f32[40,16]", "(a, b)", 'u') \
+    X("favor_features", "f32[2,37,3,16] f32[25,16]", "(a, b) {keys=true, eps=0.01}", 'u') \
+    X("kv_append", "f32[2,24,3,5] f32[2,4,3,5] i32[2]", "(a, b, c)", 'q') \
+    X("kv_append", "f16[2,24,8] f16[2,30,8] i32[2] i32[2]", "(a, b, c, count=d)", 'q') \
+    X("kv_append", "i8[24,4,2,6] i8[2,3,2,6] i32[2] i32[2,9]", "(a, b, c, page_table=d)", 'q') \
+    X("kv_gather", "f32[2,24,3,5] i32[2,7] i32[2]", "(a, b, c)", 'q') \
+    X("kv_gather", "f16[24,4,8] i32[2,5] i32[2] i32[2,9]", "(a, b, c, page_table=d)", 'q') \
+    X("kv_quantize", "f32[3,37,2,64]", "(a) {group=16}", 'n') \
+    X("kv_quantize", "f16[3,7,2,40]", "(a) {dtype=u8, nibbles=true, group=16}", 'n') \
+    X("kv_quantize", "f32[70,9]", "(a) {dtype=u8, nibbles=true}", 'n') \
+    X("kv_quantize", "f32[5,33]", "(a) {dtype=u8, group=32}", 'n') \
+    X("tree_mask", "i32[37]", "(a)", 'q') \
+    X("tree_mask", "i32[3,70]", "(a)", 'q') \
+    X("speculative_verify", "f32[5,6,30] f32[5,6,30] i32[5,6] f32[5,6]", "(a, b, c, d)", 'p') \
+    X("speculative_verify", "f32[2,1,300] f32[2,1,300] i32[2,1] f32[2,1]", "(a, b, c, d)", 'p')
 
 #define FFT_OP_CASES(X) \
     X("fft", "c64[3,64]", "(a)", 'n') \

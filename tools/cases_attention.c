@@ -32,12 +32,81 @@ static void attention_units(cJSON *attrs)
     cJSON_AddItemToObject(attrs, "dtype", cJSON_CreateRaw("f32"));
 }
 
+/* Inputs of a case in [b, n, h, d], whatever its layout; `names` are one letter each and get an s behind. */
+static void add_tokens_first(case_builder *b, const char *names)
+{
+    for (; *names; names++)
+        if (!strcmp(tool_json_text(b->attrs, "layout", ""), "BHSD"))
+            tf_str_printf(&b->text, "%cs = permute(%c) {axes=[0,2,1,3]}\n", *names, *names);
+        else
+            tf_str_printf(&b->text, "%cs = reshape(%c) {shape=[%d,%d,%d,%d]}\n", *names, *names, (int)case_dim(b, "q", 0), (int)case_dim(b, (char[]){ *names, 0 }, 1),
+                          (int)case_dim(b, (char[]){ *names, 0 }, 2), (int)case_dim(b, (char[]){ *names, 0 }, 3));
+}
+
+/* The result `from` in the layout of the case. */
+static void add_output(case_builder *b, const char *name, const char *from)
+{
+    const bool heads_first = !strcmp(tool_json_text(b->attrs, "layout", ""), "BHSD");
+    tf_str_printf(&b->text, heads_first ? "%s = permute(%s) {axes=[0,2,1,3]}\n" : "%s = slice(%s) {start=[0], stop=[2147483647]}\n", name, from);
+}
+
+/* The features of `attribute` in our words, NULL if unknown. */
+static const char *features_of(case_builder *b, const char *attribute)
+{
+    static const char *const known[][2] = { { "", "none" }, { "none", "none" }, { "identity", "none" }, { "relu", "relu" }, { "elu + 1", "elu" }, { "elu+1", "elu" },
+                                            { "softmax over feature", "softmax" }, { "softmax over features", "softmax" }, { "softmax over tokens", "softmax_tokens" } };
+    const char *word = tool_json_text(b->attrs, attribute, "");
+    for (size_t i = 0; i < TF_COUNT(known); i++)
+        if (!strcmp(word, known[i][0])) return known[i][1];
+    case_refuse(b, "attribute %s=\"%s\" is not known to op linear_attention", attribute, word);
+    return NULL;
+}
+
+static bool write_linear_attention(case_builder *b)
+{
+    const char *q = features_of(b, "q_map"), *k = features_of(b, "k_map");
+    if (!q || !k) return false;
+    add_tokens_first(b, "qkv");
+    tf_str_printf(&b->text, "y = linear_attention(qs, ks, vs) {q_map=%s, k_map=%s, causal=%s}\n", q, k,
+                  cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(b->attrs, "causal")) ? "true" : "false");
+    add_output(b, "o", "y");
+    return true;
+}
+
+static bool write_favor(case_builder *b)
+{
+    const double eps = tool_json_number(b->attrs, "eps", 1e-4), causal_eps = tool_json_number(b->attrs, "causal_den_eps", 1e-6);
+    const cJSON *features = cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(b->root, "outputs"), "q_features");
+    add_tokens_first(b, "qkv");
+    tf_str_printf(&b->text, "qf = favor_features(qs, proj) {eps=%.17g}\nkf = favor_features(ks, proj) {eps=%.17g, keys=true}\n", eps, eps);
+    tf_str_printf(&b->text, "y = linear_attention(qf, kf, vs)\nyc = linear_attention(qf, kf, vs) {causal=true, eps=%.17g}\n", causal_eps);
+    add_output(b, "o", "y");
+    add_output(b, "o_causal", "yc");
+    if (!features) return true;
+    tf_str_add(&b->text, "few = slice(qf) {axes=[1], start=[0], stop=[4]}\n");
+    add_output(b, "q_features", "few");
+    return true;
+}
+
 const case_row attention_cases[] = {
     { .op = "attention", .target = "attention", .convert = attention_units },
     { .op = "attention_merge", .target = "attention_merge", .renames = "o_parts=o lse_parts=lse" },
     { .op = "rope", .ignored = "layout",
       .graph = "y_half = rope(x, positions=pos) {rotary=$rot_dim, base=$base}\n"
                "y_interleaved = rope(x, positions=pos) {rotary=$rot_dim, base=$base, pairing=interleaved}\n" },
+    { .op = "mla_attention", .target = "mla_attention" },
+    { .op = "linear_attention", .write = write_linear_attention, .ignored = "q_map k_map layout causal" },
+    { .op = "favor_plus", .write = write_favor, .ignored = "nb_features eps causal_den_eps layout max_subtraction" },
+    { .op = "tree_attention", .ignored = "prefix_len num_special_tokens candidates",
+      .graph = "bits, up = tree_mask(parent)\n"
+               "depth = reshape(up) {shape=[-1]}\n"
+               "tree = unsqueeze(bits) {axes=[0]}\n"
+               "o = attention(q, k, v, tree_mask=tree)\n"
+               "row = unsqueeze(depth) {axes=[1]}\n"
+               "column = unsqueeze(depth) {axes=[0]}\n"
+               "seen = map(r=row, c=column, b=bits) {expr=\"r + c >= 0 && bit_and(shift_right(b[i0, i1 / 32], u32(i1 % 32)), u32(1)) != u32(0)\"}\n"
+               "tree_mask = cast(seen) {dtype=u8}\n" },
+    { .op = "speculative_verify", .target = "speculative_verify", .renames = "p_draft=p q_target=q" },
     { .op = "qk_norm_rope_attention", .ignored = "rope order",
       .graph = "qn = rms_norm(q, gain=q_gain) {eps=$rms_eps}\nkn = rms_norm(k, gain=k_gain) {eps=$rms_eps}\n"
                "qr = rope(qn)\nkr = rope(kn)\no = attention(qr, kr, v) {causal=$causal}\n" },

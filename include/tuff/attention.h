@@ -95,6 +95,73 @@ typedef struct tuff_rope_desc {
  * position * w. Angles are exact for any 32-bit position. Errors: E_ATTRIBUTE rotary odd or beyond d. */
 TUFF_API tuff_tensor tuff_rope(tuff_tensor x, const tuff_rope_desc *desc);
 
+/* Latent attention: a token is kept as c_kv[b, t, r] and k_rope[b, t, dr], which all heads share. q_nope[b, s, h, dn], q_rope[b, s, h, dr],
+ * w_uk[h, dn, r], w_uv[h, dv, r] -> o[b, s, h, dv], the attention with keys [w_uk c_kv, k_rope] and values w_uv c_kv; result 1: lse. Computed
+ * without expanding them. scale 0: 1 / sqrt(dn + dr). desc as for tuff_attention but for scales and zeros of quantised keys; packed
+ * and paged layouts lack the axis of heads in c_kv and k_rope. */
+TUFF_API tuff_tensor tuff_mla_attention(tuff_tensor q_nope, tuff_tensor q_rope, tuff_tensor c_kv, tuff_tensor k_rope, tuff_tensor w_uk, tuff_tensor w_uv,
+                                        const tuff_attention_desc *desc);
+
+typedef enum tuff_features {
+    TUFF_FEATURES_NONE,           /* as given */
+    TUFF_FEATURES_RELU,
+    TUFF_FEATURES_ELU,            /* elu(x) + 1 */
+    TUFF_FEATURES_SOFTMAX,        /* over the channels of each token */
+    TUFF_FEATURES_SOFTMAX_TOKENS  /* over the tokens, for each channel; not with causal */
+} tuff_features;
+typedef struct tuff_linear_attention_desc {
+    bool causal;               /* query i sees keys 0 to i; as many queries as keys, a fixed number */
+    tuff_features q_map, k_map;
+    float eps;                 /* added to each element of the sum of keys in the denominator */
+    bool unnormalised;         /* no denominator */
+    int32_t chunk;             /* causal: tokens per chunk; 0: 64 */
+    tuff_tensor state, norm;   /* results 1 and 2 of the tokens before, f32[b, hq, m, dv] and f32[b, hq, m]; absent: 0 */
+} tuff_linear_attention_desc;
+/* q[b, n, hq, m], k[b, n, hk, m], v[b, n, hk, dv] -> o[b, n, hq, dv] = phi(q) (sum phi(k) v^T) / (phi(q) . (sum phi(k) + eps)), sums over the keys
+ * that a query sees. In f32; o has the dtype of q. Results 1 and 2: the two sums after all keys. */
+TUFF_API tuff_tensor tuff_linear_attention(tuff_tensor q, tuff_tensor k, tuff_tensor v, const tuff_linear_attention_desc *desc);
+
+typedef struct tuff_favor_desc {
+    bool keys;                 /* one maximum per batch and head instead of one per row */
+    float eps;                 /* added to each feature; 0: 1e-4 */
+} tuff_favor_desc;
+/* Positive random features whose products approximate e^(q.k / sqrt(d)): x[b, n, h, d], projection[m, d] -> [b, n, h, m] =
+ * (exp(w.x' - |x'|^2 / 2 - max w.x') + eps) / sqrt(m) with x' = x d^-1/4. For linear attention. */
+TUFF_API tuff_tensor tuff_favor_features(tuff_tensor x, tuff_tensor projection, const tuff_favor_desc *desc);
+
+/* ---- decoding --------------------------------------------------------------------------------------- */
+
+typedef struct tuff_kv_append_desc {
+    tuff_tensor page_table;    /* i32[b, pages]: the cache is paged as for tuff_attention */
+    tuff_tensor count;         /* i32[b]: rows of x that are written; absent: all */
+} tuff_kv_append_desc;
+/* New rows of a cache. cache[b, t, ...] or, paged, [pool, page, ...]; x[b, n, ...] of its dtype; len i32[b] -> the cache with row len[b] + i of batch b
+ * replaced by x[b, i]. Rows beyond the cache are dropped. x may be a rotary embedding or codes of tuff_kv_quantize: these fuse. Assign the result to
+ * the cache's state; rolling back is a smaller len at the next call. */
+TUFF_API tuff_tensor tuff_kv_append(tuff_tensor cache, tuff_tensor x, tuff_tensor len, const tuff_kv_append_desc *desc);
+/* Rows of a cache moved: row len[b] + i becomes what row len[b] + rows[b, i] was, i < n, where rows[b, n] i32 is not negative. This keeps the
+ * accepted path of a tree of drafts (rows: its nodes), or drops keys (len 0). desc as for tuff_kv_append, count: rows that move. */
+TUFF_API tuff_tensor tuff_kv_gather(tuff_tensor cache, tuff_tensor rows, tuff_tensor len, const tuff_kv_append_desc *desc);
+
+typedef struct tuff_kv_quantize_desc {
+    int32_t group;             /* channels per scale; 0: all */
+    tuff_dtype dtype;          /* i8: symmetric, -127 to 127; u8: with a zero, 0 to 255. 0: i8 */
+    bool nibbles;              /* u8 with codes 0 to 15, one per byte */
+} tuff_kv_quantize_desc;
+/* x[..., d] -> codes[..., d], scale f16[..., ceil(d / group)], zero f16 of that shape, with x ~ (codes - zero) * scale: scale = max |x| / 127, zero 0, or
+ * (max - min) / levels and -min / scale. Codes are rounded to nearest even of x over the rounded scale. A group of equal values is kept exactly up to f16. */
+TUFF_API tuff_tensor tuff_kv_quantize(tuff_tensor x, const tuff_kv_quantize_desc *desc);
+
+/* parent[n] or [b, n], i32: the node before each node of a tree of drafts; negative: the node follows the prefix -> result 0: u32[.., n, ceil(n / 32)],
+ * bit t of row i: t is i or one before it. Result 1: depth[.., n], the number of nodes before. For tuff_attention's tree_mask; a node's position is
+ * the length of the prefix plus its depth. Cycles end after n steps; parents of n and more count as negative. */
+TUFF_API tuff_tensor tuff_tree_mask(tuff_tensor parent);
+
+/* Speculative sampling: p[b, l, vocabulary] drafts' and q of the same shape the model's probabilities, tokens i32[b, l] drawn from p, u[b, l] uniform in [0, 1)
+ * -> result 0: accepted i32[b], how many leading tokens satisfy u < q(token) / p(token). Result 1: residual f32[b, vocabulary], max(q - p, 0) of the first rejected
+ * place, normalised, to draw its token from; 0 where all are accepted. */
+TUFF_API tuff_tensor tuff_speculative_verify(tuff_tensor p, tuff_tensor q, tuff_tensor tokens, tuff_tensor u);
+
 #ifdef __cplusplus
 }
 #endif
