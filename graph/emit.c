@@ -472,15 +472,15 @@ static storage storage_of(const tf_emitter *m, const tf_kernel_arg *a)
     if (t == TUFF_F64) return (storage){ "double", "dvec4", "%s", "%s", "%s", "%s", false };
     if (packed_here(m, t)) return (storage){ .words = true };
     switch (t) {
-    case TUFF_F16: /* four halves as two words: software drivers pay per load, GPUs do not care */
-        return (storage){ "float16_t", "uvec2", "float(%s)", "tf_halves(%s)", "float16_t(%s)", "tf_words(%s)", false };
-    case TUFF_BF16: return (storage){ "uint16_t", "u16vec4", "uintBitsToFloat(uint(%s) << 16)", "uintBitsToFloat(uvec4(%s) << 16)",
-                                      "uint16_t(floatBitsToUint(%s) >> 16)", "u16vec4(floatBitsToUint(%s) >> 16)", false };
-    case TUFF_I16: return (storage){ "int16_t", "i16vec4", "int(%s)", "ivec4(%s)", "int16_t(%s)", "i16vec4(%s)", false };
-    case TUFF_U16: return (storage){ "uint16_t", "u16vec4", "uint(%s)", "uvec4(%s)", "uint16_t(%s)", "u16vec4(%s)", false };
-    case TUFF_I8: return (storage){ "int8_t", "i8vec4", "int(%s)", "ivec4(%s)", "int8_t(%s)", "i8vec4(%s)", false };
-    case TUFF_U8: return (storage){ "uint8_t", "u8vec4", "uint(%s)", "uvec4(%s)", "uint8_t(%s)", "u8vec4(%s)", false };
-    case TUFF_BOOL: return (storage){ "uint8_t", "u8vec4", "(uint(%s) != 0u)", "notEqual(uvec4(%s), uvec4(0u))", "uint8_t(%s)", "u8vec4(uvec4(%s))", false };
+    /* Vectors of narrow elements travel as words: software drivers pay per load, GPUs do not care. */
+    case TUFF_F16: return (storage){ "float16_t", "uvec2", "float(%s)", "tf_halves(%s)", "float16_t(%s)", "tf_words(%s)", false };
+    case TUFF_BF16: return (storage){ "uint16_t", "uvec2", "uintBitsToFloat(uint(%s) << 16)", "uintBitsToFloat(tf_shorts(%s) << 16)",
+                                      "uint16_t(floatBitsToUint(%s) >> 16)", "tf_short_words(floatBitsToUint(%s) >> 16)", false };
+    case TUFF_I16: return (storage){ "int16_t", "uvec2", "int(%s)", "(ivec4(tf_shorts(%s) << 16) >> 16)", "int16_t(%s)", "tf_short_words(uvec4(%s))", false };
+    case TUFF_U16: return (storage){ "uint16_t", "uvec2", "uint(%s)", "tf_shorts(%s)", "uint16_t(%s)", "tf_short_words(%s)", false };
+    case TUFF_I8: return (storage){ "int8_t", "uint", "int(%s)", "(ivec4(tf_bytes(%s) << 24) >> 24)", "int8_t(%s)", "tf_byte_word(uvec4(%s))", false };
+    case TUFF_U8: return (storage){ "uint8_t", "uint", "uint(%s)", "tf_bytes(%s)", "uint8_t(%s)", "tf_byte_word(%s)", false };
+    case TUFF_BOOL: return (storage){ "uint8_t", "uint", "(uint(%s) != 0u)", "notEqual(tf_bytes(%s), uvec4(0u))", "uint8_t(%s)", "tf_byte_word(uvec4(%s))", false };
     case TUFF_F8E4M3: return (storage){ "uint8_t", NULL, "tf_from_bits_f8e4m3(uint(%s))", NULL, "uint8_t(tf_bits_f8e4m3(%s))", NULL, false };
     case TUFF_F8E5M2: return (storage){ "uint8_t", NULL, "tf_from_bits_f8e5m2(uint(%s))", NULL, "uint8_t(tf_bits_f8e5m2(%s))", NULL, false };
     default: return (storage){ .words = true };

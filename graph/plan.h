@@ -22,6 +22,7 @@ typedef struct tf_limits {
     uint32_t subgroup_size;         /* reported size; 0: unknown */
     uint32_t subgroup_min, subgroup_max;
     bool cpu;                       /* VK_PHYSICAL_DEVICE_TYPE_CPU: many registers, slow shared memory and barriers */
+    bool uniform_loads;             /* a load of one address by all lanes costs next to nothing; matters on CPUs */
     bool subgroup_basic, subgroup_vote, subgroup_arithmetic, subgroup_shuffle, subgroup_ballot;
     bool subgroup_control;          /* a required size can be pinned, with full subgroups, in compute */
     bool storage16, storage8;       /* 16/8-bit storage buffer access */

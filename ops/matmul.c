@@ -378,6 +378,7 @@ typedef struct tile {
 } tile;
 
 /* One lane owns tm x 4 tn; bn / (4 tn) lanes along n. Wider tiles spill, narrower ones load too often (measured). */
+static const tile uniform_tile = { 16, 64, 16, 2, 8, "registers 16x8" }; /* rows of a by group: their loads are free */
 static const tile register_tiles[] = {
     { 8, 64, 8, 2, 8, "registers 8x8" },
     { 8, 32, 8, 1, 8, "registers 8x4" },
@@ -402,6 +403,8 @@ static tile choose(const tf_kernel_build *k, int64_t batch, int64_t m, int64_t n
 {
     const tf_matmul_desc *d = k->desc;
     if (k->limits->cpu) {
+        if (k->limits->uniform_loads && m > 8 && n > 32)
+            return uniform_tile;
         const tile *row = m <= 4 || d->tb ? short_tiles : register_tiles;
         while (row->bn > 4 && n <= row->bn / 2)
             row++;

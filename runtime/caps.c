@@ -234,6 +234,7 @@ static tf_limits reported_limits(const tf_snapshot *s)
         .max_buffer = s->max_allocation,
         .subgroup_size = s->subgroup_size, .subgroup_min = s->subgroup_min, .subgroup_max = s->subgroup_max,
         .cpu = s->type == VK_PHYSICAL_DEVICE_TYPE_CPU,
+        .uniform_loads = s->driver_id == VK_DRIVER_ID_MESA_LLVMPIPE && s->driver_version >= VK_MAKE_API_VERSION(0, 26, 0, 0), /* measured: 25.0 lacks it */
         .subgroup_basic = s->subgroup_ops & VK_SUBGROUP_FEATURE_BASIC_BIT,
         .subgroup_vote = s->subgroup_ops & VK_SUBGROUP_FEATURE_VOTE_BIT,
         .subgroup_arithmetic = s->subgroup_ops & VK_SUBGROUP_FEATURE_ARITHMETIC_BIT,
@@ -280,12 +281,15 @@ bool tf_caps_plan(const tf_snapshot *s, const char *toggles, const char *limits,
     for (const char *p = toggles ? toggles : ""; next_word(&p, &w);) {
         if (strcmp(w.name, "cpu") == 0)
             l->cpu = w.sign != '-';
+        else if (strcmp(w.name, "uniform_loads") == 0)
+            l->uniform_loads = w.sign != '-';
         else if (w.sign == '-')
             clear_tier(l, w.name);
         else
             copy_tier(l, &reported, w.name);
     }
     out->on.cpu = l->cpu;
+    out->on.uniform_loads = l->uniform_loads;
     return apply_limits(l, limits, f);
 }
 

@@ -54,7 +54,8 @@ typedef struct tf_snapshot {
     X(serialize,      "one submission per step, waited for: names a step that kills the device", false) \
     X(barriers,       "barriers between waves; without them validation must complain", true) \
     X(poison,         "fill new device memory with NaN patterns",             false) \
-    X(cpu,            "treat the device as a CPU when choosing kernels",      false)
+    X(cpu,            "treat the device as a CPU when choosing kernels",      false) \
+    X(uniform_loads,  "loads of one address by all lanes cost next to nothing", false)
 
 typedef struct tf_switches {
 #define TF_X(name, text, def) bool name;

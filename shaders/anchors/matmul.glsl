@@ -97,7 +97,12 @@ void main()
     const uint rows = TM * (WGSIZE / LN), cols = TN * LN * 4;
     const uint mb = (uint(M) + rows - 1) / rows, nb = (uint(N) + cols - 1) / cols;
     const uint b = min(GROUP / mb / nb, uint(B) - 1);
-    const uint m0 = GROUP % mb * rows + LID / LN * TM, n0 = GROUP / mb % nb * cols + LID % LN * 4;
+#if WGSIZE == LN /* said so, drivers see that rows are the same in all lanes */
+    const uint row_block = 0u;
+#else
+    const uint row_block = LID / LN;
+#endif
+    const uint m0 = GROUP % mb * rows + row_block * TM, n0 = GROUP / mb % nb * cols + LID % LN * 4;
 
     EACH(i, TM) EACH(j, TN) acc[i][j] = T4(0);
     [[dont_unroll]] for (uint k = 0; k + 4 <= uint(K); k += 4)

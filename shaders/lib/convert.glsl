@@ -269,3 +269,12 @@ bool tf_from_bits_bool(uint b) { return (b & 0xffu) != 0u; }
 vec4 tf_halves(uvec2 w) { return vec4(unpackHalf2x16(w.x), unpackHalf2x16(w.y)); }
 
 uvec2 tf_words(vec4 v) { return uvec2(packHalf2x16(v.xy), packHalf2x16(v.zw)); }
+
+// Vectors of 16-bit and 8-bit elements.
+uvec4 tf_shorts(uvec2 w) { return uvec4(w.x & 0xffffu, w.x >> 16, w.y & 0xffffu, w.y >> 16); }
+
+uvec2 tf_short_words(uvec4 v) { return uvec2((v.x & 0xffffu) | (v.y << 16), (v.z & 0xffffu) | (v.w << 16)); }
+
+uvec4 tf_bytes(uint w) { return (uvec4(w) >> uvec4(0u, 8u, 16u, 24u)) & 255u; }
+
+uint tf_byte_word(uvec4 v) { return (v.x & 255u) | ((v.y & 255u) << 8) | ((v.z & 255u) << 16) | (v.w << 24); }
