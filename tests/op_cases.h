@@ -279,7 +279,7 @@
     X("linear_scan", "f32[2,5000] f32[2,5000] f32[2]", "(a, b, initial=c) {axis=1}", 'u') \
     X("linear_scan", "c64[2,777] c64[2,777] bool[2,777]", "(a, b, seg_start=c) {axis=1, reverse=true}", 'u') \
     X("linear_scan", "f16[5,70,3] f16[70,3] f16[5,3]", "(a, b, initial=c) {axis=1, exclusive=true}", 'u') \
-    X("linear_scan", "c64[1,4] c64[600,4]", "(a, b) {axis=0}", 'u') \
+    X("linear_scan", "c64[1,4] c64[60,4]", "(a, b) {axis=0}", 'u') \
     X("scan", "f32[2,3000] f32[2,3000]", "(x=a, y=b) {axis=1, combine=\"x = a.x * b.x; y = b.x * a.y + b.y\"}", 'u') \
     X("scan", "f32[200,3] i32[200,1]", "(v=a, i=b) {axis=0, reverse=true, combine=\"v = a.v >= b.v ? a.v : b.v; i = a.v >= b.v ? a.i : b.i\"}", 'n') \
     X("scan", "i32[2,1000] i32[2]", "(x=a, start.x=b) {axis=1, exclusive=true, combine=\"max(a.x, b.x)\"}", 'n') \
