@@ -305,7 +305,34 @@
     X("discretize", "c64[3,7] c64[3,7] f32[3]", "(a, b, c) {method=forward}", 'n') \
     X("discretize", "c64[3,7] c64[3,7] f32[3]", "(a, b, c) {method=backward}", 'u')
 
-#define DIFFUSION_OP_CASES(X)
+#define DIFFUSION_OP_CASES(X) \
+    X("solver_step", "f32[24] f32[3,7,11] f32[3,7,11]", "(a, b, c)", 'n') \
+    X("solver_step", "f32[1,24] f32[9,133] f32[9,133] f32[9,133] f32[9,133] f32[9,133] f32[9,133] f32[9,133]", "(a, b, c, x=d, m1=e, m2=f, m3=g, noise=h)", 'n') \
+    X("solver_denoised", "f32[24] f32[5,300] f32[5,300]", "(a, b, c)", 'n') \
+    X("denoise_gaussian", "f32[5,3,4] f32[] f32[] f32[12] f32[12,7] f32[7]", "(a, b, c, d, e, f)", 'p') \
+    X("denoise_gaussian", "f32[9,33] f32[9] f32[9] f32[33] f32[33,33] f32[33] f32[9,33]", "(a, b, c, d, e, f, tangent=g)", 'p') \
+    X("denoise_diagonal", "f32[5,3,41] f32[5] f32[1] f32[123] f32[123]", "(a, b, c, d, e)", 'p') \
+    X("denoise_mixture", "f32[5,3,4] f32[] f32[] f32[3] f32[3,12] f32[3]", "(a, b, c, d, e, f)", 'p') \
+    X("denoise_mixture", "f32[9,20] f32[9] f32[9] f32[5] f32[5,20] f32[5] f32[9,20]", "(a, b, c, d, e, f, tangent=g)", 'p') \
+    X("gaussian_flow", "f32[7,12] f32[7] f32[7] f32[] f32[] f32[12] f32[12,12] f32[12]", "(a, b, c, d, e, f, g, h)", 'p') \
+    X("gaussian_flow", "f32[7,12] f32[1] f32[] f32[] f32[] f32[12] f32[12,5] f32[5]", "(a, b, c, d, e, f, g, h)", 'p') \
+    X("convert_prediction", "f32[5,33] f32[5,33] f32[5] f32[5]", "(a, b, c, d) {from=x0, to=v}", 'p') \
+    X("convert_prediction", "f32[5,3,33] f32[5,3,33] f32[] f32[]", "(a, b, c, d) {from=eps, to=score}", 'p') \
+    X("convert_prediction", "f32[5,33] f32[5,33] f32[5] f32[1]", "(a, b, c, d) {from=flow, to=eps}", 'p') \
+    X("convert_prediction", "f32[5,33] f32[5,33] f32[5] f32[5]", "(a, b, c, d) {from=score, to=flow}", 'p') \
+    X("convert_prediction", "f32[5,33] f32[5,33] f32[5] f32[5]", "(a, b, c, d) {from=v, to=x0}", 'p') \
+    X("precondition_input", "f32[5,33] f32[5]", "(a, b)", 'p') \
+    X("precondition", "f32[5,33] f32[5,33] f32[5]", "(a, b, c) {sigma_data=0.7}", 'p') \
+    X("precondition", "f32[5,3,11] f32[5,3,11] f32[]", "(a, b, c) {kind=consistency}", 'p') \
+    X("cfg", "f32[5,33] f32[5,33] f32[]", "(a, b, scale=c)", 'n') \
+    X("cfg", "f32[5,33] f32[5,33] f32[5,33] f32[2]", "(a, b, c, scale=d)", 'n') \
+    X("apg", "f32[5,300] f32[5,300] f32[5,300]", "(a, b, momentum=c) {scale=7, eta=0.3, limit=2.5, beta=-0.5}", 'n') \
+    X("apg", "f32[3,4,5,6] f32[3,4,5,6]", "(a, b) {scale=4, axes=[1]}", 'n') \
+    X("cfg_rescale", "f32[5,300] f32[5,300]", "(a, b) {scale=7.5, rescale=0.7}", 'n') \
+    X("cfg_zero_star", "f32[5,300] f32[5,300]", "(a, b) {scale=3}", 'n') \
+    X("classifier_guidance", "f32[5,33] f32[5,33] f32[] f32[]", "(a, b, c, d) {scale=2}", 'p') \
+    X("dynamic_threshold", "f32[5,3,37]", "(a) {quantile=0.9}", 'n') \
+    X("dynamic_threshold", "f32[3,300]", "(a) {quantile=0.995, most=1.5}", 'n')
 
 #define OP_CASES(X) \
     CORE_OP_CASES(X) ATTENTION_OP_CASES(X) FFT_OP_CASES(X) GAUNT_OP_CASES(X) SSM_OP_CASES(X) STATE_SPACE_OP_CASES(X) DIFFUSION_OP_CASES(X)

@@ -11,7 +11,7 @@
 
 static const case_row *row_of(const char *op)
 {
-    static const case_row *const lists[] = { core_cases, scan_cases, attention_cases, fft_cases, gaunt_cases, ssm_cases, diffusion_cases, ops_cases };
+    static const case_row *const lists[] = { core_cases, scan_cases, attention_cases, fft_cases, gaunt_cases, ssm_cases, diffusion_cases, sampling_cases, ops_cases };
     for (size_t i = 0; i < TF_COUNT(lists); i++)
         for (const case_row *r = lists[i]; r->op; r++)
             if (!strcmp(r->op, op)) return r;
@@ -253,12 +253,22 @@ static bool substitute(case_builder *b)
     return true;
 }
 
-/* "name = " at the start of a line of the graph. */
+/* "name = " or "other, name, third = " at the start of a line of the graph. */
 static bool defines(const char *graph, const char *name)
 {
     const size_t n = strlen(name);
-    for (const char *p = graph; p && *p; p = strchr(p, '\n'), p += p != NULL)
-        if (!strncmp(p, name, n) && !strncmp(p + n, " = ", 3)) return true;
+    for (const char *line = graph; line && *line; line = strchr(line, '\n'), line += line != NULL) {
+        const char *p = line;
+        bool found = false;
+        while (strspn(p, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_")) {
+            const size_t length = strspn(p, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_");
+            found = found || (length == n && !strncmp(p, name, n));
+            p += length;
+            if (strncmp(p, ", ", 2)) break;
+            p += 2;
+        }
+        if (found && !strncmp(p, " = ", 3)) return true;
+    }
     return false;
 }
 

@@ -141,6 +141,73 @@ typedef struct tuff_solver_desc {
  * Grids may start at alpha = 0 where the solver's formula does (not heun, dpm2, lms, rk4, ipndm, 2s, sde) and may end at sigma = 0. */
 TUFF_API tuff_tensor tuff_solver_table(tuff_tensor sigmas, tuff_solver solver, const tuff_solver_desc *desc);
 
+/* ---- denoisers known in closed form ------------------------------------------------------------------
+ * x[b, ..] at x = alpha x_0 + sigma noise -> E[x_0 | x]. alpha, sigma: one number, or one per sample [b]. f32; n elements per sample.
+ * For tests, samples of solvers, and as the base of learned corrections. E_SHAPE: operands that do not fit n. */
+typedef struct tuff_tangent_desc { tuff_tensor tangent; /* like x: result 1 is the derivative along it (0 without) */ } tuff_tangent_desc;
+/* Data N(mu[n], u[n, rank] diag(lam[rank]) u^T): mu + u diag(a lam/(a^2 lam + s^2)) u^T (x - a mu). */
+TUFF_API tuff_tensor tuff_denoise_gaussian(tuff_tensor x, tuff_tensor alpha, tuff_tensor sigma, tuff_tensor mu, tuff_tensor u, tuff_tensor lam,
+                                           const tuff_tangent_desc *desc);
+/* Data N(mu[n], diag(variance[n])). */
+TUFF_API tuff_tensor tuff_denoise_diagonal(tuff_tensor x, tuff_tensor alpha, tuff_tensor sigma, tuff_tensor mu, tuff_tensor variance);
+/* Data sum_k weights[k] N(means[k, n], stds[k]^2 I). */
+TUFF_API tuff_tensor tuff_denoise_mixture(tuff_tensor x, tuff_tensor alpha, tuff_tensor sigma, tuff_tensor weights, tuff_tensor means, tuff_tensor stds,
+                                          const tuff_tangent_desc *desc);
+/* The probability-flow ODE of Gaussian data from (alpha, sigma) to (alpha_to, sigma_to), exactly; u orthonormal. With rank < n: data
+ * without variance outside u, the score teleportation of arXiv:2305.14672. */
+TUFF_API tuff_tensor tuff_gaussian_flow(tuff_tensor x, tuff_tensor alpha, tuff_tensor sigma, tuff_tensor alpha_to, tuff_tensor sigma_to, tuff_tensor mu,
+                                        tuff_tensor u, tuff_tensor lam);
+
+/* ---- what networks predict --------------------------------------------------------------------------- */
+
+/* value, one form of a prediction at x[b, ..], as another: X0, EPS, V, SCORE or FLOW. alpha, sigma as above. */
+TUFF_API tuff_tensor tuff_convert_prediction(tuff_tensor x, tuff_tensor value, tuff_tensor alpha, tuff_tensor sigma, tuff_prediction from, tuff_prediction to);
+typedef enum tuff_preconditioning { TUFF_PRECONDITION_EDM, TUFF_PRECONDITION_CONSISTENCY } tuff_preconditioning;
+typedef struct tuff_precondition_desc {
+    tuff_preconditioning kind;
+    double sigma_data; /* 0: 0.5 */
+    double sigma_min;  /* CONSISTENCY: 0: 0.002 */
+} tuff_precondition_desc;
+/* What a preconditioned network sees in VE coordinates: x / sqrt(sigma^2 + sigma_data^2), and as result 1 ln(sigma) / 4. */
+TUFF_API tuff_tensor tuff_precondition_input(tuff_tensor x, tuff_tensor sigma, const tuff_precondition_desc *desc);
+/* Its output f to the denoised c_skip x + c_out f. arXiv:2206.00364, arXiv:2303.01469 */
+TUFF_API tuff_tensor tuff_precondition(tuff_tensor x, tuff_tensor f, tuff_tensor sigma, const tuff_precondition_desc *desc);
+
+/* ---- guidance and thresholds: estimates [b, ..], f32, norms per sample -------------------------------- */
+
+/* xs[0] unconditional, xs[1..] conditional: xs[0] + sum_k scale_k (xs[k] - xs[0]). scale: one number or one per condition. */
+TUFF_API tuff_tensor tuff_cfg(const tuff_tensor *xs, uint32_t n, tuff_tensor scale);
+typedef struct tuff_apg_desc {
+    tuff_tensor momentum; /* result 1 of the step before; none: 0 */
+    double eta;           /* how much of the part along cond stays */
+    double limit;         /* largest norm of the difference; 0: none */
+    double beta;          /* factor on momentum, usually negative */
+    tuff_ints axes;       /* of the norms; n 0: all but the first */
+} tuff_apg_desc;
+/* Results guided, momentum. arXiv:2410.02416 */
+TUFF_API tuff_tensor tuff_apg(tuff_tensor cond, tuff_tensor uncond, double scale, const tuff_apg_desc *desc);
+/* G = guided; rescale G std(cond)/std(G) + (1 - rescale) G. arXiv:2305.08891 */
+TUFF_API tuff_tensor tuff_cfg_rescale(tuff_tensor cond, tuff_tensor uncond, double scale, double rescale);
+/* k uncond + scale (cond - k uncond), k = <cond, uncond>/|uncond|^2, of velocities. arXiv:2503.18886 */
+TUFF_API tuff_tensor tuff_cfg_zero_star(tuff_tensor cond, tuff_tensor uncond, double scale);
+/* d + sigma^2/alpha scale grad, grad = d log p(class | x)/dx; alpha, sigma of rank 0. arXiv:2105.05233 */
+TUFF_API tuff_tensor tuff_classifier_guidance(tuff_tensor d, tuff_tensor grad, tuff_tensor alpha, tuff_tensor sigma, double scale);
+/* clip(d, -q, q) / q with q = max(1, quantile of |d|) per sample, at most `most` (0: any). arXiv:2205.11487 */
+TUFF_API tuff_tensor tuff_dynamic_threshold(tuff_tensor d, double quantile, double most);
+
+/* ---- executing a table ------------------------------------------------------------------------------- */
+
+typedef struct tuff_solver_step_desc {
+    tuff_tensor x;          /* base state; none: equal to y */
+    tuff_tensor m1, m2, m3; /* result m of the rows before; none: their columns must be 0 */
+    tuff_tensor noise;      /* none: the row draws nothing */
+} tuff_solver_step_desc;
+/* One row f32[24] (a slice or gather of a table, constant or written at run time) on the state y[..] and the denoised d[..].
+ * Results: y and x after the row, and m = kx y + kf d. One kernel. */
+TUFF_API tuff_tensor tuff_solver_step(tuff_tensor row, tuff_tensor y, tuff_tensor d, const tuff_solver_step_desc *desc);
+/* The network's output f as the denoised px y + pf f. The network sees input_scale * y at the row's alpha, sigma, time. */
+TUFF_API tuff_tensor tuff_solver_denoised(tuff_tensor row, tuff_tensor y, tuff_tensor f);
+
 #ifdef __cplusplus
 }
 #endif
