@@ -26,15 +26,28 @@ static bool stop(compiler *c, tuff_status status, const char *text)
     return false;
 }
 
+/* An f64 value that some node reads or computes, 0: none. Constants that folding has left over do no harm. */
+static uint32_t f64_in_use(const tuff_graph *g)
+{
+    for (uint32_t n = 0; n < g->nodes.n; n++) {
+        const tf_node *x = &g->nodes.data[n];
+        for (uint32_t i = 0; i < x->n_src; i++)
+            if (x->src[i] && tf_type_of(g, x->src[i])->dtype == TUFF_F64) return x->src[i];
+        for (uint32_t r = 0; r < x->n_out && x->op != &tf_op_const; r++)
+            if (tf_type_of(g, x->out + r)->dtype == TUFF_F64) return x->out + r;
+    }
+    return 0;
+}
+
 static bool lower(compiler *c)
 {
     c->status = tf_lower_graph(c->from, c->limits, &c->plan->arena, &c->g, &c->message);
-    for (uint32_t v = 1; c->status == TUFF_OK && !c->limits->f64 && v <= c->g->values.n; v++)
-        if (tf_type_of(c->g, v)->dtype == TUFF_F64) {
-            const char *what = tf_describe_value(c->g, v);
-            stop(c, TUFF_E_UNSUPPORTED, what ? what : "a value");
-            tf_str_add(&c->message, " is needed, but this device has no f64 arithmetic");
-        }
+    const uint32_t wide = c->status == TUFF_OK && !c->limits->f64 ? f64_in_use(c->g) : 0;
+    if (wide) {
+        const char *what = tf_describe_value(c->g, wide);
+        stop(c, TUFF_E_UNSUPPORTED, what ? what : "a value");
+        tf_str_add(&c->message, " is needed, but this device has no f64 arithmetic");
+    }
     for (uint32_t r = 0; c->status == TUFF_OK && r < c->g->regions.n; r++)
         if (c->g->regions.data[r].is_while && c->g->regions.data[r].carries.n) stop(c, TUFF_E_UNSUPPORTED, "while loops do not run on devices yet");
     return c->status == TUFF_OK;
