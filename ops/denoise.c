@@ -225,7 +225,7 @@ static tuff_status gaussian_flow_reference(tf_ref *r)
 }
 const tf_op tf_op_gaussian_flow = { .name = "gaussian_flow",
     .doc = "x[b, ..] at (alpha, sigma) -> the point at (alpha_to, sigma_to) of the probability-flow ODE, exact for data N(mu, u diag(lam) u^T), u[n, rank] orthonormal",
-    .source = "x' = a' mu + U sqrt((a'^2 lam + s'^2)/(a^2 lam + s^2)) U^T (x - a mu) + (s'/s) (I - U U^T)(x - a mu); arXiv:2305.14672",
+    .source = "x' = a' mu + U sqrt((a'^2 lam + s'^2)/(a^2 lam + s^2)) U^T (x - a mu) + (s'/s) (I - U U^T)(x - a mu); arXiv:2412.09726",
     .operands = "x alpha sigma alpha_to sigma_to mu u lam", .kind = TF_COMPOSITE, .infer = gaussian_flow_infer, .reference = gaussian_flow_reference,
     .lower = gaussian_flow_lower, .rel = 64 };
 tuff_tensor tuff_gaussian_flow(tuff_tensor x, tuff_tensor alpha, tuff_tensor sigma, tuff_tensor alpha_to, tuff_tensor sigma_to, tuff_tensor mu, tuff_tensor u,

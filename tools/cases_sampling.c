@@ -1,8 +1,8 @@
-/* cases_sampling.c - reference cases that sample: diffusion.sample and its relatives, written as one statement group per row of
- * the case's solver table.
+/* cases_sampling.c - reference cases that sample: diffusion.sample and its relatives, written as loops over
+ * the rows of the case's solver table.
  *
- * The table itself is computed here from the statements written so far, so that a group only names the memories, noise and
- * base state its row uses. Denoisers are the analytic ones of the library; `prediction` sends their result through the
+ * The table itself is computed here from the statements written so far, so that a loop only carries the parts of the state that
+ * its solver has. Denoisers are the analytic ones of the library; `prediction` sends their result through the
  * form in which a network would say it. */
 #include "case.h"
 
@@ -82,7 +82,7 @@ static bool read_table(case_builder *b, table *t)
     return true;
 }
 
-/* ---- rows as statements ---- */
+/* ---- rows as loops ---- */
 
 typedef struct sampling {
     case_builder *b;
@@ -96,110 +96,135 @@ typedef struct sampling {
     const char *bias;            /* rows added by the network and taken off again */
     bool own_network;            /* the denoiser is gaussian_flow to `flow_end`: a consistency function */
     double flow_end;
+    bool base, noisy, apg;       /* parts of the state */
+    int history;
 } sampling;
 
-static const char *state_name(const sampling *s, int row)
+static const double *row_at(const sampling *s, int r) { return s->t.row + (size_t)r * TUFF_ROW_COLUMNS; }
+
+static void find_parts(sampling *s)
 {
-    const cJSON *outputs = cJSON_GetObjectItemCaseSensitive(s->b->root, "outputs");
-    if (row < 0) return s->start;
-    for (int k = 0; k < s->t.steps; k++) {
-        const char *name = s->t.end[k] == row ? tf_arena_printf(s->b->arena, "x_step%d", k) : NULL;
-        if (name && cJSON_HasObjectItem(outputs, name)) return name;
+    s->apg = s->form.pair && s->guidance && !strcmp(s->guidance, "apg");
+    for (int r = 0; r < s->t.rows; r++) {
+        const double *row = row_at(s, r);
+        s->base = s->base || memcmp(row + TUFF_ROW_X, row + TUFF_ROW_Y, 7 * sizeof *row);
+        s->noisy = s->noisy || row[TUFF_ROW_NOISE] >= 0;
+        for (int k = 1; k <= 3; k++)
+            if (row[TUFF_ROW_X + 2 + k] != 0 || row[TUFF_ROW_Y + 2 + k] != 0) s->history = TF_MAX(s->history, k);
     }
-    return row == s->t.rows - 1 ? "x_final" : tf_arena_printf(s->b->arena, "y%d", row);
 }
 
 /* One network on the state: its output in the case's form, brought back to D. */
-static void add_network(sampling *s, int r, const char *result, const char *prefix)
+static void add_network(sampling *s, const char *result, const char *prefix)
 {
     case_builder *b = s->b;
-    const char *y = state_name(s, r - 1), *d = tf_arena_printf(b->arena, "%s_net", result);
     if (s->own_network) {
-        tf_str_printf(&b->text, "%s = gaussian_flow(%s, 1.0, s%d, 1.0, %.17g, mu, U, lam)\n", result, y, r, s->flow_end);
+        tf_str_printf(&b->text, "%s = gaussian_flow(y, 1.0, s, 1.0, %.17g, mu, U, lam)\n", result, s->flow_end);
         return;
     }
     const bool direct = !strcmp(s->form.prediction, "x0");
-    case_add_denoiser(b, &s->form, direct ? result : d, y, tf_arena_printf(b->arena, "a%d", r), tf_arena_printf(b->arena, "s%d", r), prefix, NULL);
+    case_add_denoiser(b, &s->form, direct ? result : tf_arena_printf(b->arena, "%s_net", result), "y", "a", "s", prefix, NULL);
     if (direct) return;
-    tf_str_printf(&b->text, "%s_said = convert_prediction(%s, %s, a%d, s%d) {from=x0, to=%s}\n", result, y, d, r, r, s->form.prediction);
-    tf_str_printf(&b->text, "%s = solver_denoised(row%d, %s, %s_said)\n", result, r, y, result);
+    tf_str_printf(&b->text, "%s_said = convert_prediction(y, %s_net, a, s) {from=x0, to=%s}\n%s = solver_denoised(row, y, %s_said)\n", result, result, s->form.prediction, result, result);
 }
 
-static void add_denoised(sampling *s, int r, int step)
+static void add_denoised(sampling *s)
 {
     tf_str *t = &s->b->text;
     if (s->form.pair) {
-        add_network(s, r, tf_arena_printf(s->b->arena, "dc%d", r), "cond_");
-        add_network(s, r, tf_arena_printf(s->b->arena, "du%d", r), "uncond_");
         const double w = tool_json_number(s->params, "w", 1.0);
-        if (s->guidance && !strcmp(s->guidance, "apg")) {
-            tf_str_printf(t, "d%d, buffer%d = apg(dc%d, du%d", r, r, r, r);
-            if (r > 0) tf_str_printf(t, ", momentum=buffer%d", r - 1);
-            tf_str_printf(t, ") {scale=%.17g, eta=%.17g, limit=%.17g, beta=%.17g}\n", w, tool_json_number(s->params, "eta", 0.0), tool_json_number(s->params, "r", 0.0),
-                          tool_json_number(s->params, "beta", 0.0));
-        } else
-            tf_str_printf(t, "d%d = cfg(du%d, dc%d, scale=%.17g)\n", r, r, r, w);
-        return;
-    }
-    if (!s->bias) {
-        add_network(s, r, tf_arena_printf(s->b->arena, "d%d", r), "");
-        return;
-    }
-    add_network(s, r, tf_arena_printf(s->b->arena, "exact%d", r), "");
-    tf_str_printf(t, "bias%d = slice(%s) {start=[%d], stop=[%d]}\nbiased%d = add(exact%d, bias%d)\nd%d = sub(biased%d, bias%d)\n", r, s->bias, step, step + 1, r, r, r, r, r, r);
+        add_network(s, "dc", "cond_");
+        add_network(s, "du", "uncond_");
+        if (s->apg)
+            tf_str_printf(t, "d, next_buffer = apg(dc, du, momentum=buffer) {scale=%.17g, eta=%.17g, limit=%.17g, beta=%.17g}\n", w, tool_json_number(s->params, "eta", 0.0),
+                          tool_json_number(s->params, "r", 0.0), tool_json_number(s->params, "beta", 0.0));
+        else
+            tf_str_printf(t, "d = cfg(du, dc, scale=%.17g)\n", w);
+    } else if (s->bias) {
+        add_network(s, "exact", "");
+        tf_str_printf(t, "b = gather(%s, gather(step_of, r) {axis=0}) {axis=0}\nbiased = add(exact, b)\nd = sub(biased, b)\n", s->bias);
+    } else
+        add_network(s, "d", "");
 }
 
-static bool two_states(const table *t)
+static void add_noise(sampling *s)
 {
-    for (int r = 0; r < t->rows; r++)
-        if (memcmp(t->row + (size_t)r * TUFF_ROW_COLUMNS + TUFF_ROW_X, t->row + (size_t)r * TUFF_ROW_COLUMNS + TUFF_ROW_Y, 7 * sizeof(double))) return true;
-    return false;
-}
-
-static void add_noise(sampling *s, int r, int id)
-{
-    if (s->noise)
-        tf_str_printf(&s->b->text, "slice%d = slice(%s) {start=[%d], stop=[%d]}\nz%d = reshape(slice%d) {shape=[%s]}\n", r, s->noise, id, id + 1, r, r, s->shape);
-    else
-        tf_str_printf(&s->b->text, "z%d = normal() {shape=[%s], draw=%d, %s}\n", r, s->shape, id + 1, s->random);
-}
-
-static void add_row(sampling *s, int r, int step, bool base, int *evaluated)
-{
-    const double *row = s->t.row + (size_t)r * TUFF_ROW_COLUMNS;
     tf_str *t = &s->b->text;
-    const int id = (int)row[TUFF_ROW_NOISE];
-    const char *y = state_name(s, r - 1);
-    tf_str_printf(t, "row%d = slice(table) {start=[%d], stop=[%d]}\n", r, r, r + 1);
-    tf_str_printf(t, "a%d = reshape(slice(row%d) {start=[%d], stop=[%d], axes=[1]}) {shape=[1]}\n", r, r, TUFF_ROW_ALPHA, TUFF_ROW_ALPHA + 1);
-    tf_str_printf(t, "s%d = reshape(slice(row%d) {start=[%d], stop=[%d], axes=[1]}) {shape=[1]}\n", r, r, TUFF_ROW_SIGMA, TUFF_ROW_SIGMA + 1);
-    const bool eval = row[TUFF_ROW_EVAL] != 0;
-    if (eval) add_denoised(s, r, step);
-    if (id >= 0) add_noise(s, r, id);
-    const char *name = tf_arena_printf(s->b->arena, "d%d", r);
-    tf_str_printf(t, "%s, x%d, m%d = solver_step(row%d, %s, %s", state_name(s, r), r, r, r, y, eval ? name : y);
-    if (base && r > 0) tf_str_printf(t, ", x=x%d", r - 1);
-    for (int k = 1; k <= 3; k++)
-        if (row[TUFF_ROW_X + 2 + k] != 0 || row[TUFF_ROW_Y + 2 + k] != 0) tf_str_printf(t, ", m%d=m%d", k, evaluated[k - 1]);
-    if (id >= 0) tf_str_printf(t, ", noise=z%d", r);
-    tf_str_add(t, ")\n");
-    if (!eval) return;
-    evaluated[2] = evaluated[1];
-    evaluated[1] = evaluated[0];
-    evaluated[0] = r;
+    if (!s->noisy) return;
+    tf_str_printf(t, "draw = cast(reshape(slice(row) {start=[%d], stop=[%d]}) {shape=[]}) {dtype=i32}\n", TUFF_ROW_NOISE, TUFF_ROW_COLUMNS);
+    if (s->noise)
+        tf_str_printf(t, "z = gather(%s, draw) {axis=0}\n", s->noise);
+    else
+        tf_str_printf(t, "z = normal(step=draw) {shape=[%s], draw=1, %s}\n", s->shape, s->random);
+}
+
+/* Rows [first, end) as a loop from the state named y<first>, x<first>, m1.. to y<end>, .. and states<first>. */
+static void add_loop(sampling *s, int first, int end)
+{
+    tf_str *t = &s->b->text;
+    static const char *const memories[] = { "m1", "m2", "m3" };
+    tf_str_printf(t, "y%d", end);
+    if (s->base) tf_str_printf(t, ", x%d", end);
+    for (int k = 0; k < s->history; k++) tf_str_printf(t, ", %s_%d", memories[k], end);
+    if (s->apg) tf_str_printf(t, ", buffer_%d", end);
+    tf_str_printf(t, ", states%d, estimates%d = loop %d step i (y = y%d", first, first, end - first, first);
+    if (s->base) tf_str_printf(t, ", x = x%d", first);
+    for (int k = 0; k < s->history; k++) tf_str_printf(t, ", %s = %s_%d", memories[k], memories[k], first);
+    if (s->apg) tf_str_printf(t, ", buffer = buffer_%d", first);
+    tf_str_printf(t, ") {\nr = add(i, %d)\nrow = gather(table, r) {axis=0}\na = slice(row) {start=[%d], stop=[%d]}\ns = slice(row) {start=[%d], stop=[%d]}\n", first, TUFF_ROW_ALPHA,
+                  TUFF_ROW_ALPHA + 1, TUFF_ROW_SIGMA, TUFF_ROW_SIGMA + 1);
+    add_denoised(s);
+    add_noise(s);
+    tf_str_printf(t, "next_y, next_x, m = solver_step(row, y, d%s", s->base ? ", x=x" : "");
+    for (int k = 0; k < s->history; k++) tf_str_printf(t, ", %s=%s", memories[k], memories[k]);
+    tf_str_printf(t, "%s)\nyield next_y%s", s->noisy ? ", noise=z" : "", s->base ? ", next_x" : "");
+    for (int k = 0; k < s->history; k++) tf_str_printf(t, ", %s", k ? memories[k - 1] : "m");
+    tf_str_printf(t, "%s stack next_y, d\n}\n", s->apg ? ", next_buffer" : "");
+}
+
+/* A row without evaluation: the state takes noise. Memories stay. */
+static void add_noise_row(sampling *s, int r)
+{
+    tf_str *t = &s->b->text;
+    tf_str_printf(t, "row = reshape(slice(table) {start=[%d], stop=[%d]}) {shape=[%d]}\n", r, r + 1, TUFF_ROW_COLUMNS);
+    add_noise(s);
+    tf_str_printf(t, "y%d, x%d, m = solver_step(row, y%d, y%d, noise=z)\nstates%d = unsqueeze(y%d) {axes=[0]}\n", r + 1, r + 1, r, r, r, r + 1);
+    for (int k = 1; k <= s->history; k++) tf_str_printf(t, "m%d_%d = add(m%d_%d, 0.0)\n", k, r + 1, k, r);
+    if (s->apg) tf_str_printf(t, "buffer_%d = add(buffer_%d, 0.0)\n", r + 1, r);
+}
+
+/* The state after row r of the segment that starts at `first`. */
+static void add_state(sampling *s, const char *name, int first, int r)
+{
+    tf_str_printf(&s->b->text, "%s = reshape(slice(states%d) {start=[%d], stop=[%d]}) {shape=[%s]}\n", name, first, r - first, r - first + 1, s->shape);
 }
 
 static bool write_rows(sampling *s)
 {
-    if (!s->b->text.data || !read_table(s->b, &s->t)) return false;
-    const bool base = two_states(&s->t);
-    int evaluated[3] = { 0, 0, 0 }, step = 0;
-    for (int r = 0; r < s->t.rows; r++) {
-        while (step < s->t.steps - 1 && s->t.end[step] < r) step++;
-        add_row(s, r, step, base, evaluated);
+    tf_str *t = &s->b->text;
+    if (!t->data || !read_table(s->b, &s->t)) return false;
+    find_parts(s);
+    if (s->bias) {
+        tf_str_printf(t, "step_of = const i32[%d] = [", s->t.rows);
+        for (int r = 0, step = 0; r < s->t.rows; r++) {
+            while (step < s->t.steps - 1 && s->t.end[step] < r) step++;
+            tf_str_printf(t, "%s%d", r ? ", " : "", step);
+        }
+        tf_str_add(t, "]\n");
     }
-    const char *last = state_name(s, s->t.rows - 1);
-    if (strcmp(last, "x_final")) tf_str_printf(&s->b->text, "x_final = reshape(%s) {shape=[%s]}\n", last, s->shape);
+    tf_str_printf(t, "y0 = add(%s, 0.0)\nx0 = add(%s, 0.0)\nzero = mul(%s, 0.0)\n", s->start, s->start, s->start);
+    for (int k = 1; k <= s->history; k++) tf_str_printf(t, "m%d_0 = add(zero, 0.0)\n", k);
+    if (s->apg) tf_str_add(t, "buffer_0 = add(zero, 0.0)\n");
+    for (int r = 0; r < s->t.rows;) {
+        int end = r;
+        while (end < s->t.rows && row_at(s, end)[TUFF_ROW_EVAL] != 0) end++;
+        const int next = end > r ? end : r + 1;
+        if (end > r) add_loop(s, r, end); else add_noise_row(s, r);
+        for (int k = 0; k < s->t.steps; k++)
+            if (s->t.end[k] >= r && s->t.end[k] < next) add_state(s, tf_arena_printf(s->b->arena, "x_step%d", k), r, s->t.end[k]);
+        r = next;
+    }
+    tf_str_printf(t, "x_final = reshape(y%d) {shape=[%s]}\n", s->t.rows, s->shape);
     return true;
 }
 
@@ -263,17 +288,9 @@ static bool write_sample(case_builder *b)
         if (!s.random) s.random = "seed=0";
         s.noise = NULL;
     }
-    if (!write_rows(&s)) return false;
-    if (!case_input(b, "x_init")) { /* the states are defined before they are used: the start goes in front of the rows */
-        const char *rows = tf_arena_string(b->arena, strstr(b->text.data, "row0 = "));
-        tf_str head;
-        tf_str_init(&head, NULL);
-        tf_str_add_n(&head, b->text.data, (size_t)(strstr(b->text.data, "row0 = ") - b->text.data));
-        tf_str_printf(&head, "noise0 = normal() {shape=[%s], %s}\nfirst = cast(slice(sigmas) {start=[0], stop=[1]}) {dtype=f32}\nx_init = mul(noise0, first)\n%s", s.shape, s.random, rows);
-        tf_str_release(&b->text);
-        b->text = head;
-    }
-    return true;
+    if (!case_input(b, "x_init"))
+        tf_str_printf(&b->text, "noise0 = normal() {shape=[%s], %s}\nfirst = cast(slice(sigmas) {start=[0], stop=[1]}) {dtype=f32}\nx_init = mul(noise0, first)\n", s.shape, s.random);
+    return write_rows(&s);
 }
 
 /* ---- relatives ---- */
@@ -307,7 +324,7 @@ static bool write_consistency(case_builder *b)
     add_list(b, "taus", "taus");
     tf_str_printf(&b->text, "table, ends = solver_table(taus) {solver=consistency, sigma_min=%.17g}\n", s.flow_end);
     if (!write_rows(&s)) return false;
-    tf_str_printf(&b->text, "x_onestep = reshape(d0) {shape=[%s]}\n", s.shape);
+    tf_str_printf(&b->text, "x_onestep = reshape(slice(estimates0) {start=[0], stop=[1]}) {shape=[%s]}\n", s.shape);
     return true;
 }
 

@@ -154,7 +154,7 @@ TUFF_API tuff_tensor tuff_denoise_diagonal(tuff_tensor x, tuff_tensor alpha, tuf
 TUFF_API tuff_tensor tuff_denoise_mixture(tuff_tensor x, tuff_tensor alpha, tuff_tensor sigma, tuff_tensor weights, tuff_tensor means, tuff_tensor stds,
                                           const tuff_tangent_desc *desc);
 /* The probability-flow ODE of Gaussian data from (alpha, sigma) to (alpha_to, sigma_to), exactly; u orthonormal. With rank < n: data
- * without variance outside u, the score teleportation of arXiv:2305.14672. */
+ * without variance outside u, the score teleportation of arXiv:2412.09726. */
 TUFF_API tuff_tensor tuff_gaussian_flow(tuff_tensor x, tuff_tensor alpha, tuff_tensor sigma, tuff_tensor alpha_to, tuff_tensor sigma_to, tuff_tensor mu,
                                         tuff_tensor u, tuff_tensor lam);
 
@@ -207,6 +207,58 @@ typedef struct tuff_solver_step_desc {
 TUFF_API tuff_tensor tuff_solver_step(tuff_tensor row, tuff_tensor y, tuff_tensor d, const tuff_solver_step_desc *desc);
 /* The network's output f as the denoised px y + pf f. The network sees input_scale * y at the row's alpha, sigma, time. */
 TUFF_API tuff_tensor tuff_solver_denoised(tuff_tensor row, tuff_tensor y, tuff_tensor f);
+
+/* ---- sampling ----------------------------------------------------------------------------------------- */
+
+/* What a network is asked. It returns its output F, of the shape of x, as the table's prediction says. The function builds nodes and is
+ * called once per loop (and condition), not once per step. */
+typedef struct tuff_denoiser_call {
+    tuff_graph *graph;
+    tuff_tensor x;                  /* what the network sees: input_scale * state */
+    tuff_tensor state;              /* at (alpha, sigma) */
+    tuff_tensor alpha, sigma, time; /* f32 of rank 0 */
+    tuff_tensor row, step;          /* f32[24]; i32 of rank 0, the row's number */
+    uint32_t condition;             /* guidance: 0 is the unconditional estimate, 1.. the conditions */
+    void *user;
+} tuff_denoiser_call;
+typedef tuff_tensor (*tuff_denoiser_fn)(void *user, const tuff_denoiser_call *call);
+typedef tuff_tensor (*tuff_sample_hook)(void *user, const tuff_denoiser_call *call, tuff_tensor value);
+
+#define TUFF_MAX_CONDITIONS 8
+typedef enum tuff_guidance_kind {
+    TUFF_GUIDANCE_NONE, TUFF_GUIDANCE_CFG, TUFF_GUIDANCE_APG, TUFF_GUIDANCE_RESCALE, TUFF_GUIDANCE_ZERO_STAR,
+    TUFF_GUIDANCE_CFG_PP /* with a table of TUFF_SOLVER_CFG_PP */
+} tuff_guidance_kind;
+typedef struct tuff_guidance {
+    tuff_guidance_kind kind;
+    uint32_t conditions;     /* CFG, CFG_PP: 0: 1 */
+    double scale;
+    tuff_tensor scale_tensor; /* CFG, CFG_PP: instead of scale; one number or one per condition */
+    double eta, limit, beta;  /* APG */
+    double rescale;           /* RESCALE */
+} tuff_guidance;
+
+typedef struct tuff_sample_desc {
+    tuff_tensor table;        /* f32[rows, 24]: constant, or an input that can change between runs */
+    tuff_tensor like;         /* for a table that is no constant: a constant one of the same solver, so that the state has only the parts needed */
+    tuff_denoiser_fn denoiser;
+    void *user;
+    tuff_shape shape;         /* of the state [batch, ..] when x is none */
+    uint64_t seed;            /* of the noise: draw 0 starts, draw 1 + number of the row's draw */
+    uint32_t stream, sample;  /* as in tuff_random_desc; stream + 2 fills what is known */
+    bool antithetic;
+    tuff_tensor noise;        /* [draws, batch, ..] instead of the generator */
+    tuff_guidance guidance;
+    tuff_tensor bias;         /* [rows, ..], broadcast to D and subtracted: calibration (arXiv:2302.10688) */
+    double clip;              /* D is clipped to +- clip; 0: not */
+    double quantile, most;    /* tuff_dynamic_threshold of D; quantile 0: not */
+    tuff_sample_hook estimate_hook, state_hook; /* on D before the update; on the state after it; NULL: none */
+    tuff_tensor mask, known;  /* inpainting: where mask is 1 the state follows the known x_0 */
+    tuff_tensor *states;      /* gets the states after each row, [rows, batch, ..]; NULL: not kept */
+} tuff_sample_desc;
+/* From the state x (none: noise of the first level from the seed) through all rows of the table, as loops on the device:
+ * one run, no host between steps. Returns the state after the last row. */
+TUFF_API tuff_tensor tuff_sample(tuff_tensor x, const tuff_sample_desc *desc);
 
 #ifdef __cplusplus
 }
