@@ -5,9 +5,9 @@
  * coefficients, so a step is one kernel and a table can be exchanged without recompiling. Norms are per sample. f32. */
 #include "anchors.h"
 #include "ops.h"
+#include "schedule.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -339,21 +339,25 @@ tuff_tensor tuff_dynamic_threshold(tuff_tensor d, double quantile, double most)
 
 /* ---- a row of a solver table ---- */
 
-/* Sources: row y, d or f, then those of the desc. */
-typedef struct step_desc { tuff_tensor x, m1, m2, m3, noise; } step_desc;
-enum { R_ROW, R_Y, R_D, R_X, R_M1, R_M2, R_M3, R_Z, R_END };
+/* Sources: table, y, d or f, then those of the desc. */
+typedef struct step_desc { tuff_tensor x, m1, m2, m3, noise, step; } step_desc;
+typedef struct denoised_desc { tuff_tensor step; } denoised_desc;
+enum { R_TABLE, R_Y, R_D, R_X, R_M1, R_M2, R_M3, R_Z, R_STEP };
 
-static bool row_ok(tf_infer *c)
+static bool table_ok(tf_infer *c, uint32_t step)
 {
-    const tf_type *t = c->type[R_ROW];
-    if (t->dtype == TUFF_F32 && ((t->rank == 1 && t->dim[0] == TUFF_ROW_COLUMNS) || (t->rank == 2 && t->dim[0] == 1 && t->dim[1] == TUFF_ROW_COLUMNS))) return true;
-    return tf_bad(c, TUFF_E_SHAPE, "%s is no row of a solver table: f32[%d]", tf_src_text(c, R_ROW), TUFF_ROW_COLUMNS);
+    const tf_type *t = c->type[R_TABLE], *s = step < c->n_src ? c->type[step] : NULL;
+    if (s && (s->rank != 0 || s->dtype != TUFF_I32)) return tf_bad(c, TUFF_E_DTYPE, "%s must be i32 of rank 0", tf_src_text(c, step));
+    const bool columns = t->dtype == TUFF_F32 && t->rank >= 1 && t->rank <= 2 && t->dim[t->rank - 1] == TUFF_ROW_COLUMNS;
+    if (columns && (s ? t->rank == 2 && t->dim[0] != 0 : t->rank == 1 || t->dim[0] == 1)) return true;
+    if (s) return tf_bad(c, TUFF_E_SHAPE, "%s is no solver table: f32[rows, %d]", tf_src_text(c, R_TABLE), TUFF_ROW_COLUMNS);
+    return tf_bad(c, TUFF_E_SHAPE, "%s is no row of a solver table: f32[%d]; a table needs the operand step", tf_src_text(c, R_TABLE), TUFF_ROW_COLUMNS);
 }
-static bool states_ok(tf_infer *c)
+static bool states_ok(tf_infer *c, uint32_t step)
 {
     const tf_type *y = c->type[R_Y];
-    if (!row_ok(c)) return false;
-    for (uint32_t i = R_Y; i < c->n_src; i++) {
+    if (!table_ok(c, step)) return false;
+    for (uint32_t i = R_Y; i < c->n_src && i < step; i++) {
         const tf_type *t = c->type[i];
         if (!t) continue;
         bool same = t->rank == y->rank && t->dtype == TUFF_F32;
@@ -365,53 +369,66 @@ static bool states_ok(tf_infer *c)
 }
 static bool solver_step_infer(tf_infer *c)
 {
-    if (!states_ok(c)) return false;
+    if (!states_ok(c, R_STEP)) return false;
     c->out[1] = c->out[2] = c->out[0];
     c->n_out = 3;
     return true;
 }
 static bool given(const tf_lower *l, uint32_t i) { return i < l->n_src && l->src[i].id; }
 
-/* "t[first] * x + ..." of the states that are there; without x, its coefficient joins that of y. */
-static tuff_tensor combination(tf_lower *l, tuff_tensor row, tuff_tensor m, int first)
+tuff_tensor tf_table_entry(tuff_tensor table, tuff_tensor step, int column)
 {
-    static const char *const names[R_END] = { NULL, "y", NULL, "x", "m1", "m2", "m3", "z" };
-    static const int column[R_END] = { 0, 1, 0, 0, 3, 4, 5, 6 };
-    tuff_named in[R_END + 2] = { { "t", row }, { "m", m } };
-    uint32_t n = 2;
-    char text[512];
-    int at = snprintf(text, sizeof text, "t[%d] * m", first + 2);
-    for (uint32_t i = R_Y; i < R_END; i++) {
-        if (!names[i] || !given(l, i)) continue;
-        in[n++] = (tuff_named){ names[i], l->src[i] };
-        if (i == R_Y && !given(l, R_X))
-            at += snprintf(text + at, sizeof text - (size_t)at, " + (t[%d] + t[%d]) * y", first, first + 1);
-        else
-            at += snprintf(text + at, sizeof text - (size_t)at, " + t[%d] * %s", first + column[i], names[i]);
-    }
-    return tuff_map(l->g, text, n, in);
+    tuff_graph *g = table.graph;
+    const tf_type t = *tf_ty(table);
+    const int64_t n = t.rank == 2 ? tf_dim_bin(g, TUFF_DIM_MUL, t.dim[0], t.dim[1]) : t.dim[0];
+    const tuff_tensor flat = tf_reshaped(table, 1, &n);
+    if (!step.id) return tf_reshaped(tuff_slice(flat, TUFF_INTS(column), TUFF_INTS((int64_t)column + 1), NULL), 0, NULL);
+    const tuff_tensor first = tuff_mul(step, tuff_literal(g, TUFF_ROW_COLUMNS, TUFF_I32));
+    return tuff_gather(flat, column ? tuff_add(first, tuff_literal(g, column, TUFF_I32)) : first, 0);
 }
+
+/* Coefficients from column `first` times the states that are there; without x, its coefficient joins that of y. */
+static tuff_tensor combination(tf_lower *l, tuff_tensor step, tuff_tensor m, int first)
+{
+    static const int column[R_STEP] = { 0, 1, 0, 0, 3, 4, 5, 6 };
+    const tuff_tensor table = l->src[R_TABLE];
+    tuff_tensor sum = tuff_mul(tf_table_entry(table, step, first + 2), m);
+    for (uint32_t i = R_Y; i < R_STEP; i++) {
+        if (i == R_D || !given(l, i)) continue;
+        tuff_tensor w = tf_table_entry(table, step, first + column[i]);
+        if (i == R_Y && !given(l, R_X)) w = tuff_add(w, tf_table_entry(table, step, first));
+        sum = tuff_add(sum, tuff_mul(w, l->src[i]));
+    }
+    return sum;
+}
+/* Pointwise rows with one number of the table each: one kernel that also stores what else is wanted. */
 static void solver_step_lower(tf_lower *l)
 {
-    const tuff_tensor row = tf_reshaped(l->src[R_ROW], 1, (const int64_t[]){ TUFF_ROW_COLUMNS });
-    char text[64];
-    snprintf(text, sizeof text, "t[%d] * y + t[%d] * d", TUFF_ROW_KX, TUFF_ROW_KF);
-    const tuff_tensor m = tuff_map(l->g, text, 3, (const tuff_named[]){ { "t", row }, { "y", l->src[R_Y] }, { "d", l->src[R_D] } });
-    if (l->want[0]) l->out[0] = combination(l, row, m, TUFF_ROW_Y);
-    if (l->want[1]) l->out[1] = combination(l, row, m, TUFF_ROW_X);
+    const tuff_tensor step = given(l, R_STEP) ? l->src[R_STEP] : (tuff_tensor){ NULL, 0 }, table = l->src[R_TABLE];
+    const tuff_tensor m = tuff_add(tuff_mul(tf_table_entry(table, step, TUFF_ROW_KX), l->src[R_Y]), tuff_mul(tf_table_entry(table, step, TUFF_ROW_KF), l->src[R_D]));
+    if (l->want[0]) l->out[0] = combination(l, step, m, TUFF_ROW_Y);
+    if (l->want[1]) l->out[1] = combination(l, step, m, TUFF_ROW_X);
     if (l->want[2]) l->out[2] = m;
+}
+
+static const double *row_of(const tf_ref *r, uint32_t step)
+{
+    const int64_t rows = (int64_t)(r->src[R_TABLE]->n / TUFF_ROW_COLUMNS);
+    int64_t at = step < r->n_src && r->src[step] ? (int64_t)r->src[step]->re[0] : 0;
+    at = TF_MAX(0, TF_MIN(at, rows - 1));
+    return r->src[R_TABLE]->re + at * TUFF_ROW_COLUMNS;
 }
 static tuff_status solver_step_reference(tf_ref *r)
 {
-    const double *t = r->src[R_ROW]->re;
-    const tf_ref_tensor *s[R_END] = { NULL };
-    for (uint32_t i = 0; i < r->n_src && i < R_END; i++) s[i] = r->src[i];
+    const double *t = row_of(r, R_STEP);
+    const tf_ref_tensor *s[R_STEP] = { NULL };
+    for (uint32_t i = 0; i < r->n_src && i < R_STEP; i++) s[i] = r->src[i];
     for (uint64_t i = 0; i < r->out[0].n; i++) {
         const double y = s[R_Y]->re[i], x = s[R_X] ? s[R_X]->re[i] : y, m = t[TUFF_ROW_KX] * y + t[TUFF_ROW_KF] * s[R_D]->re[i];
         for (uint32_t k = 0; k < 2; k++) {
             const double *c = t + (k ? TUFF_ROW_X : TUFF_ROW_Y);
             double sum = c[0] * x + c[1] * y + c[2] * m;
-            for (uint32_t j = R_M1; j < R_END; j++) sum += s[j] ? c[j - R_M1 + 3] * s[j]->re[i] : 0;
+            for (uint32_t j = R_M1; j < R_STEP; j++) sum += s[j] ? c[j - R_M1 + 3] * s[j]->re[i] : 0;
             r->out[k].re[i] = sum;
         }
         r->out[2].re[i] = m;
@@ -421,32 +438,34 @@ static tuff_status solver_step_reference(tf_ref *r)
 static const tf_attr step_attrs[] = {
     TF_A(step_desc, x, TF_ATTR_TENSOR, "base state; absent: equal to y"), TF_A(step_desc, m1, TF_ATTR_TENSOR, "memory m of the row before; absent: its column is 0"),
     TF_A(step_desc, m2, TF_ATTR_TENSOR, "m of two rows before"), TF_A(step_desc, m3, TF_ATTR_TENSOR, "m of three rows before"),
-    TF_A(step_desc, noise, TF_ATTR_TENSOR, "normal numbers; absent: none"),
+    TF_A(step_desc, noise, TF_ATTR_TENSOR, "normal numbers; absent: none"), TF_A(step_desc, step, TF_ATTR_TENSOR, "the row, i32 of rank 0; absent: table is one row"),
 };
-const tf_op tf_op_solver_step = { .name = "solver_step", .doc = "row[24] of a solver table, state y, denoised d -> y, x after the row, m = kx y + kf d to remember",
-    .source = "the row format of solver_table", .operands = "row y d", .results = "y_next x_next m", .kind = TF_COMPOSITE, .attrs = step_attrs, .attr_count = TF_COUNT(step_attrs),
+const tf_op tf_op_solver_step = { .name = "solver_step", .doc = "table[rows, 24], state y, denoised d -> y, x after the row `step`, m = kx y + kf d to remember",
+    .source = "the row format of solver_table", .operands = "table y d", .results = "y_next x_next m", .kind = TF_COMPOSITE, .attrs = step_attrs, .attr_count = TF_COUNT(step_attrs),
     .desc_size = sizeof(step_desc), .infer = solver_step_infer, .reference = solver_step_reference, .lower = solver_step_lower, .rel = 32 };
-tuff_tensor tuff_solver_step(tuff_tensor row, tuff_tensor y, tuff_tensor d, const tuff_solver_step_desc *desc)
+tuff_tensor tuff_solver_step(tuff_tensor table, tuff_tensor y, tuff_tensor d, const tuff_solver_step_desc *desc)
 {
-    step_desc s = { { NULL, 0 }, { NULL, 0 }, { NULL, 0 }, { NULL, 0 }, { NULL, 0 } };
-    if (desc) s = (step_desc){ desc->x, desc->m1, desc->m2, desc->m3, desc->noise };
-    return tf_add(NULL, &tf_op_solver_step, (tuff_tensor[]){ row, y, d }, 3, &s);
+    const tuff_solver_step_desc s = desc ? *desc : (tuff_solver_step_desc){ .x = { NULL, 0 } };
+    return tf_add(NULL, &tf_op_solver_step, (tuff_tensor[]){ table, y, d }, 3, &(step_desc){ s.x, s.m1, s.m2, s.m3, s.noise, s.step });
 }
 
-static bool solver_denoised_infer(tf_infer *c) { return states_ok(c); }
+static bool solver_denoised_infer(tf_infer *c) { return states_ok(c, 3); }
 static void solver_denoised_lower(tf_lower *l)
 {
-    char text[64];
-    const tuff_tensor row = tf_reshaped(l->src[R_ROW], 1, (const int64_t[]){ TUFF_ROW_COLUMNS });
-    snprintf(text, sizeof text, "t[%d] * y + t[%d] * f", TUFF_ROW_PX, TUFF_ROW_PF);
-    l->out[0] = tuff_map(l->g, text, 3, (const tuff_named[]){ { "t", row }, { "y", l->src[R_Y] }, { "f", l->src[R_D] } });
+    const tuff_tensor step = given(l, 3) ? l->src[3] : (tuff_tensor){ NULL, 0 }, table = l->src[R_TABLE];
+    l->out[0] = tuff_add(tuff_mul(tf_table_entry(table, step, TUFF_ROW_PX), l->src[R_Y]), tuff_mul(tf_table_entry(table, step, TUFF_ROW_PF), l->src[R_D]));
 }
 static tuff_status solver_denoised_reference(tf_ref *r)
 {
-    const double *t = r->src[R_ROW]->re;
+    const double *t = row_of(r, 3);
     for (uint64_t i = 0; i < r->out[0].n; i++) r->out[0].re[i] = t[TUFF_ROW_PX] * r->src[R_Y]->re[i] + t[TUFF_ROW_PF] * r->src[R_D]->re[i];
     return TUFF_OK;
 }
-const tf_op tf_op_solver_denoised = { .name = "solver_denoised", .doc = "row[24], state y, the network's output f -> denoised px y + pf f", .operands = "row y f", .kind = TF_COMPOSITE,
-    .infer = solver_denoised_infer, .reference = solver_denoised_reference, .lower = solver_denoised_lower, .rel = 16 };
-tuff_tensor tuff_solver_denoised(tuff_tensor row, tuff_tensor y, tuff_tensor f) { return tf_add(NULL, &tf_op_solver_denoised, (tuff_tensor[]){ row, y, f }, 3, NULL); }
+static const tf_attr denoised_attrs[] = { TF_A(denoised_desc, step, TF_ATTR_TENSOR, "the row, i32 of rank 0; absent: table is one row") };
+const tf_op tf_op_solver_denoised = { .name = "solver_denoised", .doc = "table[rows, 24], state y, the network's output f -> denoised px y + pf f of the row `step`", .operands = "table y f",
+    .kind = TF_COMPOSITE, .attrs = denoised_attrs, .attr_count = TF_COUNT(denoised_attrs), .desc_size = sizeof(denoised_desc), .infer = solver_denoised_infer,
+    .reference = solver_denoised_reference, .lower = solver_denoised_lower, .rel = 16 };
+tuff_tensor tuff_solver_denoised(tuff_tensor table, tuff_tensor y, tuff_tensor f, tuff_tensor step)
+{
+    return tf_add(NULL, &tf_op_solver_denoised, (tuff_tensor[]){ table, y, f }, 3, &(denoised_desc){ step });
+}

@@ -5,6 +5,7 @@
  * it is constant, or from desc.like; a table written at run time then only has to fit. Rows without evaluation stand between loops. */
 #include "anchors.h"
 #include "ops.h"
+#include "schedule.h"
 
 #include <string.h>
 
@@ -14,7 +15,7 @@ typedef struct form {
     int64_t rows;
     const double *values;    /* of the table or of `like`; NULL: unknown */
     bool known_eval;         /* values are the table's own */
-    bool base, noisy;
+    bool base, noisy, scaled; /* scaled: the network's input is not the state itself */
     int history;
 } form;
 
@@ -33,12 +34,13 @@ static bool differ(const double *row) { return memcmp(row + TUFF_ROW_X, row + TU
 
 static void read_form(form *f, const double *v, int64_t rows)
 {
-    f->base = f->noisy = false;
+    f->base = f->noisy = f->scaled = false;
     f->history = 0;
     for (int64_t r = 0; r < rows; r++) {
         const double *row = v + r * TUFF_ROW_COLUMNS;
         f->base = f->base || differ(row);
         f->noisy = f->noisy || row[TUFF_ROW_NOISE] >= 0;
+        f->scaled = f->scaled || row[TUFF_ROW_INPUT_SCALE] != 1;
         for (int k = 1; k <= 3; k++)
             if (row[TUFF_ROW_X + 2 + k] != 0 || row[TUFF_ROW_Y + 2 + k] != 0) f->history = TF_MAX(f->history, k);
     }
@@ -52,7 +54,7 @@ static bool is_table(tuff_tensor t)
 static bool find_form(sampler *s, tf_arena *scratch)
 {
     const tuff_tensor table = s->d->table, source = s->d->like.id ? s->d->like : table;
-    s->f = (form){ .rows = tf_ty(table)->dim[0], .base = true, .noisy = true, .history = 3 };
+    s->f = (form){ .rows = tf_ty(table)->dim[0], .base = true, .noisy = true, .scaled = true, .history = 3 };
     const int64_t rows = tf_ty(source)->dim[0];
     double *v = tf_arena_array(scratch, double, (size_t)(rows * TUFF_ROW_COLUMNS) + 1);
     if (!v) return false;
@@ -65,14 +67,13 @@ static bool find_form(sampler *s, tf_arena *scratch)
 
 /* ---- one row ---- */
 
-static tuff_tensor entry(tuff_tensor row, int column) { return tf_reshaped(tuff_slice(row, TUFF_INTS(column), TUFF_INTS((int64_t)column + 1), NULL), 0, NULL); }
 static tuff_tensor f32(tuff_graph *g, double v) { return tuff_literal(g, v, TUFF_F32); }
 
 static tuff_tensor network(sampler *s, tuff_denoiser_call *call, uint32_t condition)
 {
     call->condition = condition;
     const tuff_tensor f = s->d->denoiser(s->d->user, call);
-    return tuff_solver_denoised(call->row, call->state, f);
+    return tuff_solver_denoised(call->table, call->state, f, call->step);
 }
 
 /* D from the network with guidance; *momentum is APG's, *plain the unconditional D of CFG++. */
@@ -108,9 +109,9 @@ static tuff_tensor normal(sampler *s, tuff_tensor step, uint32_t draw, uint32_t 
     return tuff_normal(s->g, s->shape, s->d->seed, &r);
 }
 
-static tuff_tensor row_noise(sampler *s, tuff_tensor row)
+static tuff_tensor row_noise(sampler *s, tuff_tensor step)
 {
-    const tuff_tensor id = tuff_cast(entry(row, TUFF_ROW_NOISE), TUFF_I32);
+    const tuff_tensor id = tuff_cast(tf_table_entry(s->d->table, step, TUFF_ROW_NOISE), TUFF_I32);
     return s->d->noise.id ? tuff_gather(s->d->noise, id, 0) : normal(s, id, 1, s->d->stream);
 }
 
@@ -126,22 +127,21 @@ typedef struct state { tuff_tensor y, x, m[3], momentum; } state;
 static state run_row(sampler *s, state in, tuff_tensor step)
 {
     const tuff_sample_desc *d = s->d;
-    const tuff_tensor row = tuff_gather(d->table, step, 0), scale = entry(row, TUFF_ROW_INPUT_SCALE);
-    tuff_denoiser_call call = { .graph = s->g, .row = row, .step = step, .alpha = entry(row, TUFF_ROW_ALPHA), .sigma = entry(row, TUFF_ROW_SIGMA),
-                                .time = entry(row, TUFF_ROW_TIME), .user = d->user };
+    tuff_denoiser_call call = { .graph = s->g, .table = d->table, .step = step, .alpha = tf_table_entry(d->table, step, TUFF_ROW_ALPHA),
+                                .sigma = tf_table_entry(d->table, step, TUFF_ROW_SIGMA), .time = tf_table_entry(d->table, step, TUFF_ROW_TIME), .user = d->user };
     tuff_tensor plain = { NULL, 0 };
     state out = in;
     if (d->mask.id) in.y = replaced(s, in.y, call.alpha, call.sigma, step);
     call.state = in.y;
-    call.x = tuff_mul(scale, in.y);
+    call.x = s->f.scaled ? tuff_mul(tf_table_entry(d->table, step, TUFF_ROW_INPUT_SCALE), in.y) : in.y;
     tuff_tensor e = estimate(s, &call, &out.momentum, &plain);
     if (d->bias.id) e = tuff_sub(e, tuff_gather(d->bias, step, 0));
     e = limited(s, e);
     if (d->estimate_hook) e = d->estimate_hook(d->user, &call, e);
-    tuff_solver_step_desc o = { .m1 = plain.id ? plain : in.m[0], .m2 = in.m[1], .m3 = in.m[2] };
+    tuff_solver_step_desc o = { .step = step, .m1 = plain.id ? plain : in.m[0], .m2 = in.m[1], .m3 = in.m[2] };
     if (s->f.base) o.x = in.x;
-    if (s->f.noisy) o.noise = row_noise(s, row);
-    out.y = tuff_solver_step(row, in.y, e, &o);
+    if (s->f.noisy) o.noise = row_noise(s, step);
+    out.y = tuff_solver_step(d->table, in.y, e, &o);
     if (s->f.base) out.x = tuff_result(out.y, 1);
     for (int k = 2; k > 0; k--) out.m[k] = in.m[k - 1];
     out.m[0] = tuff_result(out.y, 2);
@@ -182,10 +182,9 @@ static void body(void *user, tuff_iteration *it)
 /* X = Y = scale Y + noise. */
 static state row_without_network(sampler *s, state in, int64_t r)
 {
-    const tuff_tensor step = tuff_literal(s->g, (double)r, TUFF_I32), row = tuff_gather(s->d->table, step, 0);
-    tuff_solver_step_desc o = { .x = { NULL, 0 } };
-    if (s->f.noisy) o.noise = row_noise(s, row);
-    in.y = tuff_solver_step(row, in.y, in.y, &o);
+    tuff_solver_step_desc o = { .step = tuff_literal(s->g, (double)r, TUFF_I32) };
+    if (s->f.noisy) o.noise = row_noise(s, o.step);
+    in.y = tuff_solver_step(s->d->table, in.y, in.y, &o);
     in.x = tuff_result(in.y, 1);
     return in;
 }
@@ -246,8 +245,7 @@ tuff_tensor tuff_sample(tuff_tensor x, const tuff_sample_desc *desc)
     uint32_t n_parts = 0;
     if (parts && find_form(&s, &scratch)) {
         if (!x.id) { /* pure noise at the first level */
-            const tuff_tensor row = tuff_gather(desc->table, tuff_literal(g, 0, TUFF_I32), 0);
-            x = tuff_mul(entry(row, TUFF_ROW_SIGMA), normal(&s, none, 0, desc->stream));
+            x = tuff_mul(tf_table_entry(desc->table, tuff_literal(g, 0, TUFF_I32), TUFF_ROW_SIGMA), normal(&s, none, 0, desc->stream));
         }
         const tuff_tensor zero = s.f.history || s.momentum ? tuff_mul(x, f32(g, 0)) : none;
         y = run_rows(&s, (state){ .y = x, .x = x, .m = { zero, zero, zero }, .momentum = zero }, parts, &n_parts);

@@ -308,7 +308,9 @@
 #define DIFFUSION_OP_CASES(X) \
     X("solver_step", "f32[24] f32[3,7,11] f32[3,7,11]", "(a, b, c)", 'n') \
     X("solver_step", "f32[1,24] f32[9,133] f32[9,133] f32[9,133] f32[9,133] f32[9,133] f32[9,133] f32[9,133]", "(a, b, c, x=d, m1=e, m2=f, m3=g, noise=h)", 'n') \
+    X("solver_step", "f32[24,24] f32[9,133] f32[9,133] f32[9,133] i32[]", "(a, b, c, m1=d, step=e)", 'q') \
     X("solver_denoised", "f32[24] f32[5,300] f32[5,300]", "(a, b, c)", 'n') \
+    X("solver_denoised", "f32[24,24] f32[5,300] f32[5,300] i32[]", "(a, b, c, step=d)", 'q') \
     X("denoise_gaussian", "f32[5,3,4] f32[] f32[] f32[12] f32[12,7] f32[7]", "(a, b, c, d, e, f)", 'p') \
     X("denoise_gaussian", "f32[9,33] f32[9] f32[9] f32[33] f32[33,33] f32[33] f32[9,33]", "(a, b, c, d, e, f, tangent=g)", 'p') \
     X("denoise_diagonal", "f32[5,3,41] f32[5] f32[1] f32[123] f32[123]", "(a, b, c, d, e)", 'p') \

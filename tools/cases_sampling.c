@@ -125,7 +125,7 @@ static void add_network(sampling *s, const char *result, const char *prefix)
     const bool direct = !strcmp(s->form.prediction, "x0");
     case_add_denoiser(b, &s->form, direct ? result : tf_arena_printf(b->arena, "%s_net", result), "y", "a", "s", prefix, NULL);
     if (direct) return;
-    tf_str_printf(&b->text, "%s_said = convert_prediction(y, %s_net, a, s) {from=x0, to=%s}\n%s = solver_denoised(row, y, %s_said)\n", result, result, s->form.prediction, result, result);
+    tf_str_printf(&b->text, "%s_said = convert_prediction(y, %s_net, a, s) {from=x0, to=%s}\n%s = solver_denoised(table, y, %s_said, step=r)\n", result, result, s->form.prediction, result, result);
 }
 
 static void add_denoised(sampling *s)
@@ -151,7 +151,7 @@ static void add_noise(sampling *s)
 {
     tf_str *t = &s->b->text;
     if (!s->noisy) return;
-    tf_str_printf(t, "draw = cast(reshape(slice(row) {start=[%d], stop=[%d]}) {shape=[]}) {dtype=i32}\n", TUFF_ROW_NOISE, TUFF_ROW_COLUMNS);
+    tf_str_printf(t, "draw = cast(gather(flat, add(mul(r, %d), %d)) {axis=0}) {dtype=i32}\n", TUFF_ROW_COLUMNS, TUFF_ROW_NOISE);
     if (s->noise)
         tf_str_printf(t, "z = gather(%s, draw) {axis=0}\n", s->noise);
     else
@@ -171,11 +171,11 @@ static void add_loop(sampling *s, int first, int end)
     if (s->base) tf_str_printf(t, ", x = x%d", first);
     for (int k = 0; k < s->history; k++) tf_str_printf(t, ", %s = %s_%d", memories[k], memories[k], first);
     if (s->apg) tf_str_printf(t, ", buffer = buffer_%d", first);
-    tf_str_printf(t, ") {\nr = add(i, %d)\nrow = gather(table, r) {axis=0}\na = slice(row) {start=[%d], stop=[%d]}\ns = slice(row) {start=[%d], stop=[%d]}\n", first, TUFF_ROW_ALPHA,
-                  TUFF_ROW_ALPHA + 1, TUFF_ROW_SIGMA, TUFF_ROW_SIGMA + 1);
+    tf_str_printf(t, ") {\nr = add(i, %d)\na = gather(flat, add(mul(r, %d), %d)) {axis=0}\ns = gather(flat, add(mul(r, %d), %d)) {axis=0}\n", first, TUFF_ROW_COLUMNS, TUFF_ROW_ALPHA,
+                  TUFF_ROW_COLUMNS, TUFF_ROW_SIGMA);
     add_denoised(s);
     add_noise(s);
-    tf_str_printf(t, "next_y, next_x, m = solver_step(row, y, d%s", s->base ? ", x=x" : "");
+    tf_str_printf(t, "next_y, next_x, m = solver_step(table, y, d, step=r%s", s->base ? ", x=x" : "");
     for (int k = 0; k < s->history; k++) tf_str_printf(t, ", %s=%s", memories[k], memories[k]);
     tf_str_printf(t, "%s)\nyield next_y%s", s->noisy ? ", noise=z" : "", s->base ? ", next_x" : "");
     for (int k = 0; k < s->history; k++) tf_str_printf(t, ", %s", k ? memories[k - 1] : "m");
@@ -186,9 +186,9 @@ static void add_loop(sampling *s, int first, int end)
 static void add_noise_row(sampling *s, int r)
 {
     tf_str *t = &s->b->text;
-    tf_str_printf(t, "row = reshape(slice(table) {start=[%d], stop=[%d]}) {shape=[%d]}\n", r, r + 1, TUFF_ROW_COLUMNS);
+    tf_str_printf(t, "one = const i32[] = %d\nr = add(one, 0)\n", r);
     add_noise(s);
-    tf_str_printf(t, "y%d, x%d, m = solver_step(row, y%d, y%d, noise=z)\nstates%d = unsqueeze(y%d) {axes=[0]}\n", r + 1, r + 1, r, r, r, r + 1);
+    tf_str_printf(t, "y%d, x%d, m = solver_step(table, y%d, y%d, step=r, noise=z)\nstates%d = unsqueeze(y%d) {axes=[0]}\n", r + 1, r + 1, r, r, r, r + 1);
     for (int k = 1; k <= s->history; k++) tf_str_printf(t, "m%d_%d = add(m%d_%d, 0.0)\n", k, r + 1, k, r);
     if (s->apg) tf_str_printf(t, "buffer_%d = add(buffer_%d, 0.0)\n", r + 1, r);
 }
@@ -212,7 +212,7 @@ static bool write_rows(sampling *s)
         }
         tf_str_add(t, "]\n");
     }
-    tf_str_printf(t, "y0 = add(%s, 0.0)\nx0 = add(%s, 0.0)\nzero = mul(%s, 0.0)\n", s->start, s->start, s->start);
+    tf_str_printf(t, "flat = reshape(table) {shape=[-1]}\ny0 = add(%s, 0.0)\nx0 = add(%s, 0.0)\nzero = mul(%s, 0.0)\n", s->start, s->start, s->start);
     for (int k = 1; k <= s->history; k++) tf_str_printf(t, "m%d_0 = add(zero, 0.0)\n", k);
     if (s->apg) tf_str_add(t, "buffer_0 = add(zero, 0.0)\n");
     for (int r = 0; r < s->t.rows;) {

@@ -201,12 +201,13 @@ typedef struct tuff_solver_step_desc {
     tuff_tensor x;          /* base state; none: equal to y */
     tuff_tensor m1, m2, m3; /* result m of the rows before; none: their columns must be 0 */
     tuff_tensor noise;      /* none: the row draws nothing */
+    tuff_tensor step;       /* the row, i32 of rank 0 (a loop's step); none: table is one row */
 } tuff_solver_step_desc;
-/* One row f32[24] (a slice or gather of a table, constant or written at run time) on the state y[..] and the denoised d[..].
+/* Row `step` of table f32[rows, 24] (constant, or an input written at run time) on the state y[..] and the denoised d[..].
  * Results: y and x after the row, and m = kx y + kf d. One kernel. */
-TUFF_API tuff_tensor tuff_solver_step(tuff_tensor row, tuff_tensor y, tuff_tensor d, const tuff_solver_step_desc *desc);
-/* The network's output f as the denoised px y + pf f. The network sees input_scale * y at the row's alpha, sigma, time. */
-TUFF_API tuff_tensor tuff_solver_denoised(tuff_tensor row, tuff_tensor y, tuff_tensor f);
+TUFF_API tuff_tensor tuff_solver_step(tuff_tensor table, tuff_tensor y, tuff_tensor d, const tuff_solver_step_desc *desc);
+/* The network's output f as the denoised px y + pf f. The network sees input_scale * y at the row's alpha, sigma, time. step: as above. */
+TUFF_API tuff_tensor tuff_solver_denoised(tuff_tensor table, tuff_tensor y, tuff_tensor f, tuff_tensor step);
 
 /* ---- sampling ----------------------------------------------------------------------------------------- */
 
@@ -217,7 +218,7 @@ typedef struct tuff_denoiser_call {
     tuff_tensor x;                  /* what the network sees: input_scale * state */
     tuff_tensor state;              /* at (alpha, sigma) */
     tuff_tensor alpha, sigma, time; /* f32 of rank 0 */
-    tuff_tensor row, step;          /* f32[24]; i32 of rank 0, the row's number */
+    tuff_tensor table, step;        /* the table, and the row's number: i32 of rank 0 */
     uint32_t condition;             /* guidance: 0 is the unconditional estimate, 1.. the conditions */
     void *user;
 } tuff_denoiser_call;
