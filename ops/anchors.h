@@ -86,6 +86,8 @@ const tf_type *tf_ty(tuff_tensor x);
 /* x with rows along `axis` replaced: y[.., keys[i], ..] = u[.., i, ..]; keys i32[n], distinct, those outside are skipped. Where
  * nobody needs x any more it is changed in place (put.c). tf_can_put: has the device a store for elements of t? */
 tuff_tensor tf_put(tuff_tensor x, tuff_tensor keys, tuff_tensor u, int32_t axis);
+/* The same for rows of axes 0 and 1 numbered together: x[a, b, ..], u[1, n, ..], key a' * b + b'. */
+tuff_tensor tf_put_pairs(tuff_tensor x, tuff_tensor keys, tuff_tensor u);
 bool tf_can_put(const tf_limits *limits, tuff_dtype t);
 
 /* ceil(a / b) of a dim. */

@@ -125,12 +125,20 @@ static tuff_tensor as_rows(tf_lower *l, tuff_tensor x)
     return tf_reshaped(x, 2, (int64_t[2]){ tf_dim_bin(l->g, TUFF_DIM_MUL, t.dim[0], t.dim[1]), tf_dim_product(l->g, t.dim, 2, t.rank) });
 }
 
-/* cache with row index[i] replaced by row i of x [b * n, columns]. */
+/* The cache with row index[i] replaced by row i of x [b * n, columns]; in place where its old value is not needed any more. */
 static tuff_tensor store_rows(tf_lower *l, tuff_tensor index, tuff_tensor x)
 {
-    const tf_type t = *tf_ty(l->src[CACHE]), i = *tf_ty(index);
-    const tuff_tensor at = tf_reshaped(index, 1, (int64_t[1]){ tf_dim_bin(l->g, TUFF_DIM_MUL, i.dim[0], i.dim[1]) });
-    return tf_reshaped(tuff_scatter(as_rows(l, l->src[CACHE]), at, x, 0, NULL), t.rank, t.dim);
+    const tuff_tensor cache = l->src[CACHE];
+    const tf_type t = *tf_ty(cache), i = *tf_ty(index);
+    const int64_t n = tf_dim_bin(l->g, TUFF_DIM_MUL, i.dim[0], i.dim[1]);
+    const tuff_tensor at = tf_reshaped(index, 1, &n);
+    if (!l->limits || !tf_can_put(l->limits, t.dtype))
+        return tf_reshaped(tuff_scatter(as_rows(l, cache), at, x, 0, NULL), t.rank, t.dim);
+    int64_t dims[TUFF_MAX_RANK];
+    memcpy(dims, t.dim, sizeof dims);
+    dims[0] = 1;
+    dims[1] = n;
+    return tf_put_pairs(cache, at, tf_reshaped(x, t.rank, dims));
 }
 
 static void append_lower(tf_lower *l)

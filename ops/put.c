@@ -6,7 +6,10 @@
 
 #include <string.h>
 
-typedef struct put_desc { int32_t axis; } put_desc;
+typedef struct put_desc {
+    int32_t axis;
+    bool pair; /* keys number the rows of axes 0 and 1 together; u is [1, n, ..] */
+} put_desc;
 
 static bool infer(tf_infer *c)
 {
@@ -15,7 +18,8 @@ static bool infer(tf_infer *c)
     if (!tf_axis(c, d->axis, x->rank, &d->axis))
         return false;
     bool fits = k->rank == 1 && k->dtype == TUFF_I32 && u->rank == x->rank && u->dtype == x->dtype;
-    for (int32_t a = 0; fits && a < x->rank; a++)
+    fits = fits && (!d->pair || (d->axis == 1 && u->dim[0] == 1));
+    for (int32_t a = d->pair; fits && a < x->rank; a++)
         fits = tf_dim_equal(u->dim[a], a == d->axis ? k->dim[0] : x->dim[a]);
     if (!fits)
         return tf_bad(c, TUFF_E_SHAPE, "keys are i32[n], u has x's dims with n along axis %d (%s; %s; %s)", (int)d->axis, tf_src_text(c, 0),
@@ -35,18 +39,20 @@ static void copy_base(tf_ref *r)
 
 static tuff_status reference(tf_ref *r)
 {
-    const int32_t axis = ((const put_desc *)r->desc)->axis;
+    const put_desc *d = r->desc;
+    const int32_t axis = d->axis;
     const tf_ref_tensor *keys = r->src[1], *u = r->src[2];
     tf_ref_tensor *y = &r->out[0];
     uint64_t cols = 1;
+    const int64_t rows = d->pair ? y->dim[0] * y->dim[1] : y->dim[axis];
     copy_base(r);
     for (int32_t a = axis + 1; a < y->rank; a++)
         cols *= (uint64_t)y->dim[a];
     for (uint64_t i = 0; i < u->n && y->n; i++) {
         const double row = keys->re[i / cols % keys->n];
-        if (row < 0 || row >= (double)y->dim[axis])
+        if (row < 0 || row >= (double)rows)
             continue;
-        const uint64_t to = (i / cols / keys->n * (uint64_t)y->dim[axis] + (uint64_t)row) * cols + i % cols;
+        const uint64_t to = (i / cols / keys->n * (uint64_t)rows + (uint64_t)row) * cols + i % cols;
         y->re[to] = u->re[i];
         if (y->im)
             y->im[to] = u->im[i];
@@ -55,17 +61,20 @@ static tuff_status reference(tf_ref *r)
 }
 
 /* Coordinates as expressions of o, row and c: dim j before the axis is o / (dims between) % dim. */
-static void define_at(tf_kernel_build *k, int32_t axis, int32_t rank)
+static void define_at(tf_kernel_build *k, const char *macro, const put_desc *d, int32_t rank)
 {
+    const int32_t axis = d->axis;
+    const bool pair = d->pair && !strcmp(macro, "AT"); /* u has its rows in one axis */
     char name[4] = "D0";
     tf_str s;
     tf_str_init(&s, &k->g->arena.allocator);
     for (int32_t j = 0; j < rank; j++) {
         name[1] = (char)('0' + j);
-        tf_define_dim(k, name, k->out[0].dim[j]);
+        if (!strcmp(macro, "AT"))
+            tf_define_dim(k, name, k->out[0].dim[j]);
         tf_str_add(&s, j ? ", " : "");
-        if (j == axis) {
-            tf_str_add(&s, "row");
+        if (j == axis || (d->pair && j == 0)) {
+            tf_str_add(&s, !d->pair ? "row" : j == 0 ? pair ? "(row) / uint(D1)" : "0u" : pair ? "(row) % uint(D1)" : "row");
             continue;
         }
         const int32_t end = j < axis ? axis : rank;
@@ -74,28 +83,30 @@ static void define_at(tf_kernel_build *k, int32_t axis, int32_t rank)
             tf_str_printf(&s, " / uint(D%d)", (int)i);
         tf_str_printf(&s, " %% uint(D%d)", (int)j);
     }
-    tf_define(k, "AT(row)", "%s", s.data ? s.data : "");
+    tf_define(k, strcmp(macro, "AT") ? "FROM(row)" : "AT(row)", "%s", s.data ? s.data : "");
     tf_str_release(&s);
 }
 
 static bool configure(tf_kernel_build *k)
 {
-    const int32_t axis = ((const put_desc *)k->desc)->axis, rank = k->out[0].rank;
+    const put_desc *d = k->desc;
+    const int32_t axis = d->axis, rank = k->out[0].rank;
     const tf_type *y = &k->out[0];
     int width = tf_define_type(k, y->dtype);
     const int64_t last = y->dim[rank - 1], n = k->src[2]->dim[axis];
     if (axis == rank - 1 || tf_dim_is_dynamic(last) || last % 4)
         width = 1;
-    const int64_t outer = tf_dim_product(k->g, y->dim, 0, axis), cols = tf_dim_product(k->g, y->dim, axis + 1, rank);
+    const int64_t outer = d->pair ? 1 : tf_dim_product(k->g, y->dim, 0, axis), cols = tf_dim_product(k->g, y->dim, axis + 1, rank);
     const int64_t vectors = tf_dim_bin(k->g, TUFF_DIM_FLOORDIV, cols, width);
     const int64_t work = tf_dim_bin(k->g, TUFF_DIM_MUL, tf_dim_bin(k->g, TUFF_DIM_MUL, outer, n), vectors);
     tf_define(k, "WIDTH", "%d", width);
     tf_define(k, "WGSIZE", "64");
     tf_define_dim(k, "OUTER", outer);
-    tf_define_dim(k, "ROWS", y->dim[axis]);
+    tf_define_dim(k, "ROWS", tf_dim_product(k->g, y->dim, d->pair ? 0 : axis, axis + 1));
     tf_define_dim(k, "COUNT", n);
     tf_define_dim(k, "VECTORS", vectors);
-    define_at(k, axis, rank);
+    define_at(k, "AT", d, rank);
+    define_at(k, "FROM", d, rank);
     k->source = tf_shader_text("anchors/put.glsl");
     k->algorithm = "rows in place";
     k->local[0] = 64;
@@ -108,7 +119,10 @@ static bool configure(tf_kernel_build *k)
     return true;
 }
 
-static const tf_attr attrs[] = { TF_A(put_desc, axis, TF_ATTR_INT, "the axis that keys address", .required = true) };
+static const tf_attr attrs[] = {
+    TF_A(put_desc, axis, TF_ATTR_INT, "the axis that keys address", .required = true),
+    TF_A(put_desc, pair, TF_ATTR_BOOL, "axis is 1 and keys number the rows of axes 0 and 1 together; u is [1, n, ..]"),
+};
 static const tf_anchor anchor = { .name = "put", .loads = { { 0 }, { .name = "keys", .widths = 1, .reread = 255 }, { .name = "u", .widths = 5 } },
                                   .stores = { { .name = "y", .widths = 5 } }, .in_place = true, .configure = configure };
 const tf_op tf_op_anchor_put = {
@@ -125,7 +139,12 @@ bool tf_can_put(const tf_limits *limits, tuff_dtype t)
 
 tuff_tensor tf_put(tuff_tensor x, tuff_tensor keys, tuff_tensor u, int32_t axis)
 {
-    return tf_add(x.graph, &tf_op_anchor_put, (tuff_tensor[]){ x, keys, u }, 3, &(put_desc){ axis });
+    return tf_add(x.graph, &tf_op_anchor_put, (tuff_tensor[]){ x, keys, u }, 3, &(put_desc){ axis, false });
+}
+
+tuff_tensor tf_put_pairs(tuff_tensor x, tuff_tensor keys, tuff_tensor u)
+{
+    return tf_add(x.graph, &tf_op_anchor_put, (tuff_tensor[]){ x, keys, u }, 3, &(put_desc){ 1, true });
 }
 
 /* ---- one row, from a loop ------------------------------------------------------------------------ */

@@ -1,5 +1,5 @@
 /* Rows of a tensor replaced where it lies: y[.., keys[i], ..] = u[.., i, ..]; keys are distinct, those outside are skipped.
- * One lane moves WIDTH (4 or 1) neighbouring elements. AT(row) lists the coordinates of (o, row, c). */
+ * One lane moves WIDTH (4 or 1) neighbouring elements. AT(row) lists the coordinates of (o, row, c) in y, FROM(row) those in u. */
 
 void main()
 {
@@ -12,8 +12,8 @@ void main()
     if (row < 0 || row >= ROWS)
         return;
 #if WIDTH == 4
-    y_put4(AT(uint(row)), u_at4(AT(i)));
+    y_put4(AT(uint(row)), u_at4(FROM(i)));
 #else
-    y_put(AT(uint(row)), u_at(AT(i)));
+    y_put(AT(uint(row)), u_at(FROM(i)));
 #endif
 }
