@@ -14,7 +14,7 @@
 
 /* ---- shapes ---- */
 
-static bool check_modes(tf_infer *c)
+bool tf_check_modes(tf_infer *c)
 {
     static const char *const names[] = { "lam", "b", "c" };
     const tf_type *lam = c->type[0], *dt = c->type[3];
@@ -32,7 +32,7 @@ static bool check_modes(tf_infer *c)
     return true;
 }
 
-static bool check_low_rank(tf_infer *c, uint32_t i)
+bool tf_check_low_rank(tf_infer *c, uint32_t i)
 {
     const tf_type *p = c->type[i], *lam = c->type[0];
     if (p->dtype == TUFF_C64 && p->rank == 3 && tf_type_is_static(p) && p->dim[1] == lam->dim[0] && p->dim[2] == lam->dim[1] && p->dim[0] >= 1)
@@ -91,7 +91,7 @@ static void from_host(tf_lower *l, const tuff_tensor *modes, const tf_tables_des
     finish(l, tuff_matmul(rows, tuff_result(rows, 1), NULL), length, positions);
 }
 
-static bool all_constant(const tuff_tensor *x, uint32_t n)
+bool tf_all_constant(const tuff_tensor *x, uint32_t n)
 {
     for (uint32_t i = 0; i < n; i++)
         if (!tf_is_constant(x[i]))
@@ -110,7 +110,7 @@ typedef struct s4d_desc {
 
 static bool s4d_infer(tf_infer *c)
 {
-    return check_modes(c) && kernel_shape(c, ((const s4d_desc *)c->desc)->length, c->type[4], 4);
+    return tf_check_modes(c) && kernel_shape(c, ((const s4d_desc *)c->desc)->length, c->type[4], 4);
 }
 
 static tuff_status s4d_reference(tf_ref *r)
@@ -169,7 +169,7 @@ static void s4d_lower(tf_lower *l)
 {
     const s4d_desc *d = l->desc;
     const tf_tables_desc t = split_length(d->disc, d->full, (tuff_tensor){ 0 }, d->length);
-    if (all_constant(l->src, 4))
+    if (tf_all_constant(l->src, 4))
         from_host(l, l->src, &t, d->length, l->n_src > 4 ? l->src[4] : (tuff_tensor){ 0 });
     else
         s4d_on_device(l, d, &t);
@@ -218,7 +218,7 @@ static bool s4_infer(tf_infer *c)
     modes.src = ids;
     modes.n_src = 5;
     c->n_out = 2;
-    if (!check_modes(&modes) || !check_low_rank(&modes, 4) || !kernel_shape(c, d->length, c->type[5], 5))
+    if (!tf_check_modes(&modes) || !tf_check_low_rank(&modes, 4) || !kernel_shape(c, d->length, c->type[5], 5))
         return false;
     c->out[1] = *c->type[0];
     return true;
@@ -243,7 +243,7 @@ static void s4_lower(tf_lower *l)
 {
     const s4_desc *d = l->desc;
     tuff_tensor modes[4];
-    if (!all_constant(l->src, 5)) {
+    if (!tf_all_constant(l->src, 5)) {
         tf_fail(l->g, TUFF_E_ARGUMENT, "s4_kernel: powers of the step are taken on the host when the graph is compiled, so lam, p, b, c and dt must be constants");
         return;
     }

@@ -8,6 +8,10 @@
 
 /* A constant or literal: host rows can take it. */
 bool tf_is_constant(tuff_tensor x);
+bool tf_all_constant(const tuff_tensor *x, uint32_t n);
+/* Operands lam b c dt, and p at i: false, tf_bad was called (s4.c). */
+bool tf_check_modes(tf_infer *c);
+bool tf_check_low_rank(tf_infer *c, uint32_t i);
 /* e^{(re + i im) dt j} as c64, the phase exact to 48 bits; operands f32, broadcasting. */
 tuff_tensor tf_power_of_mode(tuff_tensor re, tuff_tensor im, tuff_tensor dt, tuff_tensor j);
 /* lam[h,n], b[h,n], dt[h] -> ab, bb [h,n]. */
@@ -50,6 +54,6 @@ typedef struct tf_tables_desc {
     tuff_tensor p;
     int64_t block, parts, length;
 } tf_tables_desc;
-extern const tf_op tf_op_ssm_tables, tf_op_ssm_kernel, tf_op_ssm_truncation, tf_op_discretize_host;
+extern const tf_op tf_op_ssm_tables, tf_op_ssm_kernel, tf_op_ssm_steps, tf_op_ssm_truncation, tf_op_discretize_host;
 
 #endif

@@ -355,3 +355,86 @@ const tf_op tf_op_ssm_truncation = {
     .attrs = tables_attrs, .attr_count = TF_COUNT(tables_attrs), .desc_size = sizeof(tf_tables_desc), .infer = truncation_infer,
     .reference = truncation_reference,
 };
+
+/* ---- chunks of steps with state ---------------------------------------------------------------------------------- */
+
+static bool steps_infer(tf_infer *c)
+{
+    const tf_tables_desc *d = c->desc;
+    const int64_t h = c->type[0]->dim[0], n = c->type[0]->dim[1];
+    const bool dense = c->n_src > 4 && c->type[4];
+    c->n_out = 5;
+    c->out[0] = (tf_type){ TUFF_F32, 3, { h, d->block, 2 * n } };
+    c->out[1] = (tf_type){ TUFF_F32, 3, { h, 2 * n, d->block } };
+    c->out[2] = (tf_type){ TUFF_F32, 2, { h, d->block } };
+    c->out[3] = c->out[4] = dense ? (tf_type){ TUFF_F32, 3, { h, 2 * n, 2 * n } } : (tf_type){ TUFF_C64, 2, { h, n } };
+    return true;
+}
+
+/* A^block, or its diagonal, of one feature. */
+static void store_power(const tf_real_model *m, const double *power, uint64_t h, tf_ref_tensor *out)
+{
+    const uint32_t n = m->n / 2;
+    if (!out->im) {
+        memcpy(out->re + h * m->n * m->n, power, (size_t)m->n * m->n * sizeof *power);
+        return;
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        out->re[h * n + i] = power[i * m->n + i];
+        out->im[h * n + i] = power[(n + i) * m->n + i];
+    }
+}
+
+/* outputs[t] = c A^(t+1), inputs[j] = A^(block-1-j) b, kernel[j] = c A^j b, A^block and A^rest. */
+static tuff_status steps_reference(tf_ref *r)
+{
+    const tf_tables_desc *d = r->desc;
+    const uint64_t block = (uint64_t)d->block;
+    for (uint64_t h = 0; h < (uint64_t)r->src[0]->dim[0]; h++) {
+        tf_real_model m;
+        const tuff_status status = real_model(r, &d->model, h, &m);
+        if (status)
+            return status;
+        const uint32_t n = m.n;
+        double *tmp = tf_arena_array(r->scratch, double, (size_t)n * n), *power = tf_arena_array(r->scratch, double, (size_t)n * n);
+        if (!tmp || !power)
+            return TUFF_E_MEMORY;
+        for (uint64_t j = 0; j < block; j++) {
+            double k = 0;
+            for (uint32_t i = 0; i < n; i++) {
+                k += m.c[i] * m.b[i];
+                r->out[1].re[(h * n + i) * block + block - 1 - j] = m.b[i];
+            }
+            r->out[2].re[h * block + j] = k;
+            apply(m.a, n, m.b, tmp, false);
+            memcpy(m.b, tmp, n * sizeof *tmp);
+        }
+        for (uint64_t t = 0; t < block; t++) {
+            apply(m.a, n, m.c, tmp, true);
+            memcpy(m.c, tmp, n * sizeof *tmp);
+            memcpy(r->out[0].re + (h * block + t) * n, m.c, n * sizeof *tmp);
+        }
+        for (int pass = 0; pass < 2; pass++) {
+            double *base = tf_arena_copy(r->scratch, m.a, (size_t)n * n * sizeof *base);
+            if (!base)
+                return TUFF_E_MEMORY;
+            for (uint32_t i = 0; i < n * n; i++)
+                power[i] = i % (n + 1) == 0;
+            for (int64_t bits = pass ? d->length % d->block : d->block; bits; bits >>= 1) {
+                if (bits & 1) {
+                    tf_multiply(power, base, tmp, n);
+                    memcpy(power, tmp, (size_t)n * n * sizeof *tmp);
+                }
+                square(base, tmp, n);
+            }
+            store_power(&m, power, h, &r->out[3 + pass]);
+        }
+    }
+    return TUFF_OK;
+}
+
+const tf_op tf_op_ssm_steps = {
+    .name = "_ssm_steps", .doc = "tables for `block` steps with state", .operands = "lam b c dt", .results = "outputs inputs kernel power rest", .kind = TF_HOST,
+    .internal = true, .attrs = tables_attrs, .attr_count = TF_COUNT(tables_attrs), .desc_size = sizeof(tf_tables_desc), .infer = steps_infer,
+    .reference = steps_reference,
+};

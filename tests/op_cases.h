@@ -287,6 +287,14 @@
       "(p=a, seg_start=b, q=c, r=d, s=e) {axis=1, combine=\"p = a.p + b.p; q = a.q * b.q; r = max(a.r, b.r); s = b.s\"}", 'u')
 
 #define STATE_SPACE_OP_CASES(X) \
+    X("s4_scan", "f32[2,3,70] c64[3,5] c64[3,5] c64[3,5] f32[3] f32[3] c64[2,3,5]", "(a, sub(b, 3), c, d, mul(e, 0.1), d=f, state=g)", 'p') \
+    X("s4_scan", "f32[1,2,9] c64[2,33] f32[2]", "(a, sub(b, 3), b, b, c) {disc=bilinear, full=true}", 'p') \
+    X("s4_scan", "f32[2,1,700] c64[2,1,8] f32[1]", "(a, unsqueeze(s4d_init() {init=inv, n=16}) {axes=[0]}, unsqueeze(s4d_init() {init=lin, n=16}) {axes=[0]}, " \
+      "unsqueeze(s4d_init() {init=quad, n=16}) {axes=[0]}, timescale_init() {n=1}, d=c, state=b) {disc=bilinear}", 'n') \
+    X("s4_scan", "f32[2,1,601] c64[2,1,8]", "(a, unsqueeze(s4d_init() {init=inv, n=16}) {axes=[0]}, unsqueeze(s4d_init() {init=lin, n=16}) {axes=[0]}, " \
+      "unsqueeze(s4d_init() {init=quad, n=16}) {axes=[0]}, timescale_init() {n=1}, p=unsqueeze(s4d_init() {init=legs, n=16}) {axes=[0,1]}, state=b)", 'n') \
+    X("s4_scan", "f32[3,1,1] c64[3,1,8]", "(a, unsqueeze(s4d_init() {init=inv, n=16}) {axes=[0]}, unsqueeze(s4d_init() {init=lin, n=16}) {axes=[0]}, " \
+      "unsqueeze(s4d_init() {init=quad, n=16}) {axes=[0]}, timescale_init() {n=1}, p=unsqueeze(s4d_init() {init=legs, n=16}) {axes=[0,1]}, state=b) {full=true}", 'n') \
     X("causal_conv", "f32[2,3,301] f32[3,77] f32[3]", "(a, b, d=c)", 'n') \
     X("causal_conv", "f32[2,5,130] f32[2,5,333] f32[5]", "(a, b, d=c) {bidirectional=true}", 'n') \
     X("causal_conv", "f32[3,401] f32[2,3,20]", "(a, b) {bidirectional=true}", 'n') \

@@ -434,3 +434,126 @@ Test(ssm, kernel_of_the_dense_system)
     }
     tuff_device_close(dev);
 }
+
+/* ---- streams ------------------------------------------------------------------------------------------------ */
+
+enum { FEATURES = 3, STATES = 12, BATCH = 2 };
+
+typedef struct stream { tuff_tensor lam, p, b, c, dt, d; } stream;
+
+static tuff_tensor per_feature(tuff_tensor x, int64_t n) { return tuff_expand(tuff_unsqueeze(x, TUFF_INTS(0)), TUFF_SHAPE(FEATURES, n)); }
+
+static stream make_stream(tuff_graph *g, bool low_rank)
+{
+    static const float skip[FEATURES] = { 1, -0.5f, 0.25f };
+    const tuff_tensor nplr = tuff_hippo_nplr(g, TUFF_HIPPO_LEGS, 2 * STATES, NULL), lin = tuff_s4d_init(g, TUFF_S4D_LIN, 2 * STATES);
+    stream s = { .lam = per_feature(nplr, STATES), .b = per_feature(tuff_result(nplr, 1), STATES), .c = per_feature(tuff_result(lin, 1), STATES) };
+    if (low_rank) s.p = tuff_expand(tuff_unsqueeze(tuff_result(nplr, 2), TUFF_INTS(1)), TUFF_SHAPE(1, FEATURES, STATES));
+    s.dt = tuff_timescale_init(g, FEATURES, &(tuff_timescale_desc){ .min = 0.005, .seed = 9 });
+    s.d = tuff_const(g, TUFF_F32, TUFF_SHAPE(FEATURES), skip, NULL);
+    return s;
+}
+
+/* length > 0: a step program with the state in tuff_state, shared with `share`. */
+static tuff_program *stream_program(tuff_device *dev, bool low_rank, int64_t length, const tuff_program *share)
+{
+    tuff_graph *g = tuff_graph_create(NULL);
+    const stream s = make_stream(g, low_rank);
+    const tuff_tensor u = tuff_input(g, "u", TUFF_F32, TUFF_SHAPE(BATCH, FEATURES, length));
+    const tuff_tensor state = tuff_state(g, "state", TUFF_C64, TUFF_SHAPE(BATCH, FEATURES, STATES));
+    const tuff_tensor y = tuff_s4_scan(u, s.lam, s.b, s.c, s.dt, &(tuff_s4_scan_desc){ .p = s.p, .d = s.d, .state = state });
+    tuff_output(g, "y", y);
+    tuff_assign(state, tuff_result(y, 1));
+    tuff_program *p = NULL;
+    cr_assert(!tuff_compile(dev, g, &(tuff_compile_desc){ .share = share }, &p), "%s", tuff_graph_error(g));
+    tuff_graph_destroy(g);
+    return p;
+}
+
+/* Feeds u[BATCH, FEATURES, total] from `at` on. */
+static void feed(tuff_program *p, const float *u, float *y, int total, int at, int length)
+{
+    float *piece = malloc((size_t)(BATCH * FEATURES * length) * sizeof *piece);
+    const size_t bytes = (size_t)(BATCH * FEATURES * length) * sizeof *piece;
+    for (int row = 0; row < BATCH * FEATURES; row++) memcpy(piece + row * length, u + row * total + at, (size_t)length * sizeof *piece);
+    cr_assert(!tuff_write(p, "u", piece, bytes) && !tuff_run(p) && !tuff_read(p, "y", piece, bytes), "%s", tuff_program_error(p));
+    for (int row = 0; row < BATCH * FEATURES; row++) memcpy(y + row * total + at, piece + row * length, (size_t)length * sizeof *piece);
+    free(piece);
+}
+
+/* The whole sequence as a convolution, as one scan of several chunks, and as a stream: a long piece first, then blocks, then samples, by programs
+ * that share the state. */
+Test(ssm, stream_equals_whole)
+{
+    enum { TOTAL = 640, FIRST = 603, BLOCK = 7, SIZE = BATCH * FEATURES * TOTAL };
+    tuff_device *dev = open_device(NULL);
+    float *u = malloc(3 * SIZE * sizeof *u), *whole = u + SIZE, *y = whole + SIZE;
+    double *want = malloc(SIZE * sizeof *want);
+    rng numbers = { 11 };
+    cr_assert(u && want);
+    for (int i = 0; i < SIZE; i++) u[i] = (float)rng_normal(&numbers);
+    for (int low_rank = 0; low_rank < 2; low_rank++) {
+        tuff_graph *g = tuff_graph_create(NULL);
+        const stream s = make_stream(g, low_rank);
+        const tuff_tensor in = tuff_input(g, "u", TUFF_F32, TUFF_SHAPE(BATCH, FEATURES, TOTAL));
+        const tuff_tensor k = low_rank ? tuff_s4_kernel(s.lam, s.p, s.b, s.c, s.dt, TOTAL, NULL) : tuff_s4d_kernel(s.lam, s.b, s.c, s.dt, TOTAL, NULL);
+        tuff_output(g, "y", tuff_causal_conv(in, k, &(tuff_causal_conv_desc){ .d = s.d }));
+        tuff_program *p = compile(dev, g);
+        feed(p, u, whole, TOTAL, 0, TOTAL);
+        for (int i = 0; i < SIZE; i++) want[i] = (double)whole[i];
+        tuff_program_destroy(p);
+        tuff_graph_destroy(g);
+
+        p = stream_program(dev, low_rank, TOTAL, NULL);
+        feed(p, u, y, TOTAL, 0, TOTAL);
+        cr_expect(distance(y, want, SIZE) < 2e-6, "%s: one scan differs from the convolution by %g", low_rank ? "S4" : "S4D", distance(y, want, SIZE));
+        tuff_program_destroy(p);
+
+        memset(y, 0, SIZE * sizeof *y);
+        tuff_program *first = stream_program(dev, low_rank, FIRST, NULL), *block = stream_program(dev, low_rank, BLOCK, first);
+        tuff_program *sample = stream_program(dev, low_rank, 1, block);
+        int at = FIRST;
+        feed(first, u, y, TOTAL, 0, FIRST);
+        for (; at + BLOCK <= TOTAL - 12; at += BLOCK) feed(block, u, y, TOTAL, at, BLOCK);
+        for (; at < TOTAL; at++) feed(sample, u, y, TOTAL, at, 1);
+        cr_expect(distance(y, want, SIZE) < 2e-6, "%s: the stream differs from the convolution by %g", low_rank ? "S4" : "S4D", distance(y, want, SIZE));
+        tuff_program_destroy(sample);
+        tuff_program_destroy(block);
+        tuff_program_destroy(first);
+    }
+    free(u);
+    free(want);
+    tuff_device_close(dev);
+}
+
+/* The kernel in a state of its own: one program makes it, another convolves with it, run after run. */
+Test(ssm, cached_kernel)
+{
+    enum { LENGTH = 200, SIZE = BATCH * FEATURES * LENGTH };
+    tuff_device *dev = open_device(NULL);
+    float u[SIZE], y[2][SIZE];
+    double want[SIZE];
+    rng numbers = { 12 };
+    for (int i = 0; i < SIZE; i++) u[i] = (float)rng_normal(&numbers);
+    tuff_program *p[3] = { NULL };
+    for (int kind = 0; kind < 3; kind++) { /* make it; use it; both at once */
+        tuff_graph *g = tuff_graph_create(NULL);
+        const stream s = make_stream(g, false);
+        tuff_tensor k = tuff_s4d_kernel(s.lam, s.b, s.c, s.dt, LENGTH, NULL);
+        if (kind < 2) {
+            const tuff_tensor cache = tuff_state(g, "kernel", TUFF_F32, TUFF_SHAPE(FEATURES, LENGTH));
+            if (kind == 0) tuff_assign(cache, k);
+            k = cache;
+        }
+        if (kind > 0) tuff_output(g, "y", tuff_causal_conv(tuff_input(g, "u", TUFF_F32, TUFF_SHAPE(BATCH, FEATURES, LENGTH)), k, &(tuff_causal_conv_desc){ .d = s.d }));
+        cr_assert(!tuff_compile(dev, g, &(tuff_compile_desc){ .share = kind == 1 ? p[0] : NULL }, &p[kind]), "%s", tuff_graph_error(g));
+        tuff_graph_destroy(g);
+    }
+    cr_assert(!tuff_run(p[0]), "%s", tuff_program_error(p[0]));
+    for (int run = 0; run < 2; run++) feed(p[1], u, y[0], LENGTH, 0, LENGTH);
+    feed(p[2], u, y[1], LENGTH, 0, LENGTH);
+    for (int i = 0; i < SIZE; i++) want[i] = (double)y[1][i];
+    cr_expect(distance(y[0], want, SIZE) < 1e-6, "%g", distance(y[0], want, SIZE));
+    for (int i = 3; i-- > 0;) tuff_program_destroy(p[i]);
+    tuff_device_close(dev);
+}

@@ -12,6 +12,7 @@ static bool write_nplr(case_builder *b)
     return true;
 }
 
+#define STREAM "P=p B=b C=c D=d"
 #define MODES "L=length B=b C=c P=p K=k Ctilde=ctilde"
 
 /* conj_sym: the conjugates of the modes are left out, which is our default. */
@@ -76,6 +77,8 @@ const case_row ssm_cases[] = {
     { .op = "fft_causal_conv", .target = "causal_conv", .renames = "K=k D=d" },
     { .op = "s4_layer", .zoo = "ssm/s4", .params = "batch=u.0 features=u.1 length=u.2 modes=lam.1 rank=P.0 full=$full", .ignored = "rank", .constants = "lam P B C dt", .convert = s4_layer_units },
     { .op = "s4d_layer", .zoo = "ssm/s4d", .params = "batch=u.0 features=u.1 length=u.2 modes=lam.1 disc=$disc full=$full", .constants = "lam B C dt", .convert = layer_units },
+    { .op = "s4_stream", .target = "s4_scan", .renames = STREAM, .ignored = "rank init", .constants = "lam P B C dt", .convert = bilinear_units },
+    { .op = "s4d_stream", .target = "s4_scan", .renames = STREAM, .ignored = "init", .constants = "lam B C dt", .convert = kernel_units },
     { .op = "ptd", .zoo = "ssm/s4_ptd", .params = "N=E.0 length=$L dt=$dt disc=$disc basis=$basis", .ignored = "N sort", .constants = "E C", .convert = ptd_units },
     { .op = NULL }
 };

@@ -108,6 +108,19 @@ typedef struct tuff_causal_conv_desc {
  * above n. Computed in f32 by fft_conv; pointwise ops on the result fuse into its last kernel. */
 TUFF_API tuff_tensor tuff_causal_conv(tuff_tensor u, tuff_tensor k, const tuff_causal_conv_desc *desc);
 
+typedef struct tuff_s4_scan_desc {
+    tuff_tensor p;            /* c64[rank, h, n], a constant: A = diag(lam) - P'conj(P), bilinear; absent: diagonal */
+    tuff_tensor d;            /* f32[h]: adds d u_t; absent: 0 */
+    tuff_tensor state;        /* c64[b, h, n]: what precedes u_0; absent: 0 */
+    tuff_discretization disc; /* diagonal models */
+    bool full;                /* as in tuff_s4d_kernel_desc */
+} tuff_s4_scan_desc;
+/* The same models run as recurrences: x_t = Abar x_{t-1} + Bbar u_t, y_t = 2 Re sum_n c_n x_t + d u_t. u[b, h, length] (f32 f16 bf16), lam, b, c
+ * c64[h, n], dt f32[h] -> y of u's type; result 1: the state after the last step c64[b, h, n]. Feeding a sequence in pieces, of any lengths, with
+ * the state handed on (a tuff_state) gives what the whole sequence gives, and what causal_conv with the kernel gives. Constants: pieces are taken
+ * in chunks by matrix products; others (diagonal only): step by step in a scan. arXiv:2111.00396. */
+TUFF_API tuff_tensor tuff_s4_scan(tuff_tensor u, tuff_tensor lam, tuff_tensor b, tuff_tensor c, tuff_tensor dt, const tuff_s4_scan_desc *desc);
+
 /* ---- scans: running combinations along an axis; tuff_scan_desc and sums are in ops.h ---------------- */
 
 /* Running maximum or minimum; float, int; NaN stays. Exclusive scans start with -inf or +inf, the least or largest integer. */
