@@ -23,7 +23,8 @@
 
 #define GAUNT_ROWS(X) \
     X(gaunt_coefficients) X(wigner_3j) X(gaunt_norms) X(gauss_legendre) \
-    X(spherical_harmonics) X(gaunt_tp) X(gaunt_curl_tp) X(gaunt_conv) X(gaunt_manybody) X(cg_full_tp) X(wigner_d) X(sh_rotate)
+    X(spherical_harmonics) X(gaunt_tp) X(gaunt_curl_tp) X(gaunt_conv) X(gaunt_manybody) X(cg_full_tp) X(wigner_d) X(sh_rotate) \
+    X(sh_to_fourier) X(fourier_to_sh) X(sht_synthesis) X(sht_analysis) X(location_embedding) X(location_encoder)
 #define GAUNT_INTERNAL_ROWS(X) X(gaunt_code) X(sphere_table)
 
 #define SSM_ROWS(X) \

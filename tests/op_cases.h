@@ -263,7 +263,17 @@
     X("cg_full_tp", "f32[2,36] f32[2,16]", "(a, b) {lout=3, normalization=norm}", 'n') \
     X("wigner_d", "f32[5,3,3]", "(a) {lmax=5}", 'n') \
     X("sh_rotate", "f32[5,3,16] f32[5,3,3]", "(a, b)", 'n') \
-    X("sh_rotate", "f32[3,2,169] f32[3,3,3]", "(a, b)", 'n')
+    X("sh_rotate", "f32[3,2,169] f32[3,3,3]", "(a, b)", 'n') \
+    X("sh_to_fourier", "f32[3,2,25]", "(a)", 'n') \
+    X("fourier_to_sh", "c64[5,7,7]", "(a) {lout=2}", 'n') \
+    X("fourier_to_sh", "c64[2,5,5]", "(a) {lout=4}", 'n') \
+    X("sht_synthesis", "f32[3,49]", "(a) {nlat=7, nlon=15}", 'n') \
+    X("sht_synthesis", "f32[2,81]", "(a) {nlat=5, nlon=9, grid=regular}", 'n') \
+    X("sht_analysis", "f32[3,9,17]", "(a) {lmax=8}", 'n') \
+    X("sht_analysis", "f32[2,9,11]", "(a) {lmax=4, grid=regular}", 'n') \
+    X("location_embedding", "f32[9,2]", "(a) {degrees=7}", 'n') \
+    X("location_embedding", "f32[3,5,2]", "(a) {degrees=3, legacy_m0=true}", 'n') \
+    X("location_encoder", "f32[9,2] f32[8,9] f32[8] f32[5,8] f32[5]", "(a, b, c, d, e) {degrees=3, w0_first=3}", 'u')
 
 #define SSM_OP_CASES(X) \
     X("cummax", "f32[9,333]", "(a) {axis=1}", 'n') \

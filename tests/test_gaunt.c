@@ -121,3 +121,246 @@ Test(gaunt_host, rotations)
     cr_expect(worst < 1e-12, "Y(R v) = D(R) Y(v) and D(R S) = D(R) D(S) are off by %g", worst);
     tf_arena_release(&a);
 }
+
+/* ---- on the device ---------------------------------------------------------------------------------- */
+
+/* Compiles and runs a graph whose inputs are normal numbers (`rotation` inputs: rotations), and reads outputs into out[]. */
+typedef struct result { float *data; size_t n; } result;
+
+static void fill_rotations(rng *numbers, float *data, size_t n)
+{
+    for (size_t i = 0; i + 9 <= n; i += 9) {
+        double r[9];
+        rotation(6.28 * rng_uniform(numbers), acos(2 * rng_uniform(numbers) - 1), 6.28 * rng_uniform(numbers), r);
+        for (int k = 0; k < 9; k++) data[i + (size_t)k] = (float)r[k];
+    }
+}
+
+static void run_text(tuff_device *dev, const char *text, const char *const *outputs, result *out, size_t count)
+{
+    char message[512];
+    tuff_graph *g = NULL;
+    tuff_program *p = NULL;
+    cr_assert(!tuff_graph_parse(text, strlen(text), NULL, &g, message, sizeof message), "%s\n%s", message, text);
+    cr_assert(!tuff_compile(dev, g, NULL, &p), "%s\n%s", tuff_graph_error(g), text);
+    static const char *const names[] = { "a", "b", "c", "r" };
+    rng numbers = { 11 };
+    for (size_t i = 0; i < COUNT(names); i++) {
+        size_t bytes = 0;
+        if (tuff_describe(p, names[i], &bytes, NULL, NULL)) continue;
+        float *data = malloc(bytes + 1);
+        cr_assert(data, "out of memory");
+        if (names[i][0] == 'r') fill_rotations(&numbers, data, bytes / 4);
+        else rng_fill(&numbers, TUFF_F32, data, bytes / 4);
+        cr_assert(!tuff_write(p, names[i], data, bytes), "%s", tuff_program_error(p));
+        free(data);
+    }
+    cr_assert(!tuff_run(p), "%s", tuff_program_error(p));
+    for (size_t i = 0; i < count; i++) {
+        size_t bytes = 0;
+        cr_assert(!tuff_describe(p, outputs[i], &bytes, NULL, NULL));
+        out[i] = (result){ malloc(bytes + 1), bytes / 4 };
+        cr_assert(out[i].data && !tuff_read(p, outputs[i], out[i].data, bytes), "%s", tuff_program_error(p));
+    }
+    tuff_program_destroy(p);
+    tuff_graph_destroy(g);
+}
+
+static double distance(const result *x, const result *y)
+{
+    double d = 0, n = 0;
+    cr_assert(x->n == y->n);
+    for (size_t i = 0; i < x->n; i++) {
+        d += ((double)x->data[i] - (double)y->data[i]) * ((double)x->data[i] - (double)y->data[i]);
+        n += (double)y->data[i] * (double)y->data[i];
+    }
+    return n > 0 ? sqrt(d / n) : sqrt(d);
+}
+
+/* Two outputs of one graph are equal but for rounding. */
+static void expect_equal(tuff_device *dev, const char *text, double bound)
+{
+    result r[2];
+    run_text(dev, text, (const char *const[]){ "y", "z" }, r, 2);
+    const double d = distance(&r[0], &r[1]);
+    cr_expect(d <= bound, "relative L2 distance %.3g, allowed %.3g:\n%s", d, bound, text);
+    free(r[0].data);
+    free(r[1].data);
+}
+
+/* Bounds: 2e-6 for a product, 4e-6 for a rotation; here are two of each. */
+Test(gaunt, rotating_commutes_with_multiplying)
+{
+    static const int degrees[] = { 1, 2, 4, 6, 12 };
+    tuff_device *dev = open_device(NULL);
+    for (size_t i = 0; i < COUNT(degrees); i++) {
+        const int l = degrees[i], n = (l + 1) * (l + 1);
+        char text[1024];
+        snprintf(text, sizeof text, "a = input f32[5,2,%d]\nb = input f32[5,2,%d]\nr = input f32[5,3,3]\nab = gaunt_tp(a, b) {lout=%d}\ny = sh_rotate(ab, r)\n"
+                 "ar = sh_rotate(a, r)\nbr = sh_rotate(b, r)\nz = gaunt_tp(ar, br) {lout=%d}\noutput y\noutput z\n", n, n, l, l);
+        expect_equal(dev, text, 6e-6);
+        if (l > 4) continue;
+        snprintf(text, sizeof text, "a = input f32[5,2,%d]\nb = input f32[5,2,%d]\nr = input f32[5,3,3]\nab = gaunt_curl_tp(a, b) {lout=%d}\ny = sh_rotate(ab, r)\n"
+                 "ar = sh_rotate(a, r)\nbr = sh_rotate(b, r)\nz = gaunt_curl_tp(ar, br) {lout=%d}\noutput y\noutput z\n", n, n, l, l);
+        expect_equal(dev, text, 8e-6);
+    }
+    tuff_device_close(dev);
+}
+
+Test(gaunt, identities)
+{
+    static const struct { const char *text; double bound; } cases[] = {
+        /* the constant function 1 has Y_00 alone */
+        { "a = input f32[9,49]\nt = iota() {shape=[1,9], axis=1, dtype=f32}\none = map(t=t) {expr=\"t == 0.0 ? 3.5449077018110318 : 0.0\"}\n"
+          "y = gaunt_tp(a, one) {lout=6}\nz = add(a, 0)\noutput y\noutput z\n", 2e-6 },
+        { "a = input f32[9,36]\nb = input f32[9,16]\ny = gaunt_tp(a, b) {lout=5}\nz = gaunt_tp(b, a) {lout=5}\noutput y\noutput z\n", 2e-6 },
+        { "a = input f32[9,9]\nb = input f32[9,9]\nc = input f32[9,9]\nab = gaunt_tp(a, b) {lout=4}\nbc = gaunt_tp(b, c) {lout=4}\n"
+          "y = gaunt_tp(ab, c) {lout=6}\nz = gaunt_tp(a, bc) {lout=6}\noutput y\noutput z\n", 4e-6 },
+        { "a = input f32[9,9]\nb = input f32[9,9]\nc = input f32[9,9]\nab = gaunt_tp(a, b) {lout=4}\ny = gaunt_tp(ab, c) {lout=3}\n"
+          "z = gaunt_manybody(a, b, c) {lout=3}\noutput y\noutput z\n", 4e-6 },
+        { "a = input f32[9,25]\nb = input f32[9,25]\ny = gaunt_curl_tp(a, b) {lout=6}\nba = gaunt_curl_tp(b, a) {lout=6}\nz = neg(ba)\noutput y\noutput z\n", 4e-6 },
+        /* degree 1 with degree 1: the cross product */
+        { "a = input f32[9,4]\nb = input f32[9,4]\nx = gaunt_curl_tp(a, b) {lout=1}\ny = slice(x) {start=[1], stop=[4], axes=[1]}\nt = add(y, 0)\n"
+          "z = map(a=a, b=b, t=t) {expr=\"let p = (i1 + 1) % 3 + 1; let q = (i1 + 2) % 3 + 1; 0.0 * t + 0.4886025119029199 * (a[i0, p] * b[i0, q] - a[i0, q] * b[i0, p])\"}\n"
+          "output y\noutput z\n", 4e-6 },
+        /* the filter is what it says */
+        { "a = input f32[7,3,25]\nb = input f32[7,3]\nc = input f32[7,3,4]\ny = gaunt_conv(a, b, c) {lout=5}\nf = spherical_harmonics(b) {lmax=3}\ng = unsqueeze(f) {axes=[1]}\n"
+          "z = gaunt_tp(a, g, w2=c) {lout=5}\noutput y\noutput z\n", 4e-6 },
+        { "a = input f32[7,3,9]\nb = input f32[7,3]\nc = input f32[3,3]\ny = gaunt_conv(a, b, c) {lout=2}\nf = spherical_harmonics(b) {lmax=2}\ng = unsqueeze(f) {axes=[1]}\n"
+          "z = gaunt_tp(a, g, w2=c) {lout=2}\noutput y\noutput z\n", 4e-6 },
+        /* harmonics turn like their vector */
+        { "a = input f32[9,3]\nr = input f32[9,3,3]\nc = unsqueeze(a) {axes=[2]}\nra = matmul(r, c)\nv = squeeze(ra) {axes=[2]}\ny = spherical_harmonics(v) {lmax=9}\n"
+          "f = spherical_harmonics(a) {lmax=9}\nz = sh_rotate(f, r)\noutput y\noutput z\n", 6e-6 },
+        { "a = input f32[5,400]\nr = input f32[5,3,3]\nx = sh_rotate(a, r)\nt = permute(r) {axes=[0,2,1]}\ny = sh_rotate(x, t)\nz = add(a, 0)\noutput y\noutput z\n", 1e-5 },
+        { "r = input f32[5,3,3]\nd = wigner_d(r) {lmax=4}\ny = slice(d) {start=[1], stop=[10], axes=[1]}\nz = reshape(r) {shape=[5,9]}\noutput y\noutput z\n", 4e-6 },
+        { "a = input f32[5,100]\nf = sh_to_fourier(a)\ny = fourier_to_sh(f) {lout=9}\nz = add(a, 0)\noutput y\noutput z\n", 2e-6 },
+    };
+    tuff_device *dev = open_device(NULL);
+    for (size_t i = 0; i < COUNT(cases); i++) expect_equal(dev, cases[i].text, cases[i].bound);
+    tuff_device_close(dev);
+}
+
+Test(gaunt, transforms_return_what_they_were_given)
+{
+    static const struct { int lmax, nlat, nlon; const char *grid; } cases[] = {
+        { 0, 1, 1, "gauss" }, { 5, 6, 11, "gauss" }, { 32, 40, 65, "gauss" }, { 128, 129, 257, "gauss" }, { 5, 11, 11, "regular" }, { 100, 201, 256, "regular" },
+    };
+    tuff_device *dev = open_device(NULL);
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        char text[512];
+        snprintf(text, sizeof text, "a = input f32[2,%d]\nf = sht_synthesis(a) {nlat=%d, nlon=%d, grid=%s}\ny = sht_analysis(f) {lmax=%d, grid=%s}\nz = add(a, 0)\noutput y\noutput z\n",
+                 (cases[i].lmax + 1) * (cases[i].lmax + 1), cases[i].nlat, cases[i].nlon, cases[i].grid, cases[i].lmax, cases[i].grid);
+        expect_equal(dev, text, 4e-6);
+    }
+    tuff_device_close(dev);
+}
+
+/* Every algorithm, with and without weights, for the kernels of both device classes, on more rows than a workgroup takes. */
+static void all_algorithms(const tuff_device_desc *desc)
+{
+    static const char *const algorithms[] = { "auto", "sparse", "grid", "dense", "fourier" };
+    static const struct { int l1, l2, lout; } shapes[] = { { 0, 0, 0 }, { 1, 1, 2 }, { 2, 3, 2 }, { 4, 4, 4 }, { 3, 1, 6 }, { 5, 4, 3 } };
+    tuff_device *dev = open_device(desc);
+    for (size_t s = 0; s < COUNT(shapes); s++)
+        for (size_t i = 0; i < COUNT(algorithms); i++)
+            for (int weighted = 0; weighted < 2; weighted++) {
+                const int n1 = (shapes[s].l1 + 1) * (shapes[s].l1 + 1), n2 = (shapes[s].l2 + 1) * (shapes[s].l2 + 1);
+                char text[512], message[256];
+                tuff_graph *g = NULL;
+                if (weighted && s != 2) continue;
+                snprintf(text, sizeof text, "a = input f32[23,3,%d]\nb = input f32[23,3,%d]\nu = input f32[3,%d]\nv = input f32[23,1,%d]\nw = input f32[%d]\n"
+                         "y = gaunt_tp(a, b%s) {lout=%d, algorithm=%s}\noutput y\n", n1, n2, shapes[s].l1 + 1, shapes[s].l2 + 1, shapes[s].lout + 1,
+                         weighted ? ", w1=u, w2=v, w3=w" : "", shapes[s].lout, algorithms[i]);
+                cr_assert(!tuff_graph_parse(text, strlen(text), NULL, &g, message, sizeof message), "%s", message);
+                expect_graph(text, dev, g, &(graph_options){ .seed = s + 1, .tolerance = { .rel = 2e-6 } });
+                tuff_graph_destroy(g);
+            }
+    tuff_device_close(dev);
+}
+Test(gaunt, algorithms_on_cpus) { all_algorithms(&(tuff_device_desc){ .toggles = "+cpu" }); }
+Test(gaunt, algorithms_on_gpus_at_the_floor)
+{
+    all_algorithms(&(tuff_device_desc){ .toggles = "-cpu,-subgroup,-storage16,-storage8", .limits = "shared=16K,invocations=128,bindings=4" });
+}
+
+/* Forced algorithms are what the plan shows. */
+Test(gaunt, explain_names_the_algorithm)
+{
+    static const struct { const char *algorithm, *shown; } cases[] = { { "sparse", "sparse" }, { "grid", "separable grid" }, { "fourier", "fft" }, { "dense", "matmul" } };
+    tuff_device *dev = open_device(NULL);
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        char text[256], message[256];
+        tuff_graph *g = NULL;
+        tuff_program *p = NULL;
+        snprintf(text, sizeof text, "a = input f32[80,9]\nb = input f32[80,9]\ny = gaunt_tp(a, b) {lout=2, algorithm=%s}\noutput y\n", cases[i].algorithm);
+        cr_assert(!tuff_graph_parse(text, strlen(text), NULL, &g, message, sizeof message), "%s", message);
+        cr_assert(!tuff_compile(dev, g, NULL, &p), "%s", tuff_graph_error(g));
+        size_t n = tuff_program_explain(p, TUFF_EXPLAIN_TEXT, NULL, 0);
+        char *shown = malloc(n + 1);
+        cr_assert(shown, "out of memory");
+        tuff_program_explain(p, TUFF_EXPLAIN_TEXT, shown, n + 1);
+        cr_expect(strstr(shown, cases[i].shown), "%s does not show as \"%s\":\n%s", cases[i].algorithm, cases[i].shown, shown);
+        free(shown);
+        tuff_program_destroy(p);
+        tuff_graph_destroy(g);
+    }
+    tuff_device_close(dev);
+}
+
+/* Poles, near-poles, tiny, huge and zero vectors. */
+Test(gaunt, harmonics_of_special_vectors)
+{
+    static const float vectors[][3] = { { 0, 1, 0 }, { 0, -1, 0 }, { 1e-20f, 1, 0 }, { 1e-4f, -1, 1e-5f }, { 1, 0, 0 }, { 0, 0, -1 }, { 0, 0, 0 }, { 1e-13f, 0, 1e-13f },
+                                        { 1e-11f, 0, 0 }, { 1e30f, 1e30f, -1e30f }, { 3e-7f, 1e-6f, 0 } };
+    enum { L = 8, N = (L + 1) * (L + 1) };
+    tuff_device *dev = open_device(NULL);
+    tuff_graph *g = tuff_graph_create(NULL);
+    tuff_program *p = NULL;
+    tuff_output(g, "y", tuff_spherical_harmonics(tuff_input(g, "v", TUFF_F32, TUFF_SHAPE(COUNT(vectors), 3)), L, NULL));
+    cr_assert(!tuff_compile(dev, g, NULL, &p), "%s", tuff_graph_error(g));
+    float y[COUNT(vectors)][N];
+    cr_assert(!tuff_write(p, "v", vectors, sizeof vectors) && !tuff_run(p) && !tuff_read(p, "y", y, sizeof y), "%s", tuff_program_error(p));
+    for (size_t i = 0; i < COUNT(vectors); i++) {
+        double want[N], d = 0, n = 0;
+        tf_sh_eval_unit(L, (double)vectors[i][0], (double)vectors[i][1], (double)vectors[i][2], want);
+        for (int k = 0; k < N; k++) {
+            d += ((double)y[i][k] - want[k]) * ((double)y[i][k] - want[k]);
+            n += want[k] * want[k];
+        }
+        cr_expect(sqrt(d / n) < 2e-6, "harmonics of (%g, %g, %g) are off by %.3g", (double)vectors[i][0], (double)vectors[i][1], (double)vectors[i][2], sqrt(d / n));
+        if (n < 0.1)
+            for (int k = 1; k < N; k++) cr_expect(y[i][k] == 0, "entry %d of a zero vector is %g", k, (double)y[i][k]);
+    }
+    tuff_program_destroy(p);
+    tuff_graph_destroy(g);
+    tuff_device_close(dev);
+}
+
+/* ---- messages ---------------------------------------------------------------------------------------- */
+
+Test(gaunt, mistakes_are_named)
+{
+    static const struct { const char *text, *says; } cases[] = {
+        { "a = input f32[5,8]\nb = input f32[5,9]\ny = gaunt_tp(a, b) {lout=2}\noutput y\n", "(L+1)^2" },
+        { "a = input f32[5,9]\nb = input f32[4,9]\ny = gaunt_tp(a, b) {lout=2}\noutput y\n", "5" },
+        { "a = input f32[5,9]\nb = input f32[5,9]\nw = input f32[4]\ny = gaunt_tp(a, b, w1=w) {lout=2}\noutput y\n", "last axis of 3" },
+        { "a = input i32[5,9]\nb = input i32[5,9]\ny = gaunt_tp(a, b) {lout=2}\noutput y\n", "i32" },
+        { "a = input f32[5,9]\nb = input f32[5,9]\ny = gaunt_tp(a, b) {lout=-1}\noutput y\n", "lout is -1" },
+        { "a = input f32[5,144]\nb = input f32[5,9]\ny = gaunt_tp(a, b) {lout=3, algorithm=sparse}\noutput y\n", "up to 10" },
+        { "a = input f32[5,4]\ny = spherical_harmonics(a) {lmax=2}\noutput y\n", "last axis of 3" },
+        { "a = input f32[5,3]\ny = spherical_harmonics(a) {lmax=400}\noutput y\n", "from 0 to 320" },
+        { "a = input f32[5,9]\nr = input f32[5,3,4]\ny = sh_rotate(a, r)\noutput y\n", "3, 3" },
+        { "a = input f32[5,9]\nr = input f32[4,3,3]\ny = sh_rotate(a, r)\noutput y\n", "must be the first ones" },
+        { "f = input f32[8,17]\ny = sht_analysis(f) {lmax=8}\noutput y\n", "needs 9 latitudes and 17" },
+        { "x = input f32[5,9]\nv = input f32[4,3]\nh = input f32[3]\ny = gaunt_conv(x, v, h) {lout=2}\noutput y\n", "before its channels" },
+        { "a = input f32[5,9]\nw = input f32[4,3]\ny = gaunt_manybody(a, w=w) {lout=2, order=3}\noutput y\n", "weights of 4 factors" },
+        { "p = input f32[5,2]\nw = input f32[8,10]\nb = input f32[8]\ny = location_encoder(p, w, b) {degrees=3}\noutput y\n", "[out, 9]" },
+    };
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        char message[512] = "";
+        tuff_graph *g = NULL;
+        const tuff_status s = tuff_graph_parse(cases[i].text, strlen(cases[i].text), NULL, &g, message, sizeof message);
+        cr_expect(s && strstr(message, cases[i].says), "\"%s\" does not say \"%s\"", message, cases[i].says);
+        tuff_graph_destroy(g);
+    }
+}

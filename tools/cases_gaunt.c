@@ -50,6 +50,18 @@ static bool write_equivariance(case_builder *b)
     return true;
 }
 
+/* W0 b0 W1 b1 .. */
+static bool write_encoder(case_builder *b)
+{
+    const int degrees = (int)tool_json_number(b->attrs, "degrees", 0.0), layers = (int)tool_json_number(b->attrs, "layers", 0.0);
+    if (strcmp(tool_json_text(b->attrs, "final", "linear"), "linear")) return case_refuse(b, "final is not linear");
+    if (cJSON_GetArraySize(cJSON_GetObjectItemCaseSensitive(b->root, "inputs")) != 2 * layers + 1) return case_refuse(b, "%d layers do not match the inputs", layers);
+    tf_str_add(&b->text, "y = location_encoder(lonlat");
+    for (int i = 0; i < layers; i++) tf_str_printf(&b->text, ", W%d, b%d", i, i);
+    tf_str_printf(&b->text, ") {degrees=%d, w0_first=%.9g, w0=%.9g}\n", degrees, tool_json_number(b->attrs, "w0_first", 30.0), tool_json_number(b->attrs, "w0", 1.0));
+    return true;
+}
+
 /* One x and w with all factors' weights, or x0 x1 .. and w0 w1 ... */
 static bool write_manybody(case_builder *b)
 {
@@ -85,6 +97,10 @@ const case_row gaunt_cases[] = {
     { .op = "gaunt_conv", .target = "gaunt_conv", .renames = "Lout=lout", .ignored = "L1 L2 weights" },
     { .op = "gaunt_manybody", .write = write_manybody, .ignored = "nu L Lout same_input" },
     { .op = "cg_full_tp", .target = "cg_full_tp", .renames = "Lout=lout irrep_normalization=normalization", .ignored = "L1 L2 path_order paths" },
+    { .op = "sh_to_fourier", .target = "sh_to_fourier", .renames = "F=y", .ignored = "L layout" },
+    { .op = "fourier_to_sh", .target = "fourier_to_sh", .renames = "F=f z=y Lout=lout", .ignored = "Lf" },
+    { .op = "location_embedding", .target = "location_embedding", .renames = "e=y" },
+    { .op = "location_encoder", .write = write_encoder, .ignored = "degrees layers w0_first w0 final" },
     { .op = "wigner_d", .target = "wigner_d", .renames = "R=r D=y", .ignored = "packing" },
     { .op = "sh_rotate", .target = "sh_rotate", .renames = "R=r", .ignored = "L" },
     { .op = "gaunt_coeffs", .target = "gaunt_coefficients", .renames = "L1=l1 L2=l2 L3=l3 G=y" },

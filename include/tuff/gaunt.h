@@ -90,6 +90,43 @@ TUFF_API tuff_tensor tuff_wigner_d(tuff_tensor r, int32_t lmax);
 /* x[..., C.., (L+1)^2], R[..., 3, 3] -> D(R) x, without forming D. R's leading axes are the first ones of x's; the others share it. */
 TUFF_API tuff_tensor tuff_sh_rotate(tuff_tensor x, tuff_tensor r);
 
+/* ---- Fourier coefficients and grids ------------------------------------------------------------------ */
+
+/* x[..., (L+1)^2] -> F c64[..., 2L+1, 2L+1] with f(theta, phi) = sum of F[u+L, v+L] e^(i (u theta + v phi)). L up to 128. */
+TUFF_API tuff_tensor tuff_sh_to_fourier(tuff_tensor x);
+/* F c64[..., 2L+1, 2L+1] -> y[..., (lout+1)^2]: the projection of such a function; L and lout up to 128. Of coefficients without the symmetries of a real
+ * function on the sphere, the part that has them counts. */
+TUFF_API tuff_tensor tuff_fourier_to_sh(tuff_tensor f, int32_t lout);
+
+typedef enum tuff_sht_grid {
+    TUFF_SHT_GAUSS,   /* cos(theta) at Gauss-Legendre nodes */
+    TUFF_SHT_REGULAR  /* theta = pi (i + 1/2) / nlat */
+} tuff_sht_grid;
+typedef struct tuff_sht_desc { tuff_sht_grid grid; } tuff_sht_desc;
+/* x[..., (L+1)^2] -> f[..., nlat, nlon]: values at theta from the pole +y down and phi = 2 pi k / nlon (from +z towards +x). L up to 256. */
+TUFF_API tuff_tensor tuff_sht_synthesis(tuff_tensor x, int32_t nlat, int32_t nlon, const tuff_sht_desc *desc);
+/* f[..., nlat, nlon] -> x[..., (lmax+1)^2]: exact for functions of degree lmax. nlon >= 2 lmax + 1; nlat >= lmax + 1 (GAUSS), 2 lmax + 1
+ * (REGULAR), else E_SHAPE. */
+TUFF_API tuff_tensor tuff_sht_analysis(tuff_tensor f, int32_t lmax, const tuff_sht_desc *desc);
+
+/* ---- positions on earth -------------------------------------------------------------------------------- */
+
+typedef struct tuff_location_embedding_desc {
+    bool legacy_m0; /* entries m = 0 times pi, as weights trained before 2024-01-31 expect */
+} tuff_location_embedding_desc;
+/* lonlat[..., 2] in degrees -> y[..., degrees^2]: spherical harmonics l = 0..degrees-1 of the opposite direction. degrees up to 128.
+ * Russwurm et al. 2024, arXiv:2310.06743. */
+TUFF_API tuff_tensor tuff_location_embedding(tuff_tensor lonlat, int32_t degrees, const tuff_location_embedding_desc *desc);
+typedef struct tuff_location_encoder_desc {
+    float w0_first; /* 0: 30 */
+    float w0;       /* 0: 1 */
+    bool legacy_m0;
+} tuff_location_encoder_desc;
+/* The embedding through a network of sines: h = sin(w0_first (W0 e + b0)), h = sin(w0 (Wi h + bi)), the last layer without the sine.
+ * weights[i][out, in], biases[i][out]; 1 to 31 layers. lonlat[..., 2] -> y[..., out of the last layer]. */
+TUFF_API tuff_tensor tuff_location_encoder(tuff_tensor lonlat, int32_t degrees, const tuff_tensor *weights, const tuff_tensor *biases, uint32_t layers,
+                                           const tuff_location_encoder_desc *desc);
+
 #ifdef __cplusplus
 }
 #endif
