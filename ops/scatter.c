@@ -1,6 +1,7 @@
 /* scatter.c - writes through indices, without atomics: the result never depends on the order of execution.
  *
- * SET asks, for each row of x, for the last update that names it and gathers that one: by comparing all with all, or sorted.
+ * SET with few updates drops those that a later one overtakes and puts the others in place (put.c). Otherwise it asks, for each
+ * row of x, for the last update that names it and gathers that one: by comparing all with all, or sorted.
  * ADD with few updates sums masked updates in one reduction. With many it sorts them by row, stably, and the anchor _segment
  * adds the updates of each row in their original order. */
 #include "anchors.h"
@@ -109,6 +110,22 @@ static tuff_tensor set(parts *p)
     return tuff_where(named, tuff_gather(p->u, last, 1), p->x);
 }
 
+/* Few updates: only their rows are written, so that a state changes by them alone. */
+static tuff_tensor set_rows(parts *p, tuff_tensor x, tuff_tensor updates, int32_t axis)
+{
+    tuff_graph *g = p->l->g;
+    int64_t d[TUFF_MAX_RANK] = { 0 };
+    tuff_tensor keys = p->keys;
+    memcpy(d, tf_ty(x)->dim, sizeof d);
+    d[axis] = p->n;
+    if (tf_dim_bound(g, p->n) > 1) {
+        const tuff_tensor at = iota(p, p->n);
+        const tuff_tensor later = tuff_logical_and(tuff_equal(line(keys), column(keys)), tuff_less(column(at), line(at)));
+        keys = tuff_where(tf_reduce(g, p->l->limits, later, 2, TF_FOLD_ANY, 0), tuff_literal(g, -1, TUFF_I32), keys);
+    }
+    return tf_put(x, keys, tf_reshaped(updates, tf_ty(x)->rank, d), axis);
+}
+
 static tuff_tensor add_masked(parts *p)
 {
     tuff_graph *g = p->l->g;
@@ -143,6 +160,10 @@ static void lower(tf_lower *l)
     p.keys = tf_cast_to(tf_reshaped(l->src[1], 1, &p.n), TUFF_I32);
     if (tf_dim_bound(l->g, p.n) == 0 || !p.keys.id) {
         l->out[0] = l->src[0];
+        return;
+    }
+    if (!add && tf_can_put(l->limits, t->dtype) && tf_dim_bound(l->g, p.n) <= TF_MIN(tf_dim_bound(l->g, p.rows), 1024)) {
+        l->out[0] = set_rows(&p, l->src[0], l->src[2], d->axis);
         return;
     }
     const int64_t n = tf_dim_bound(l->g, p.n), copies = TF_MAX(tf_dim_bound(l->g, p.outer) * ((tf_dim_bound(l->g, p.cols) + 3) / 4), 1);

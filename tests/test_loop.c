@@ -43,6 +43,12 @@ static const loop_case cases[] = {
     { "unused carried value", "x = input f32[8] y, z = loop 3 (v = x, u = x) { yield mul(v, 0.5), add(u, v) } output y", 1 },
     { "unused loop", "x = input f32[8] y = loop 3 (v = x) { yield mul(v, 0.5) } output z = x", 1 },
     { "empty tensors", "x = input f32[0,4] y, s = loop 3 (v = x) { w = mul(v, 0.5) yield w stack w } output y output s", 1 },
+    { "rows of a state", "state s f32[40,6] i = input i32[3] u = input f32[3,6] t = assign(s, scatter(s, i, u) {axis=0}) output y = t", 3 },
+    { "rows of a state, read before", "state s f32[40,6] i = input i32[3] u = input f32[3,6] b = sum(s) t = assign(s, scatter(s, i, u) {axis=0}) output b output y = t", 3 },
+    { "rows of a state that depend on it", "state s f32[6,40] i = input i32[2] u = input f32[6,2] t = assign(s, scatter(s, i, add(u, slice(s) {start=[0,0], stop=[6,2]})) {axis=1}) output y = t", 3 },
+    { "momentum", "state m f32[300] state w f32[300] g = input f32[300] n = assign(m, add(mul(m, 0.9), g)) v = assign(w, sub(w, mul(n, 0.1))) output y = v", 3 },
+    { "states that change places", "state a f32[8] state b f32[8] x = input f32[8] n = assign(a, add(b, x)) m = assign(b, a) output n output m", 4 },
+    { "a state that turns", "state a f32[9] x = input f32[9] n = assign(a, add(roll(a) {shift=[1], axes=[0]}, x)) output n", 3 },
     { "rows written into a carried tensor", "x = input f32[6,5] i = input i32[2] u = input f32[2,5] y = loop 3 step k (v = x) {"
       " yield scatter(v, i, add(u, cast(k) {dtype=f32})) {axis=0} } output y", 1 },
 };
