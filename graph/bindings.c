@@ -111,7 +111,7 @@ static tf_slots share(const tf_plan *plan, const tf_step *s, tf_slot *slots)
     for (uint32_t i = 0; i < s->n_args; i++) {
         const tf_arg *a = &plan->args.data[s->arg + i];
         const tf_buffer *b = &plan->buffers.data[a->buffer];
-        if (!a->twin)
+        if (!a->twin && !a->grid)
             o[n++] = (tf_operand){ .arena = b->kind == TF_BUF_ARENA, .write = a->write, .bytes = b->bytes,
                                    .bits = tf_dtype_bits(b->type.dtype), .prefer_uniform = a->prefer_uniform };
     }
@@ -119,7 +119,10 @@ static tf_slots share(const tf_plan *plan, const tf_step *s, tf_slot *slots)
     n = 0;
     for (uint32_t i = 0; i < s->n_args; i++) {
         const uint32_t twin = plan->args.data[s->arg + i].twin;
-        slots[i] = twin ? slots[twin - 1] : own[n++];
+        if (plan->args.data[s->arg + i].grid)
+            slots[i] = (tf_slot){ 0 };
+        else
+            slots[i] = twin ? slots[twin - 1] : own[n++];
     }
     return r;
 }
@@ -206,7 +209,7 @@ static uint32_t pick_outside(const tf_plan *plan, const tf_step *s, const tf_slo
     for (uint32_t i = 0; i < s->n_args; i++) {
         const tf_arg *a = &plan->args.data[s->arg + i];
         const tf_buffer *b = &plan->buffers.data[a->buffer];
-        if (b->kind == TF_BUF_ARENA || b->bytes == 0 || a->twin || !free_to_change(&slots[i]))
+        if (b->kind == TF_BUF_ARENA || b->bytes == 0 || a->twin || a->grid || !free_to_change(&slots[i]))
             continue;
         if (best == NONE || a->write < best_write || (a->write == best_write && b->bytes < best_bytes)) {
             best = i;
@@ -366,6 +369,8 @@ const char *tf_assign_bindings(tf_plan *plan, uint32_t step)
     }
     for (uint32_t i = 0; i < s->n_args; i++) {
         const tf_arg *a = &plan->args.data[s->arg + i];
+        if (a->grid)
+            continue;
         tf_binding *r = &plan->bindings.data[s->binding + a->binding];
         if (r->range == 0) {
             r->uniform = a->uniform;
@@ -385,6 +390,6 @@ const char *tf_assign_bindings(tf_plan *plan, uint32_t step)
             return too_large(plan, s, r);
     }
     for (uint32_t i = 0; i < s->n_args && !wrong; i++)
-        wrong = set_base(plan, s, &plan->args.data[s->arg + i]);
+        wrong = plan->args.data[s->arg + i].grid ? NULL : set_base(plan, s, &plan->args.data[s->arg + i]);
     return wrong;
 }

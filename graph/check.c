@@ -78,6 +78,8 @@ static bool check_param(checker *c, uint32_t i, const tf_param *m)
     case TF_PARAM_SCALAR:
         return (m->a >= 0 && m->a < (int64_t)p->ports.n && p->ports.data[m->a].kind == TF_PORT_SCALAR)
             || fault(c, "step %u '%s': a parameter names port %lld, which is no scalar", i, name_of(c, i), (long long)m->a);
+    case TF_PARAM_CANCEL:
+        return true;
     case TF_PARAM_BASE:
         return (m->a >= 0 && m->a < (int64_t)p->steps.data[i].n_args)
             || fault(c, "step %u '%s': a parameter names argument %lld of %u", i, name_of(c, i), (long long)m->a, p->steps.data[i].n_args);
@@ -380,6 +382,9 @@ static bool check_arg(checker *c, uint32_t i, uint32_t j)
     const tf_step *s = &p->steps.data[i];
     const tf_arg *a = &p->args.data[s->arg + j];
     const tf_buffer *b = &p->buffers.data[a->buffer];
+    if (a->grid)
+        return (s->kind == TF_STEP_DISPATCH_INDIRECT && j + 1 == s->n_args && s->grid_at + 12 <= b->bytes)
+            || fault(c, "step '%s': its grid lies at byte %u of %llu", name_of(c, i), s->grid_at, (ull)b->bytes);
     if (a->binding >= s->n_bindings)
         return fault(c, "step '%s': argument %u has binding %u of %u", name_of(c, i), j, a->binding, s->n_bindings);
     const tf_binding *r = &p->bindings.data[s->binding + a->binding];

@@ -15,6 +15,7 @@ typedef struct compiler {
     uint32_t *buffer;                /* [value] buffer + 1 */
     tf_emitter *emitters;            /* [group]; kernels that run */
     uint32_t n_emitters;
+    tf_raw_kernels raw;              /* kernels numbered from n_emitters on */
     tf_str message;
     tuff_status status;
 } compiler;
@@ -48,8 +49,6 @@ static bool lower(compiler *c)
         stop(c, TUFF_E_UNSUPPORTED, what ? what : "a value");
         tf_str_add(&c->message, " is needed, but this device has no f64 arithmetic");
     }
-    for (uint32_t r = 0; c->status == TUFF_OK && r < c->g->regions.n; r++)
-        if (c->g->regions.data[r].is_while && c->g->regions.data[r].carries.n) stop(c, TUFF_E_UNSUPPORTED, "while loops do not run on devices yet");
     return c->status == TUFF_OK;
 }
 
@@ -188,13 +187,14 @@ static bool add_kernel(compiler *c, uint32_t group)
     if (!s) return stop(c, TUFF_E_MEMORY, NULL);
     *s = (tf_step){ .kind = TF_STEP_DISPATCH, .kernel = c->n_emitters - 1,
                     .arg = c->plan->args.n, .n_args = m->args.n, .groups = m->build.groups, .flops = m->build.flops, .region = region };
+    const bool rows = q->anchor != TF_NO_NODE && tf_op_in_place(c->g->nodes.data[q->anchor].op);
     for (uint32_t i = 0; i < m->args.n; i++) {
         const tf_kernel_arg *a = &m->args.data[i];
         if (!make_buffer(c, a) || !add_arg(c, a->value, a->read || a->vec_read, a->write, tf_hook_aligned(m, a->value))) return false;
         /* Software drivers read a vector from a uniform block two to three times as fast as from a storage buffer. Not in
          * loops: Mesa 22.3 crashes when it compiles some with four uniform blocks. */
         c->plan->args.data[c->plan->args.n - 1].prefer_uniform = c->limits->cpu && q->anchor == TF_NO_NODE && a->vec_read && !a->scalar_used;
-        c->plan->steps.data[c->plan->steps.n - 1].bytes += c->plan->buffers.data[c->buffer[a->value] - 1].bytes;
+        if (!rows || !a->write) c->plan->steps.data[c->plan->steps.n - 1].bytes += c->plan->buffers.data[c->buffer[a->value] - 1].bytes;
     }
     return true;
 }
@@ -282,6 +282,7 @@ static bool add_commits(compiler *c)
         tf_plan_region *out = tf_push(&c->plan->arena, &c->plan->regions);
         if (!out) return stop(c, TUFF_E_MEMORY, NULL);
         *out = (tf_plan_region){ .parent = x->parent, .depth = x->depth, .count = x->count };
+        if (x->is_while && x->carries.n) out->again = c->buffer[holder(g, x->carries.data[x->carries.n - 2].value)];
         for (uint32_t i = 0; i < x->carries.n; i++)
             if (x->carries.data[i].next && !add_commit(c, r, x->carries.data[i].next, holder(g, x->carries.data[i].value), NULL)) return false;
     }
@@ -324,6 +325,13 @@ static bool finish_kernel(compiler *c, uint32_t step)
     if (s->kind != TF_STEP_DISPATCH && s->kind != TF_STEP_DISPATCH_INDIRECT) return true;
     const char *error = tf_share_step(c->plan, step);
     if (error) return stop(c, TUFF_E_LIMIT, error);
+    if (s->kernel >= c->n_emitters) { /* its text is fixed, and names its operands in their order */
+        tf_kernel *raw = &c->plan->kernels.data[s->kernel];
+        *raw = c->raw.data[s->kernel - c->n_emitters];
+        raw->n_bindings = s->n_bindings;
+        raw->n_params = s->n_params;
+        return true;
+    }
     tf_emitter *m = &c->emitters[s->kernel];
     for (uint32_t i = 0; i < m->args.n; i++) {
         const tf_arg *a = &c->plan->args.data[s->arg + i];
@@ -362,8 +370,11 @@ static bool finish_kernel(compiler *c, uint32_t step)
 static bool bind(compiler *c)
 {
     tf_plan *p = c->plan;
-    if (!tf_plan_commit(p) || !tf_copy_in_externals(p)) return stop(c, TUFF_E_MEMORY, NULL);
-    for (uint32_t i = 0; i < c->n_emitters; i++)
+    if (!tf_plan_commit(p)) return stop(c, TUFF_E_MEMORY, NULL);
+    const char *wrong = tf_plan_gate(p, c->n_emitters, &c->raw);
+    if (wrong) return stop(c, p->arena.failed ? TUFF_E_MEMORY : TUFF_E_LIMIT, wrong);
+    if (!tf_copy_in_externals(p)) return stop(c, TUFF_E_MEMORY, NULL);
+    for (uint32_t i = 0; i < c->n_emitters + c->raw.n; i++)
         if (p->kernels.n == p->kernels.cap && !tf_array_grow(&p->arena, (void **)&p->kernels.data, &p->kernels.cap, p->kernels.n, sizeof *p->kernels.data))
             return stop(c, TUFF_E_MEMORY, NULL);
         else p->kernels.n++;

@@ -132,7 +132,7 @@ uint32_t tf_plan_param(const tf_plan *plan, const tf_step *step, const tf_param 
 {
     if (param->kind == TF_PARAM_DIM)
         return (uint32_t)tf_plan_dim(plan, param->a, params);
-    if (param->kind != TF_PARAM_BASE)
+    if (param->kind != TF_PARAM_BASE) /* CANCEL: nobody has */
         return 0;
     const tf_arg *arg = &plan->args.data[step->arg + (uint32_t)param->a];
     const uint32_t bits = tf_dtype_bits(plan->buffers.data[arg->buffer].type.dtype);

@@ -42,6 +42,7 @@ typedef enum tf_step_kind {
 typedef enum tf_param_kind {
     TF_PARAM_DIM,      /* live value of dim a (encoded, evaluated by tf_plan_dim) */
     TF_PARAM_SCALAR,   /* scalar port a, in its own dtype's bits */
+    TF_PARAM_CANCEL,   /* 0, until the host cancels the run */
     TF_PARAM_BASE      /* element base of argument a inside its binding (bindings shared by assign_bindings) */
 } tf_param_kind;
 typedef struct tf_param { tf_param_kind kind; int64_t a; } tf_param;
@@ -69,6 +70,7 @@ typedef struct tf_arg {
     bool prefer_uniform;       /* wish of the kernel: see tf_operand */
     uint64_t base;             /* byte base of this arg inside its binding's range; 0 unless shared */
     bool aligned;              /* read only at the element that the same invocation stores of the step's results */
+    bool grid;                 /* DISPATCH_INDIRECT: read by the dispatch itself, not by the kernel: no binding */
     uint32_t twin;             /* argument of the step + 1, before this one, in the same buffer: they are one operand */
 } tf_arg;
 
@@ -100,6 +102,7 @@ typedef struct tf_step {
     uint32_t param, n_params;  /* into plan.params */
     int64_t groups;            /* number of workgroups, a dim; folded to x,y,z by the runtime (tf_fold_grid) */
     uint32_t fill;             /* FILL: the 32-bit pattern */
+    uint32_t grid_at;          /* DISPATCH_INDIRECT: byte offset of the grid in the last argument */
     uint32_t wave;             /* steps of a wave are independent; a barrier stands between waves */
     uint32_t region;
     uint64_t bytes, flops;     /* estimates at the bound */
@@ -110,6 +113,7 @@ typedef struct tf_step {
 typedef struct tf_plan_region {
     uint32_t parent, depth;    /* 0: top level; depth 1: in the top level */
     int64_t count;
+    uint32_t again;            /* while loop: buffer + 1 of the bool that says whether an iteration takes place; 0: all do */
     uint32_t first, end;       /* steps [first, end); waves follow from them */
     uint64_t run;              /* steps that all its iterations run, saturated */
 } tf_plan_region;
@@ -173,12 +177,16 @@ typedef struct tf_plan {
 } tf_plan;
 
 /* ---- passes over a plan, each pure and separately tested ----
- * Order: steps with args -> tf_plan_commit -> tf_copy_in_externals -> per dispatch tf_share_step, then its text is printed ->
+ * Order: steps with args -> tf_plan_commit -> tf_plan_gate -> tf_copy_in_externals -> per dispatch tf_share_step, then its text is printed ->
  * tf_merge_kernels -> tf_schedule -> tf_place -> tf_assign_bindings for every step -> tf_plan_check. */
 
 /* Resolve plan->commits (commit.c): alias buffers where every read of the old value comes before the write of the new one,
  * else add a copy at the end of the region. False: out of memory. */
 bool tf_plan_commit(tf_plan *plan);
+/* Give every while loop its gate (gate.c). The kernels this takes come with their texts, numbered from first_raw. NULL or a
+ * message. */
+typedef TF_ARRAY(tf_kernel) tf_raw_kernels;
+const char *tf_plan_gate(tf_plan *plan, uint32_t first_raw, tf_raw_kernels *raw);
 /* Set first, end and run of all regions from the steps (plan.c). */
 void tf_plan_span(tf_plan *plan);
 /* Steps a run executes, loops included, saturated. */

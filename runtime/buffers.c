@@ -214,6 +214,9 @@ bool tf_program_allocate(tuff_program *p)
     if (!p->control.buffer && p->control_stride &&
         !tf_mem_create(p->dev, TF_MEM_UPLOAD, p->control_stride * p->n_slots, "parameters", &p->control, &p->fault))
         return false;
+    if (!p->progress.buffer && p->plan->regions.n &&
+        !tf_mem_create(p->dev, TF_MEM_READBACK, (uint64_t)PROGRESS_STRIDE * p->n_slots, "the progress of runs", &p->progress, &p->fault))
+        return false;
     p->ready = true;
     return true;
 }

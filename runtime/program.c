@@ -102,6 +102,8 @@ static void plan_words(tuff_program *p, uint64_t grids_at)
                 p->dim_words[p->n_dim_words++] = word;
             else if (v->kind == TF_PARAM_SCALAR)
                 p->scalar_words[p->n_scalar_words++] = word;
+            else if (v->kind == TF_PARAM_CANCEL)
+                p->cancel_words[p->n_cancel_words++] = word;
         }
         if (t->grid_at == UINT32_MAX)
             continue;
@@ -242,6 +244,7 @@ static bool allocate_arrays(tuff_program *p)
     p->places = tf_arena_array(a, tf_tensor_place, plan->buffers.n);
     p->dim_words = tf_arena_array(a, tf_control_word, words);
     p->scalar_words = tf_arena_array(a, tf_control_word, words);
+    p->cancel_words = tf_arena_array(a, tf_control_word, steps);
     p->grid_words = tf_arena_array(a, tf_control_word, steps);
     p->ports = tf_arena_array(a, tf_port_state, plan->ports.n);
     p->dims = tf_arena_array(a, int64_t, plan->dim_params.n);
@@ -360,6 +363,7 @@ static void destroy_memory(tuff_program *p)
         tf_free(&p->dev->allocator, s, sizeof *s);
     }
     tf_mem_destroy(p->dev, &p->control);
+    tf_mem_destroy(p->dev, &p->progress);
     tf_mem_destroy(p->dev, &p->null);
     tf_mem_destroy(p->dev, &p->readback);
 }
@@ -456,7 +460,9 @@ static bool submit(tuff_program *p, tf_semaphores waits, tf_semaphores signals, 
     if (!ok)
         return false;
     tf_pending_taken(p, *ticket, 0);
+    tf_mutex_lock(&p->dev->object_lock); /* a cancel from another thread looks for runs in flight */
     slot->ticket = *ticket;
+    tf_mutex_unlock(&p->dev->object_lock);
     atomic_store(&p->last, *ticket);
     memcpy(p->run_dims, p->dims, p->plan->dim_params.n * sizeof *p->dims);
     p->ran = true;
@@ -514,8 +520,31 @@ tuff_status tuff_run(tuff_program *p)
 
 void tuff_cancel(tuff_program *p)
 {
-    if (p)
-        atomic_store(&p->cancelled, atomic_load(&p->last));
+    if (!p)
+        return;
+    tf_mutex_lock(&p->dev->object_lock);
+    atomic_store(&p->cancelled, atomic_load(&p->last));
+    for (uint32_t i = 0; i < p->n_slots; i++)
+        if (p->slots[i].ticket && !p->slots[i].lent && !tf_finished(p->dev, p->slots[i].ticket))
+            tf_slot_cancel(p, i, true);
+    tf_mutex_unlock(&p->dev->object_lock);
+}
+
+double tuff_progress(tuff_program *p)
+{
+    uint32_t done = 0;
+    if (!p)
+        return 0;
+    tf_mutex_lock(&p->dev->object_lock);
+    const uint64_t last = atomic_load(&p->last);
+    const bool finished = tf_finished(p->dev, last);
+    for (uint32_t i = 0; i < p->n_slots && !finished && p->progress.mapped; i++) {
+        tf_fault ignored = { TUFF_OK, "" };
+        if (p->slots[i].ticket == last && tf_mem_invalidate(p->dev, &p->progress, (uint64_t)i * PROGRESS_STRIDE, PROGRESS_STRIDE, &ignored))
+            memcpy(&done, p->progress.mapped + (size_t)i * PROGRESS_STRIDE, sizeof done);
+    }
+    tf_mutex_unlock(&p->dev->object_lock);
+    return finished ? last != 0 : (double)done / TF_MAX(p->n_run, 1u);
 }
 
 /* ---- looking at it ------------------------------------------------------------------------------- */

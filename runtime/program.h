@@ -58,9 +58,12 @@ typedef struct tf_run_slot {
     VkDescriptorSet *sets;
     uint64_t ticket;          /* last run; 0: never used */
     uint64_t bindings, dims, scalars; /* versions its sets and control stretch hold; 0: none */
+    bool cancelled;           /* its cancel words are set; with them and ticket under object_lock */
     bool recorded;
     bool lent;                /* last used by tuff_record: its end is not known here */
 } tf_run_slot;
+
+enum { PROGRESS_STRIDE = 256 };
 
 typedef struct tf_range { tf_cursor first; uint32_t count; } tf_range;
 
@@ -81,8 +84,9 @@ struct tuff_program {
     tf_tensor_place *places;  /* per plan buffer */
     tf_mem control, null;     /* null: bound where a tensor has no elements */
     uint64_t control_stride;  /* bytes per slot */
-    tf_control_word *dim_words, *scalar_words, *grid_words; /* grid: a is the dim of the group count */
-    uint32_t n_dim_words, n_scalar_words, n_grid_words;
+    tf_control_word *dim_words, *scalar_words, *grid_words, *cancel_words; /* grid: a is the dim of the group count */
+    uint32_t n_dim_words, n_scalar_words, n_grid_words, n_cancel_words;
+    tf_mem progress;          /* PROGRESS_STRIDE bytes per slot: steps done, written by the device; only with loops */
 
     tf_port_state *ports;
     int64_t *dims, *run_dims; /* live values; those of the last submitted run */
@@ -131,6 +135,8 @@ bool tf_slot_prepare(tuff_program *p, tf_run_slot *slot, uint32_t index);
 void tf_record_barrier(const tuff_program *p, VkCommandBuffer cmd);  /* between waves */
 /* The one loop: `count` steps of a run with a barrier between waves, none at the ends. */
 void tf_record_steps(const tuff_program *p, const tf_run_slot *slot, uint32_t index, VkCommandBuffer cmd, tf_cursor first, uint32_t count);
+/* Set the words that cancel a slot's run, or take them back. Under object_lock. */
+void tf_slot_cancel(tuff_program *p, uint32_t index, bool cancel);
 bool tf_slot_record(tuff_program *p, tf_run_slot *slot, uint32_t index);
 
 /* ---- port.c ---- */

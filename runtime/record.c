@@ -8,6 +8,8 @@
 
 #include <tuff/tuff_vulkan.h>
 
+enum { PROGRESS_MARKS = 1000 };
+
 static const VkPipelineStageFlags work_stages = VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT;
 static const VkAccessFlags work_writes = VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT;
 static const VkAccessFlags work_access = VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_UNIFORM_READ_BIT |
@@ -134,6 +136,18 @@ static bool store_grids(tuff_program *p, unsigned char *control)
     return true;
 }
 
+void tf_slot_cancel(tuff_program *p, uint32_t index, bool cancel)
+{
+    tf_fault ignored = { TUFF_OK, "" };
+    unsigned char *control = p->control.mapped ? p->control.mapped + index * p->control_stride : NULL;
+    if (!control || !p->n_cancel_words)
+        return;
+    for (uint32_t i = 0; i < p->n_cancel_words; i++)
+        store(control, p->cancel_words[i].at, cancel);
+    tf_mem_flush(p->dev, &p->control, index * p->control_stride, p->control_stride, &ignored);
+    p->slots[index].cancelled = cancel;
+}
+
 bool tf_slot_prepare(tuff_program *p, tf_run_slot *slot, uint32_t index)
 {
     unsigned char *control = p->control.mapped ? p->control.mapped + index * p->control_stride : NULL;
@@ -146,6 +160,16 @@ bool tf_slot_prepare(tuff_program *p, tf_run_slot *slot, uint32_t index)
                 write_set(p, slot, index, &p->plan->steps.data[i], &p->steps[i]);
         slot->bindings = p->bindings_version;
         slot->recorded = false;
+    }
+    if (fresh || slot->cancelled) {
+        tf_mutex_lock(&p->dev->object_lock);
+        tf_slot_cancel(p, index, false);
+        tf_mutex_unlock(&p->dev->object_lock);
+    }
+    if (p->progress.mapped) {
+        memset(p->progress.mapped + (size_t)index * PROGRESS_STRIDE, 0, sizeof(uint32_t));
+        if (!tf_mem_flush(p->dev, &p->progress, (uint64_t)index * PROGRESS_STRIDE, PROGRESS_STRIDE, &p->fault))
+            return false;
     }
     if (!control || (!fresh && slot->dims == p->dims_version && slot->scalars == p->scalars_version))
         return true;
@@ -205,7 +229,7 @@ static void record_dispatch(const tuff_program *p, const tf_run_slot *slot, uint
         VkBuffer grid;
         uint64_t offset;
         tf_buffer_locate(p, p->plan->args.data[s->arg + s->n_args - 1].buffer, &grid, &offset);
-        vk->CmdDispatchIndirect(cmd, grid, offset);
+        vk->CmdDispatchIndirect(cmd, grid, offset + s->grid_at);
     } else if (t->grid_at != UINT32_MAX)
         vk->CmdDispatchIndirect(cmd, p->control.buffer, index * p->control_stride + t->grid_at);
     else
@@ -243,8 +267,30 @@ void tf_record_steps(const tuff_program *p, const tf_run_slot *slot, uint32_t in
     }
 }
 
+/* Steps [done, done + count) of a run, in parts that end with an iteration of a loop at the top level: behind each the device
+ * tells how far it is. */
+static void record_progress(const tuff_program *p, const tf_run_slot *slot, uint32_t index, VkCommandBuffer cmd, tf_cursor c, uint32_t done, uint32_t count)
+{
+    const uint32_t least = TF_MAX(p->n_run / PROGRESS_MARKS, 1u);
+    while (count) {
+        tf_cursor at = c;
+        uint32_t n = 0;
+        do {
+            n++;
+            tf_cursor_next(p->plan, &at);
+        } while (n < count && (n < least || (at.at[0] == c.at[0] && at.step > c.step)));
+        tf_record_steps(p, slot, index, cmd, c, n);
+        tf_record_barrier(p, cmd);
+        done += n;
+        count -= n;
+        c = at;
+        p->dev->vk.CmdFillBuffer(cmd, p->progress.buffer, (uint64_t)index * PROGRESS_STRIDE, sizeof(uint32_t), done);
+    }
+}
+
 bool tf_slot_record(tuff_program *p, tf_run_slot *slot, uint32_t index)
 {
+    uint32_t done = 0;
     if (slot->recorded)
         return true;
     for (uint32_t b = 0; b < p->n_batches; b++) {
@@ -256,7 +302,11 @@ bool tf_slot_record(tuff_program *p, tf_run_slot *slot, uint32_t index)
             barrier(p, cmd, VK_PIPELINE_STAGE_ALL_COMMANDS_BIT, VK_ACCESS_MEMORY_WRITE_BIT, work_stages | VK_PIPELINE_STAGE_DRAW_INDIRECT_BIT, work_access);
         else
             tf_record_barrier(p, cmd);
-        tf_record_steps(p, slot, index, cmd, p->batches[b].first, p->batches[b].count);
+        if (p->progress.buffer)
+            record_progress(p, slot, index, cmd, p->batches[b].first, done, p->batches[b].count);
+        else
+            tf_record_steps(p, slot, index, cmd, p->batches[b].first, p->batches[b].count);
+        done += p->batches[b].count;
         if (b + 1 == p->n_batches)
             barrier(p, cmd, work_stages, work_writes, VK_PIPELINE_STAGE_HOST_BIT | (p->dev->owned ? 0 : VK_PIPELINE_STAGE_ALL_COMMANDS_BIT),
                     VK_ACCESS_HOST_READ_BIT | (p->dev->owned ? 0 : VK_ACCESS_MEMORY_READ_BIT | VK_ACCESS_MEMORY_WRITE_BIT));
