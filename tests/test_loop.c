@@ -1,9 +1,13 @@
 /* test_loop.c - loops on the device: against the interpreter, which evaluates them iteration by iteration, with and without
  * fusion and at the floor; what a run records, and what it costs the host. */
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
+#include <tuff/tuff_vulkan.h>
+
 #include "graph/op.h"
+#include "runtime/program.h"
 #include "support/support.h"
 
 typedef struct loop_case { const char *name, *text; uint32_t runs; } loop_case;
@@ -126,4 +130,171 @@ Test(loop, text)
         tuff_graph_destroy(h);
         tuff_graph_destroy(g);
     }
+}
+
+/* ---- the C interface -------------------------------------------------------------------------------- */
+
+/* Newton's iteration for the square root, until it no longer moves. */
+static void newton(void *user, tuff_iteration *it)
+{
+    const tuff_tensor a = *(const tuff_tensor *)user, x = it->in[0];
+    const tuff_tensor next = tuff_mul(tuff_add(x, tuff_div(a, x)), tuff_literal(it->graph, 0.5, TUFF_F32));
+    it->out[0] = next;
+    it->again = tuff_greater(tuff_max(tuff_abs(tuff_sub(next, x)), NULL), tuff_literal(it->graph, 1e-4, TUFF_F32));
+    it->stacked[0] = next;
+}
+
+Test(loop, c_interface)
+{
+    tuff_device *dev = open_device(NULL);
+    tuff_graph *g = tuff_graph_create(NULL);
+    const float values[3] = { 2.0f, 9.0f, 100.0f };
+    tuff_tensor a = tuff_const(g, TUFF_F32, TUFF_SHAPE(3), values, NULL), r[4];
+    cr_assert(tuff_while(g, &(tuff_while_desc){ .max = 50, .carried = &a, .n = 1, .body = newton, .user = &a, .stacked = 1 }, r) == TUFF_OK, "%s", tuff_graph_error(g));
+    cr_expect(tuff_tensor_shape(r[1]).dim[0] == 50 && tuff_tensor_dtype(r[3]) == TUFF_BOOL);
+    tuff_output(g, "root", r[0]);
+    tuff_output(g, "steps", r[2]);
+    tuff_output(g, "more", r[3]);
+    tuff_program *p = NULL;
+    cr_assert(tuff_compile(dev, g, NULL, &p) == TUFF_OK, "%s", tuff_graph_error(g));
+    float root[3];
+    int32_t steps;
+    bool more;
+    const uint64_t before = tf_last_ticket(dev);
+    cr_assert(tuff_run(p) == TUFF_OK, "%s", tuff_program_error(p));
+    cr_expect(tf_last_ticket(dev) == before + 1, "a run is one submission, whatever its loops do");
+    cr_expect(tuff_read(p, "root", root, sizeof root) == TUFF_OK && tuff_read(p, "steps", &steps, sizeof steps) == TUFF_OK && tuff_read(p, "more", &more, sizeof more) == TUFF_OK);
+    for (int i = 0; i < 3; i++) cr_expect(fabs((double)root[i] * root[i] - (double)values[i]) < 1e-3 * values[i], "%g", (double)root[i]);
+    cr_expect(steps > 5 && steps < 20 && !more, "%d steps", steps);
+    cr_expect(tuff_progress(p) == 1.0);
+    tuff_program_destroy(p);
+    tuff_graph_destroy(g);
+    tuff_device_close(dev);
+}
+
+static void halve(void *user, tuff_iteration *it)
+{
+    (void)user;
+    it->out[0] = tuff_mul(it->in[0], tuff_literal(it->graph, 0.5, TUFF_F32));
+}
+static void nothing(void *user, tuff_iteration *it) { (void)user; (void)it; }
+static tuff_tensor escaped;
+static void leak(void *user, tuff_iteration *it)
+{
+    halve(user, it);
+    escaped = it->out[0];
+}
+
+Test(loop, mistakes)
+{
+    static const struct { const char *want; int64_t count; tuff_loop_fn body; } rows[] = {
+        { "loop: -1 iterations; from 0 to 2147483647 are possible", -1, halve }, { "loop: next value 0 is absent", 3, nothing },
+        { "loop: the body, the carried values or the results are NULL", 3, NULL },
+    };
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        tuff_graph *g = tuff_graph_create(NULL);
+        tuff_tensor x = tuff_input(g, "x", TUFF_F32, TUFF_SHAPE(3)), y;
+        cr_expect(tuff_loop(g, &(tuff_loop_desc){ .count = rows[i].count, .carried = &x, .n = 1, .body = rows[i].body }, &y) != TUFF_OK);
+        cr_expect(!strcmp(tuff_graph_error(g), rows[i].want), "%s", tuff_graph_error(g));
+        tuff_graph_destroy(g);
+    }
+    tuff_graph *g = tuff_graph_create(NULL);
+    tuff_tensor x = tuff_input(g, "x", TUFF_F32, TUFF_SHAPE(3)), y;
+    cr_expect(tuff_loop(g, &(tuff_loop_desc){ .count = 2, .carried = &x, .n = 1, .body = leak }, &y) == TUFF_OK);
+    tuff_exp(escaped);
+    cr_expect(strstr(tuff_graph_error(g), "is a value of a loop's body, which is not known outside of it"), "%s", tuff_graph_error(g));
+    tuff_graph_destroy(g);
+}
+
+/* ---- running -------------------------------------------------------------------------------------- */
+
+static tuff_program *compile(tuff_device *dev, const char *text)
+{
+    tuff_graph *g = parse("compile", text);
+    tuff_program *p = NULL;
+    cr_assert(g && tuff_compile(dev, g, NULL, &p) == TUFF_OK, "%s", tuff_graph_error(g));
+    tuff_graph_destroy(g);
+    return p;
+}
+
+Test(loop, runs_in_flight)
+{
+    tuff_device *dev = open_device(NULL);
+    tuff_program *p = compile(dev, "state s f32[5] x = input f32[5] y = loop 4 (v = x) { t = assign(s, add(s, v)) yield mul(v, 2.0) } output y");
+    float x[5] = { 1, 2, 3, 4, 5 }, s[5];
+    cr_assert(tuff_write(p, "x", x, sizeof x) == TUFF_OK);
+    for (int i = 0; i < 5; i++) cr_assert(tuff_submit(p, NULL) == TUFF_OK, "%s", tuff_program_error(p));
+    cr_assert(tuff_read(p, "s", s, sizeof s) == TUFF_OK);
+    for (int i = 0; i < 5; i++) cr_expect(s[i] == 75 * x[i], "%g", (double)s[i]);
+    tuff_program_destroy(p);
+    tuff_device_close(dev);
+}
+
+/* Into a command buffer of the application's, in parts of any size. */
+Test(loop, recorded_in_parts)
+{
+    tuff_device *dev = open_device(NULL);
+    tuff_program *p = compile(dev, "x = input f32[5] y = loop 4 step i (v = x) { u = loop 3 (u = v) { yield add(mul(u, 0.5), roll(u) {shift=[1], axes=[0]}) } yield add(u, cast(i) {dtype=f32}) } output y");
+    float x[5] = { 1, -2, 3, -4, 5 }, want[5], got[5], zero[5] = { 0 };
+    cr_assert(tuff_write(p, "x", x, sizeof x) == TUFF_OK && tuff_run(p) == TUFF_OK && tuff_read(p, "y", want, sizeof want) == TUFF_OK);
+    const uint32_t n = tuff_step_count(p);
+    cr_expect(n > 4 * 3 * 2, "%u steps", n);
+    cr_assert(tuff_write(p, "x", zero, sizeof zero) == TUFF_OK && tuff_run(p) == TUFF_OK && tuff_write(p, "x", x, sizeof x) == TUFF_OK);
+    cr_assert(tf_begin(p, p->aux, true));
+    for (uint32_t first = 0, part = 1; first < n; part++) {
+        uint32_t next = 0;
+        const tuff_record_desc d = { .first = first, .count = TF_MIN(part, n - first) };
+        cr_assert(tuff_record(p, p->aux, &d, &next) == TUFF_OK && next == first + d.count, "%s", tuff_program_error(p));
+        first = next;
+    }
+    uint64_t ticket;
+    cr_assert(tf_end(p, p->aux) && tf_submit(dev, &(tf_batch){ &p->aux, 1 }, 1, (tf_semaphores){ 0 }, (tf_semaphores){ 0 }, &ticket, &p->fault));
+    cr_assert(tf_wait(dev, ticket, UINT64_MAX, &p->fault) && tuff_read(p, "y", got, sizeof got) == TUFF_OK, "%s", tuff_program_error(p));
+    cr_expect(!memcmp(got, want, sizeof got));
+    tuff_program_destroy(p);
+    tuff_device_close(dev);
+}
+
+/* A condition that never fails ends at the bound, seen to advance; cancelled, it ends long before. */
+Test(loop, progress_and_cancel)
+{
+    tuff_device *dev = open_device(NULL);
+    tuff_program *p = compile(dev, "x = input f32[128,128] y, n, more = while go <= 1000 step i (v = x) { w = tanh(matmul(v, x)) go = less(i, 100000) yield w } output y output n output more");
+    static float x[128 * 128];
+    uint64_t ticket, t0 = tf_clock_ns();
+    cr_assert(tuff_write(p, "x", x, sizeof x) == TUFF_OK && tuff_submit(p, &ticket) == TUFF_OK, "%s", tuff_program_error(p));
+    double last = 0;
+    for (int polls = 0; last < 0.1 && polls < 100000; polls++) {
+        const double now = tuff_progress(p);
+        cr_expect(now >= last && now <= 1.0, "%g after %g", now, last);
+        last = now;
+        cr_expect(tuff_wait(p, ticket, 1000000) != TUFF_E_CANCELLED);
+    }
+    const uint64_t t1 = tf_clock_ns();
+    cr_expect(last >= 0.1);
+    tuff_cancel(p);
+    cr_expect(tuff_wait(p, ticket, UINT64_MAX) == TUFF_E_CANCELLED || last == 1.0, "%s", tuff_program_error(p));
+    cr_assert(tf_wait(dev, ticket, UINT64_MAX, &p->fault));
+    const uint64_t t2 = tf_clock_ns();
+    const double whole = (double)(t1 - t0) / last;
+    cr_expect(last > 0.6 || (double)(t2 - t1) < 0.5 * (1.0 - last) * whole, "%.0f ms of about %.0f were done, the rest took %.0f", (double)(t1 - t0) * 1e-6, whole * 1e-6,
+              (double)(t2 - t1) * 1e-6);
+    int32_t n = 0;
+    bool more = false;
+    cr_assert(tuff_read(p, "n", &n, sizeof n) == TUFF_OK);
+    cr_expect(last == 1.0 || (n > 0 && n < 1000), "%d iterations", n);
+    cr_assert(tuff_run(p) == TUFF_OK && tuff_read(p, "n", &n, sizeof n) == TUFF_OK && tuff_read(p, "more", &more, sizeof more) == TUFF_OK, "%s", tuff_program_error(p));
+    cr_expect(n == 1000 && more, "the next run is not cancelled: %d iterations", n);
+    tuff_program_destroy(p);
+    tuff_device_close(dev);
+}
+
+Test(loop, too_long)
+{
+    tuff_device *dev = open_device(NULL);
+    tuff_graph *g = parse("too long", "x = input f32[5] y = loop 3000000 (v = x) { yield mul(v, 0.5) } output y");
+    tuff_program *p = NULL;
+    cr_expect(tuff_compile(dev, g, NULL, &p) == TUFF_E_LIMIT && strstr(tuff_graph_error(g), "a run has 3000002 steps"), "%s", tuff_graph_error(g));
+    tuff_graph_destroy(g);
+    tuff_device_close(dev);
 }
