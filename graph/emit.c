@@ -226,7 +226,7 @@ static void emit_map(tf_emitter *m)
             e[s * width + k] = tf_hook_value(m, q->stores.data[s], coords, tail ? tf_ex_lt(&m->x, index[k], tf_ex_dim(&m->x, count)) : 0, true);
     }
     if (m->failed) return;
-    for (uint32_t k = 0; k < width * q->stores.n; k++) tf_hook_elsewhere(m, e[k], index[k % width]);
+    for (uint32_t k = 0; k < width * q->stores.n && !(fixed && bound == 1); k++) tf_hook_elsewhere(m, e[k], index[k % width]);
     tf_print_begin(m, e, width * q->stores.n);
     tf_str_add(&m->body, "void main()\n{\n    LEAVE_SPARE_GROUPS\n");
     const char *indent = unroll > 1 ? "        " : "    ";

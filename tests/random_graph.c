@@ -12,6 +12,8 @@ typedef struct maker {
     tuff_graph *g;
     rng r;
     bool noisy;
+    tuff_tensor shake;     /* noise of the values a loop carries */
+    uint32_t inside;       /* loops around what is being made: no inputs there */
     uint32_t inputs, noises, states;
     pool real, whole;
 } maker;
@@ -48,7 +50,7 @@ static tuff_tensor input(maker *m, const char *kind, tuff_shape s)
 static void real(maker *m, tuff_tensor t)
 {
     if (count(tuff_tensor_shape(t)) > MAX_ELEMENTS || tuff_graph_status(m->g)) return;
-    if (m->noisy) {
+    if (m->noisy && !m->inside) {
         char name[32];
         snprintf(name, sizeof name, "noise%u", m->noises++);
         t = tuff_mul(t, tuff_input(m->g, name, TUFF_F32, tuff_tensor_shape(t)));
@@ -78,6 +80,7 @@ static tuff_tensor partner(maker *m, const pool *p, const char *kind, tuff_tenso
         }
         if (fits) return c;
     }
+    if (m->inside) return x;
     tuff_shape b = s;
     const int32_t drop = s.rank ? (int32_t)below(m, (uint32_t)s.rank) : 0;
     memmove(b.dim, b.dim + drop, sizeof b.dim - (size_t)drop * sizeof *b.dim);
@@ -268,9 +271,71 @@ static void step_state(maker *m)
     whole(m, tuff_assign(s, tuff_minimum(tuff_add(tuff_abs(s), x), number(m, 50.0))));
 }
 
+/* ---- loops ---- */
+
+static void body_step(maker *m);
+
+/* Something of the pool that has x's type and was made in the body, else `other`. */
+static tuff_tensor next_of(const pool *p, uint32_t from, tuff_tensor x, tuff_tensor other)
+{
+    const tuff_shape s = tuff_tensor_shape(x);
+    for (uint32_t i = p->n; i > from; i--) {
+        const tuff_shape t = tuff_tensor_shape(p->t[i - 1]);
+        if (t.rank == s.rank && !memcmp(t.dim, s.dim, (size_t)s.rank * sizeof *s.dim)) return p->t[i - 1];
+    }
+    return other;
+}
+
+static void body(void *user, tuff_iteration *it)
+{
+    maker *m = user;
+    const uint32_t reals = m->real.n, wholes = m->whole.n;
+    m->inside++;
+    put(&m->real, it->in[0]);
+    put(&m->whole, it->in[1]);
+    put(&m->whole, tuff_cast(it->step, TUFF_F32));
+    const uint32_t n = below(m, 5);
+    for (uint32_t i = 0; i < n; i++) body_step(m);
+    it->out[0] = tuff_tanh(next_of(&m->real, reals, it->in[0], tuff_cos(it->in[0])));
+    if (m->noisy && m->inside == 1) it->out[0] = tuff_mul(it->out[0], m->shake);
+    it->out[1] = tuff_minimum(next_of(&m->whole, wholes, it->in[1], tuff_add(it->in[1], number(m, 1.0))), number(m, 50.0));
+    it->stacked[0] = tuff_neg(it->out[0]);
+    it->again = tuff_less(it->step, tuff_literal(m->g, below(m, 4), TUFF_I32));
+    m->inside--;
+    m->real.n = reals;
+    m->whole.n = wholes;
+}
+
+static void step_loop(maker *m)
+{
+    tuff_tensor r[5];
+    const tuff_tensor carried[2] = { pick(m, &m->real), pick(m, &m->whole) };
+    if (m->inside > 1 || m->real.n > POOL - 8 || m->whole.n > POOL - 8) return;
+    const bool ends = below(m, 2);
+    if (m->noisy && !m->inside) {
+        char name[32];
+        snprintf(name, sizeof name, "noise%u", m->noises++);
+        m->shake = tuff_input(m->g, name, TUFF_F32, tuff_tensor_shape(carried[0]));
+    }
+    const int64_t most = (int64_t)below(m, 5);
+    if (ends ? tuff_while(m->g, &(tuff_while_desc){ .max = most, .carried = carried, .n = 2, .body = body, .user = m, .stacked = 1 }, r)
+             : tuff_loop(m->g, &(tuff_loop_desc){ .count = most, .carried = carried, .n = 2, .body = body, .user = m, .stacked = 1 }, r)) return;
+    real(m, r[0]);
+    whole(m, r[1]);
+    if (most) real(m, r[2]);
+    if (ends) whole(m, tuff_cast(r[3], TUFF_F32));
+}
+
+static void body_step(maker *m)
+{
+    static void (*const some[])(maker *) = { step_unary, step_bounded, step_binary, step_binary, step_select, step_view, step_concat, step_reduce,
+                                             step_whole, step_whole_view, step_loop };
+    some[below(m, COUNT(some))](m);
+}
+
 static void (*const steps[])(maker *) = { step_unary, step_unary, step_bounded, step_binary, step_binary, step_binary, step_select, step_view,
                                           step_view, step_view, step_whole_view, step_concat, step_reduce, step_reduce, step_row,
-                                          step_matmul, step_attention, step_whole, step_whole, step_gather, step_map };
+                                          step_matmul, step_attention, step_whole, step_whole, step_gather, step_map, step_loop };
 
 tuff_graph *random_graph(uint64_t seed, uint32_t nodes, bool noisy, char *message, size_t size)
 {
