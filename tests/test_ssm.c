@@ -557,3 +557,42 @@ Test(ssm, cached_kernel)
     for (int i = 3; i-- > 0;) tuff_program_destroy(p[i]);
     tuff_device_close(dev);
 }
+
+/* A signal in pieces of one and of many steps, with its coefficients and the number of steps handed on, is the signal as a whole. */
+Test(ssm, online_coefficients_in_pieces)
+{
+    enum { N = 24, LENGTH = 50 };
+    static const char whole[] = "u = input f32[50]\nc, last = hippo_online(u) {n=24, every=50}\noutput last\n";
+    static const char pieces[] = "param steps = 1\nu = input f32[steps]\nstate c f32[24]\nstate k i32[1]\n"
+                                 "y, last = hippo_online(u, state=c, start=k) {n=24, every=steps}\nnew_c = assign(c, last)\nnew_k = assign(k, add(k, steps))\n";
+    static const int sizes[] = { 30, 1 };
+    tuff_device *dev = open_device(NULL);
+    float u[LENGTH], c[N], got[N];
+    rng numbers = { 13 };
+    double want[N];
+    char message[256];
+    for (int i = 0; i < LENGTH; i++) u[i] = (float)rng_normal(&numbers);
+    tuff_graph *g = NULL;
+    tuff_program *p[2] = { NULL };
+    cr_assert(!tuff_graph_parse(whole, sizeof whole - 1, NULL, &g, message, sizeof message), "%s", message);
+    tuff_program *all = compile(dev, g);
+    cr_assert(!tuff_write(all, "u", u, sizeof u) && !tuff_run(all) && !tuff_read(all, "last", c, sizeof c), "%s", tuff_program_error(all));
+    for (int i = 0; i < N; i++) want[i] = (double)c[i];
+    tuff_program_destroy(all);
+    tuff_graph_destroy(g);
+    int at = 0;
+    for (int i = 0; i < 2; i++) {
+        char param[32];
+        snprintf(param, sizeof param, "steps=%d", sizes[i]);
+        cr_assert(!tuff_graph_parse(pieces, sizeof pieces - 1, &(tuff_parse_desc){ .params = (const char *const[]){ param }, .param_count = 1 }, &g, message, sizeof message), "%s", message);
+        cr_assert(!tuff_compile(dev, g, &(tuff_compile_desc){ .share = i ? p[0] : NULL }, &p[i]), "%s", tuff_graph_error(g));
+        tuff_graph_destroy(g);
+        for (int end = i ? LENGTH : sizes[0]; at < end; at += sizes[i])
+            cr_assert(!tuff_write(p[i], "u", u + at, (size_t)sizes[i] * sizeof *u) && !tuff_run(p[i]), "%s", tuff_program_error(p[i]));
+    }
+    cr_assert(!tuff_read(p[1], "c", got, sizeof got), "%s", tuff_program_error(p[1]));
+    cr_expect(distance(got, want, N) < 2e-6, "%g", distance(got, want, N));
+    tuff_program_destroy(p[1]);
+    tuff_program_destroy(p[0]);
+    tuff_device_close(dev);
+}

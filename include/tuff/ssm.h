@@ -121,6 +121,15 @@ typedef struct tuff_s4_scan_desc {
  * in chunks by matrix products; others (diagonal only): step by step in a scan. arXiv:2111.00396. */
 TUFF_API tuff_tensor tuff_s4_scan(tuff_tensor u, tuff_tensor lam, tuff_tensor b, tuff_tensor c, tuff_tensor dt, const tuff_s4_scan_desc *desc);
 
+typedef struct tuff_hippo_online_desc {
+    int64_t every;      /* keep the coefficients after every so many steps; 0: 1 */
+    tuff_tensor state;  /* f32[..., n]: the coefficients before u; absent: 0 */
+    tuff_tensor start;  /* int[1]: how many steps went before u; absent: 0 */
+} tuff_hippo_online_desc;
+/* HiPPO-LegS coefficients of all of a signal's past as it arrives: u f32[..., length] -> c f32[..., length / every, n], result 1: the last ones
+ * f32[..., n]. Step k = 1, 2, .. solves (I - A/2k) c' = (I + A/2k) c + B u / k with A, B of LegS. n is up to 1024. arXiv:2008.07669. */
+TUFF_API tuff_tensor tuff_hippo_online(tuff_tensor u, int32_t n, const tuff_hippo_online_desc *desc);
+
 /* ---- scans: running combinations along an axis; tuff_scan_desc and sums are in ops.h ---------------- */
 
 /* Running maximum or minimum; float, int; NaN stays. Exclusive scans start with -inf or +inf, the least or largest integer. */
