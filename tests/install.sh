@@ -6,7 +6,7 @@ source=$1 build=$2
 work=$build/install-test
 rm -rf "$work"
 cmake --install "$build" --prefix "$work/prefix" >/dev/null
-cmake -S "$source/tests/install" -B "$work/consumer" -DCMAKE_PREFIX_PATH="$work/prefix" -DHELLO="$source/samples/hello.c" >/dev/null
+cmake -G "${3:-Ninja}" -S "$source/tests/install" -B "$work/consumer" -DCMAKE_PREFIX_PATH="$work/prefix" -DHELLO="$source/samples/hello.c" >/dev/null
 cmake --build "$work/consumer"
 "$work/consumer/consumer_static"
 "$work/consumer/consumer_shared"
