@@ -151,6 +151,7 @@ static void define_problem(tf_kernel_build *k, const tf_attention_desc *d, const
     tf_define(k, "ROWS", "%u", c->rows);
     tf_define(k, "KEYS", "%u", c->keys);
     tf_define(k, "SHUFFLE", "%d", c->shuffle);
+    tf_define(k, "UNIFORM_LOADS", "%d", k->limits->uniform_loads);
     tf_define(k, "WANT_O", "%d", k->want[0]);
     tf_define(k, "WANT_LSE", "%d", k->want[1]);
 }

@@ -8,6 +8,11 @@
 #define Q_SLOTS ((DK + 4 * LANES - 1) / (4 * LANES))
 #define O_SLOTS ((DV + 4 * LANES - 1) / (4 * LANES))
 #define CHANNEL(slot, size) (uint(min((slot) * LANES + int(lane), ((size) + 3) / 4 - 1)) * 4u)
+#if KEYS <= 2 || UNIFORM_LOADS /* there constant shuffles are free; elsewhere the many loads in flight cost more than they bring */
+#define EACH_KEY [[unroll]] for (int u = 0; u < KEYS; u++)
+#else
+#define EACH_KEY [[dont_unroll]] for (int u = 0; u < KEYS; u++)
+#endif
 #define EACH_ROW [[unroll]] for (int r = 0; r < ROWS; r++)
 #define EACH_Q_SLOT [[unroll]] for (int c = 0; c < Q_SLOTS; c++)
 #define EACH_O_SLOT [[unroll]] for (int c = 0; c < O_SLOTS; c++)
@@ -58,7 +63,7 @@ void main()
     [[dont_unroll]] for (int base = lo; base < hi; base += KEYS) {
         if (!tile_attends(w, r0, base)) continue;
         float s = 0.0;
-        [[dont_unroll]] for (int u = 0; u < KEYS; u++) {
+        EACH_KEY {
             const int key = min(base + u, hi - 1);
             vec4 a[ROWS];
             EACH_ROW a[r] = vec4(0.0);
@@ -84,7 +89,7 @@ void main()
             const float g = subgroupShuffle(f, uint(r * KEYS));
             EACH_O_SLOT o[r][c] *= g;
         }
-        [[dont_unroll]] for (int u = 0; u < KEYS; u++) {
+        EACH_KEY {
             const int key = min(base + u, hi - 1);
             float g[ROWS];
             EACH_ROW g[r] = subgroupShuffle(p, uint(r * KEYS + u));
