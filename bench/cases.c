@@ -5,6 +5,8 @@
 #define ATTENTION(b, sq, sk, hq, hk, d, t, tail) \
     "q = input " t "[" #b "," #sq "," #hq "," #d "]\nk = input " t "[" #b "," #sk "," #hk "," #d "]\n" \
     "v = input " t "[" #b "," #sk "," #hk "," #d "]\no = attention(q, k, v)" tail "\noutput o\n"
+#define SCORED(inputs, operands, tail) \
+    "q = input f32[1,512,4,64]\nk = input f32[1,512,4,64]\nv = input f32[1,512,4,64]\n" inputs "o = attention(q, k, v" operands ")" tail "\noutput o\n"
 #define ATTENTION_FLOPS(b, sq, sk, hq, d) (4.0 * (b) * (sq) * (sk) * (hq) * (d))
 #define ROWS(n, m, call) "x = input f32[" #n "," #m "]\ny = " call "\noutput y\n"
 #define CONV(x, w, tail) "x = input f32[" x "]\nw = input f32[" w "]\ny = conv(x, w) {" tail "}\noutput y\n"
@@ -58,10 +60,32 @@ const bench_case bench_cases[] = {
 
     { "attention", "prefill d64 256x256 h4", ATTENTION(1, 256, 256, 4, 4, 64, "f32", ""), ATTENTION_FLOPS(1, 256, 256, 4, 64), BENCH_FMA },
     { "attention", "prefill d64 256x256 h4 causal", ATTENTION(1, 256, 256, 4, 4, 64, "f32", " {causal=true}"), ATTENTION_FLOPS(1, 256, 256, 4, 64), BENCH_FMA },
+    { "attention", "prefill d64 512x512 h4", ATTENTION(1, 512, 512, 4, 4, 64, "f32", ""), ATTENTION_FLOPS(1, 512, 512, 4, 64), BENCH_FMA },
+    { "attention", "prefill d64 512x512 h4 causal", ATTENTION(1, 512, 512, 4, 4, 64, "f32", " {causal=true}"), ATTENTION_FLOPS(1, 512, 512, 4, 64), BENCH_FMA },
+    { "attention", "prefill d64 1024x1024 h2", ATTENTION(1, 1024, 1024, 2, 2, 64, "f32", ""), ATTENTION_FLOPS(1, 1024, 1024, 2, 64), BENCH_FMA },
+    { "attention", "prefill d64 1024x1024 h2 causal", ATTENTION(1, 1024, 1024, 2, 2, 64, "f32", " {causal=true}"), ATTENTION_FLOPS(1, 1024, 1024, 2, 64), BENCH_FMA },
+    { "attention", "prefill d64 4096x4096 h1", ATTENTION(1, 4096, 4096, 1, 1, 64, "f32", ""), ATTENTION_FLOPS(1, 4096, 4096, 1, 64), BENCH_FMA },
+    { "attention", "prefill d64 4096x4096 h1 causal", ATTENTION(1, 4096, 4096, 1, 1, 64, "f32", " {causal=true}"), ATTENTION_FLOPS(1, 4096, 4096, 1, 64), BENCH_FMA },
+    { "attention", "prefill d128 512x512 h4", ATTENTION(1, 512, 512, 4, 4, 128, "f32", ""), ATTENTION_FLOPS(1, 512, 512, 4, 128), BENCH_FMA },
     { "attention", "prefill d128 512x512 h4 causal", ATTENTION(1, 512, 512, 4, 4, 128, "f32", " {causal=true}"), ATTENTION_FLOPS(1, 512, 512, 4, 128), BENCH_FMA },
+    { "attention", "prefill d128 1024x1024 h2", ATTENTION(1, 1024, 1024, 2, 2, 128, "f32", ""), ATTENTION_FLOPS(1, 1024, 1024, 2, 128), BENCH_FMA },
+    { "attention", "prefill d128 1024x1024 h2 causal", ATTENTION(1, 1024, 1024, 2, 2, 128, "f32", " {causal=true}"), ATTENTION_FLOPS(1, 1024, 1024, 2, 128), BENCH_FMA },
+    { "attention", "prefill d128 4096x4096 h1", ATTENTION(1, 4096, 4096, 1, 1, 128, "f32", ""), ATTENTION_FLOPS(1, 4096, 4096, 1, 128), BENCH_FMA },
+    { "attention", "prefill d128 4096x4096 h1 causal", ATTENTION(1, 4096, 4096, 1, 1, 128, "f32", " {causal=true}"), ATTENTION_FLOPS(1, 4096, 4096, 1, 128), BENCH_FMA },
     { "attention", "prefill d128 512x512 h4/1 causal", ATTENTION(1, 512, 512, 4, 1, 128, "f32", " {causal=true}"), ATTENTION_FLOPS(1, 512, 512, 4, 128), BENCH_FMA },
+    { "attention", "prefill d64 1024x1024 h8/2 causal", ATTENTION(1, 1024, 1024, 8, 2, 64, "f32", " {causal=true}"), ATTENTION_FLOPS(1, 1024, 1024, 8, 64), BENCH_FMA },
+    { "attention", "softcap, built in", SCORED("", "", " {softcap=20}"), ATTENTION_FLOPS(1, 512, 512, 4, 64), BENCH_FMA },
+    { "attention", "softcap, as a score", SCORED("", "", " {score=\"20.0 * tanh(s / 20.0)\"}"), ATTENTION_FLOPS(1, 512, 512, 4, 64), BENCH_FMA },
+    { "attention", "alibi, built in", SCORED("m = input f32[4]\n", ", alibi_slopes=m", ""), ATTENTION_FLOPS(1, 512, 512, 4, 64), BENCH_FMA },
+    { "attention", "alibi, as a score", SCORED("m = input f32[4]\n", ", m=m", " {score=\"s - m[h] * f32(abs(q - k))\"}"), ATTENTION_FLOPS(1, 512, 512, 4, 64), BENCH_FMA },
+    { "attention", "relative bias look-up, as a score", SCORED("t = input f32[4,1023]\n", ", t=t", " {score=\"s + t[h, q - k + 511]\"}"), ATTENTION_FLOPS(1, 512, 512, 4, 64), BENCH_FMA },
+    { "attention", "distance decay, as a score", SCORED("", "", " {score=\"s - 0.02 * f32(abs(q - k))\"}"), ATTENTION_FLOPS(1, 512, 512, 4, 64), BENCH_FMA },
     { "attention", "decode d64 1k keys h8 f16", ATTENTION(1, 1, 1024, 8, 8, 64, "f16", ""), ATTENTION_FLOPS(1, 1, 1024, 8, 64), BENCH_READ },
+    { "attention", "decode d64 1k keys h8 4 queries f16", ATTENTION(1, 4, 1024, 8, 8, 64, "f16", ""), ATTENTION_FLOPS(1, 4, 1024, 8, 64), BENCH_READ },
+    { "attention", "decode d64 1k keys h8 16 queries f16", ATTENTION(1, 16, 1024, 8, 8, 64, "f16", ""), ATTENTION_FLOPS(1, 16, 1024, 8, 64), BENCH_READ },
     { "attention", "decode d128 4k keys h8/2 f16", ATTENTION(1, 1, 4096, 8, 2, 128, "f16", ""), ATTENTION_FLOPS(1, 1, 4096, 8, 128), BENCH_READ },
+    { "attention", "decode d64 8k keys h8 f32", ATTENTION(1, 1, 8192, 8, 8, 64, "f32", ""), ATTENTION_FLOPS(1, 1, 8192, 8, 64), BENCH_READ },
+    { "attention", "decode d64 8k keys h8/2 16 queries f16", ATTENTION(1, 16, 8192, 8, 2, 64, "f16", ""), ATTENTION_FLOPS(1, 16, 8192, 8, 64), BENCH_READ },
     { "attention", "decode d128 32k keys h8/8 f16", ATTENTION(1, 1, 32768, 8, 8, 128, "f16", ""), ATTENTION_FLOPS(1, 1, 32768, 8, 128), BENCH_READ },
 };
 const uint32_t bench_case_count = TF_COUNT(bench_cases);

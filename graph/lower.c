@@ -408,8 +408,9 @@ tuff_status tf_lower_graph(tuff_graph *g, const tf_limits *limits, tf_arena *dat
         now = next;
     }
     if (s == TUFF_OK) {
+        const bool merged = tf_merge(now); /* first: two ports may turn out to have one value */
         separate_ports(now, limits);
-        if (!tf_merge(now) || now->arena.failed) s = TUFF_E_MEMORY;
+        if (!merged || now->arena.failed) s = TUFF_E_MEMORY;
         else if (now->status != TUFF_OK) { tf_str_add(message, now->error ? now->error : ""); s = now->status; }
     }
     if (s != TUFF_OK) { tuff_graph_destroy(now); now = NULL; }

@@ -221,6 +221,44 @@ Test(attention, gpu_class_at_the_floor)
     run_cases("floor", &(tuff_device_desc){ .toggles = "-cpu,-subgroup,-storage16,-storage8", .limits = "shared=16K,invocations=128,bindings=4,units=1" }, 1, 2);
 }
 
+/* No option makes a program keep anything of the size of queries times keys, nor a copy of paged or quantised keys. */
+Test(attention, memory)
+{
+#define LONG QKV("1,512,4,64", "1,32768,1,64", "1,32768,1,64")
+    static const attention_case long_cases[] = {
+        { LONG, "attention(q, k, v) {causal=true, window_left=9000, softcap=30}", 0, 0 },
+        { LONG "slopes = input f32[4]\nsinks = input f32[4]\nstart = input i32[1]\nlen = input i32[1]\n",
+          "attention(q, k, v, alibi_slopes=slopes, sinks=sinks, q_start=start, kv_len=len)", 0, 0 },
+        { LONG "bias = input f16[1,4,1,32768]\nmask = input bool[1,1,512,1]\n", "attention(q, k, v, bias=bias, mask=mask)", 0, 0 },
+        { LONG "block = input bool[1,1,8,512]\n", "attention(q, k, v, block_mask=block) {block_q=64, block_kv=64}", 0, 0 },
+        { LONG "tree = input u32[1,512,16]\n", "attention(q, k, v, tree_mask=tree)", 0, 0 },
+        { LONG "t = input f32[4,64]\n", "attention(q, k, v, t=t) {score=\"s + t[h, (q - k) / 512]\"}", 0, 0 },
+        { "q = input f32[512,4,64]\nk = input f32[32768,1,64]\nv = input f32[32768,1,64]\ncuq = input i32[5]\n", "attention(q, k, v, cu_q=cuq, cu_kv=cuq)", 0, 0 },
+        { "q = input f32[1,512,4,64]\nk = input f32[2048,16,1,64]\nv = input f32[2048,16,1,64]\nt = input i32[1,2048]\nlen = input i32[1]\n",
+          "attention(q, k, v, page_table=t, kv_len=len)", 0, 0 },
+        { "q = input f32[1,512,4,64]\nk = input i8[1,32768,1,64]\nv = input i8[1,32768,1,64]\ns = input f16[1,32768,1,2]\n",
+          "attention(q, k, v, k_scale=s, v_scale=s) {group=32}", 0, 0 },
+    };
+    static const char *const toggles[] = { "+cpu", "-cpu" };
+    for (size_t d = 0; d < COUNT(toggles); d++) {
+        tuff_device *dev = open_device(&(tuff_device_desc){ .toggles = toggles[d] });
+        for (size_t i = 0; i < COUNT(long_cases); i++) {
+            char text[1024], message[256];
+            tuff_graph *g = NULL;
+            tuff_program *p = NULL;
+            snprintf(text, sizeof text, "%so, lse = %s\noutput o\noutput lse\n", long_cases[i].inputs, long_cases[i].call);
+            cr_assert(!tuff_graph_parse(text, strlen(text), NULL, &g, message, sizeof message), "%s", message);
+            cr_assert(!tuff_compile(dev, g, NULL, &p), "%s", tuff_graph_error(g));
+            /* parts of o and lse, f32; the scores would take 256 MiB, one more k or v 8 MiB */
+            cr_expect(tuff_program_memory(p).arena < (uint64_t)7 << 20, "%s, %s: %llu bytes", toggles[d], long_cases[i].call,
+                      (unsigned long long)tuff_program_memory(p).arena);
+            tuff_program_destroy(p);
+            tuff_graph_destroy(g);
+        }
+        tuff_device_close(dev);
+    }
+}
+
 /* Combinations without a meaning, and shapes that do not fit: a sentence that names what is wrong. */
 Test(attention, refusals)
 {
