@@ -173,6 +173,15 @@ static bool copy_base(compiler *c, const tf_group *q, uint32_t region)
            add_copy(c, base, out, region, "copy");
 }
 
+/* Does the anchor itself ask for this value as a uniform block? */
+static bool is_table(const compiler *c, const tf_group *q, const tf_emitter *m, uint32_t value)
+{
+    const tf_node *n = &c->g->nodes.data[q->anchor];
+    for (uint32_t i = 0; i < n->n_src && i < TF_COUNT(m->build.loads); i++)
+        if (n->src[i] == value && m->build.loads[i].uniform) return true;
+    return false;
+}
+
 static bool add_kernel(compiler *c, uint32_t group)
 {
     const tf_group *q = &c->fusion.groups.data[group - 1];
@@ -193,7 +202,7 @@ static bool add_kernel(compiler *c, uint32_t group)
         if (!make_buffer(c, a) || !add_arg(c, a->value, a->read || a->vec_read, a->write, tf_hook_aligned(m, a->value))) return false;
         /* Software drivers read a vector from a uniform block two to three times as fast as from a storage buffer. Not in
          * loops: Mesa 22.3 crashes when it compiles some with four uniform blocks. */
-        c->plan->args.data[c->plan->args.n - 1].prefer_uniform = c->limits->cpu && q->anchor == TF_NO_NODE && a->vec_read && !a->scalar_used;
+        c->plan->args.data[c->plan->args.n - 1].prefer_uniform = c->limits->cpu && a->vec_read && !a->scalar_used && (q->anchor == TF_NO_NODE || is_table(c, q, m, a->value));
         if (!rows || !a->write) c->plan->steps.data[c->plan->steps.n - 1].bytes += c->plan->buffers.data[c->buffer[a->value] - 1].bytes;
     }
     return true;

@@ -18,6 +18,7 @@ typedef struct tf_hook {
     const char *name;     /* "a": makes a_at / a_at4, or y_put / y_put4. NULL: end of list */
     uint8_t widths;       /* 1: scalar form, 4: vector form, 5: both */
     uint8_t reread;       /* reads of each element beyond the first: large values keep costly producers out */
+    bool uniform;         /* loads: a table read by vectors, faster as a uniform block where that fits */
 } tf_hook;
 
 typedef struct tf_kernel_build {

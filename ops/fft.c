@@ -100,7 +100,7 @@ static void dft(const double *xr, const double *xi, uint64_t stride, double *yr,
 static const double PI = 3.141592653589793238462643383280;
 
 /* e^(2 pi i j / n) by octants, so that the argument stays small and the symmetries are exact. */
-static void root_of_unity(uint64_t j, uint64_t n, double *c, double *s)
+void tf_fft_root(uint64_t j, uint64_t n, double *c, double *s)
 {
     j %= n;
     const uint64_t octant = 8 * j / n;
@@ -118,7 +118,7 @@ double *tf_fft_scratch(tf_arena *arena, uint64_t n, int sign)
 {
     double *s = tf_arena_array(arena, double, 6 * n);
     for (uint64_t j = 0; s && j < n; j++) {
-        root_of_unity(j, n, &s[j], &s[n + j]);
+        tf_fft_root(j, n, &s[j], &s[n + j]);
         s[n + j] *= sign;
     }
     return s;
@@ -215,6 +215,11 @@ static bool table_infer(tf_infer *c)
         return tf_bad(c, TUFF_E_ATTRIBUTE, "steps need m and period");
     c->out[0] = (tf_type){ .dtype = TUFF_C64, .rank = 1, .dim = { d->n } };
     if (d->table == TF_FFT_STEPS) c->out[0] = (tf_type){ .dtype = TUFF_C64, .rank = 2, .dim = { d->n, d->m } };
+    if (d->table == TF_FFT_LANES) {
+        if (d->m < 1 || d->m > 64 || d->n % d->m || d->n / d->m > 64 || d->step > TF_FFT_PAIRS)
+            return tf_bad(c, TUFF_E_ATTRIBUTE, "%lld lanes for %lld points", (long long)d->m, (long long)d->n);
+        c->out[0] = (tf_type){ .dtype = TUFF_F32, .rank = 1, .dim = { 4 * (int64_t)tf_fft_lanes_of(d->n, (uint32_t)d->m, (tf_fft_real)d->step).count } };
+    }
     if (d->table == TF_FFT_ANTICHIRP) c->out[0] = (tf_type){ .dtype = TUFF_C64, .rank = 3, .dim = { 1, d->m, 1 } };
     return true;
 }
@@ -222,7 +227,7 @@ static bool table_infer(tf_infer *c)
 /* e^(-pi i j^2 / n): the exponent has period 2 n. */
 static void chirp(uint64_t j, uint64_t n, double *re, double *im)
 {
-    root_of_unity(j * j % (2 * n), 2 * n, re, im);
+    tf_fft_root(j * j % (2 * n), 2 * n, re, im);
     *im = -*im;
 }
 
@@ -233,14 +238,19 @@ static tuff_status table_reference(tf_ref *r)
     double *re = r->out[0].re, *im = r->out[0].im, *scratch;
     switch (d->table) {
     case TF_FFT_ROOTS:
-        for (uint64_t j = 0; j < n; j++) root_of_unity(n - j, n, &re[j], &im[j]);
+        for (uint64_t j = 0; j < n; j++) tf_fft_root(n - j, n, &re[j], &im[j]);
         return TUFF_OK;
     case TF_FFT_STEPS:
         for (uint64_t j = 0; j < n * m; j++) {
-            root_of_unity(j / m * (uint64_t)d->step % (uint64_t)d->period * (j % m), (uint64_t)d->period, &re[j], &im[j]);
+            tf_fft_root(j / m * (uint64_t)d->step % (uint64_t)d->period * (j % m), (uint64_t)d->period, &re[j], &im[j]);
             im[j] = -im[j];
         }
         return TUFF_OK;
+    case TF_FFT_LANES: {
+        const tf_fft_lanes f = tf_fft_lanes_of(d->n, (uint32_t)m, (tf_fft_real)d->step);
+        tf_fft_lane_table(&f, re);
+        return TUFF_OK;
+    }
     case TF_FFT_CHIRP:
         for (uint64_t j = 0; j < n; j++) chirp(j, n, &re[j], &im[j]);
         return TUFF_OK;
@@ -261,7 +271,7 @@ static tuff_status table_reference(tf_ref *r)
     }
 }
 
-static const char *const table_names[] = { "roots", "steps", "chirp", "antichirp", NULL };
+static const char *const table_names[] = { "roots", "steps", "chirp", "lanes", "antichirp", NULL };
 static const tf_attr table_attrs[] = {
     TF_A(tf_fft_table_desc, table, TF_ATTR_ENUM, "what it holds", .choices = table_names),
     TF_A(tf_fft_table_desc, n, TF_ATTR_I64, "length", .required = true),
@@ -300,16 +310,22 @@ static tuff_tensor extended(tuff_tensor x, int64_t n)
 
 static tuff_tensor anchor(tf_lower *l, tuff_tensor x, const tf_fft_desc *d)
 {
-    const tuff_tensor src[2] = { x, table(l->g, (tf_fft_table_desc){ .n = d->n }) };
-    return tf_add(l->g, &tf_op_fft_anchor, src, 2, d);
+    const bool packed = (d->real == TF_FFT_R2C || d->real == TF_FFT_C2R) && d->n % 2 == 0;
+    const int64_t points = packed ? d->n / 2 : d->n;
+    const tf_fft_real real = packed ? d->real : TF_FFT_COMPLEX;
+    tf_fft_desc a = *d;
+    a.lanes = (int32_t)tf_fft_choose_lanes(l->limits, points, tf_dim_bound(l->g, tf_ty(x)->dim[2]) > 1);
+    const tuff_tensor w = a.lanes ? table(l->g, (tf_fft_table_desc){ .table = TF_FFT_LANES, .n = points, .m = a.lanes, .step = real })
+                                  : table(l->g, (tf_fft_table_desc){ .n = d->n });
+    return tf_add(l->g, &tf_op_fft_anchor, (tuff_tensor[]){ x, w }, 2, &a);
 }
 
 /* n = n1 n2, both smooth, n2 for one kernel and as near to the root as possible. */
-static int64_t split(int64_t n, int64_t longest)
+static int64_t split(const tf_limits *limits, int64_t n)
 {
     int64_t best = 1;
-    for (int64_t r = 2; r <= longest && r < n; r++)
-        if (n % r == 0 && (best == 1 || fabs(log((double)r * (double)r / (double)n)) < fabs(log((double)best * (double)best / (double)n)))) best = r;
+    for (int64_t r = 2; r <= 4096 && r < n; r++)
+        if (n % r == 0 && tf_fft_fits(limits, r) && (best == 1 || fabs(log((double)r * (double)r / (double)n)) < fabs(log((double)best * (double)best / (double)n)))) best = r;
     return best;
 }
 
@@ -322,9 +338,9 @@ static int64_t root_divisor(int64_t n)
     return best;
 }
 
-static tuff_tensor long_lines(tf_lower *l, tuff_tensor x, const tf_fft_desc *d, int64_t longest)
+static tuff_tensor long_lines(tf_lower *l, tuff_tensor x, const tf_fft_desc *d)
 {
-    const int64_t n = d->n, n2 = split(n, longest), n1 = n / n2, b = tf_ty(x)->dim[0], i = tf_ty(x)->dim[2];
+    const int64_t n = d->n, n2 = split(l->limits, n), n1 = n / n2, b = tf_ty(x)->dim[0], i = tf_ty(x)->dim[2];
     const int64_t coarse = n > 65536 ? n1 / root_divisor(n1) : 1, fine = n1 / coarse; /* two small tables instead of one large */
     x = shaped(extended(x, n), 3, b, n1, tf_dim_bin(l->g, TUFF_DIM_MUL, n2, i), 0, 0);
     x = tf_fft_lines(l, x, &(tf_fft_desc){ .n = n1, .inverse = d->inverse });
@@ -354,7 +370,8 @@ static tuff_tensor chirp_lines(tf_lower *l, tuff_tensor x, const tf_fft_desc *d)
     return part(d->inverse ? tuff_conj(x) : x, 0, d->keep ? d->keep : n);
 }
 
-static tuff_tensor real_lines(tf_lower *l, tuff_tensor x, const tf_fft_desc *d)
+/* Real lines of odd length: as complex ones. */
+static tuff_tensor odd_lines(tf_lower *l, tuff_tensor x, const tf_fft_desc *d)
 {
     const int64_t n = d->n, bins = n / 2 + 1;
     if (d->real == TF_FFT_R2C) {
@@ -368,6 +385,51 @@ static tuff_tensor real_lines(tf_lower *l, tuff_tensor x, const tf_fft_desc *d)
     }
     x = tf_fft_lines(l, part(x, 0, n), &(tf_fft_desc){ .n = n, .inverse = d->inverse, .scale = d->scale, .keep = d->keep });
     return tuff_real(x);
+}
+
+/* conj(x[last - k]) */
+static tuff_tensor mirrored(tuff_tensor x)
+{
+    return tuff_conj(tuff_flip(x, TUFF_INTS(1)));
+}
+
+static tuff_tensor joined(tuff_tensor a, tuff_tensor b)
+{
+    const tuff_tensor both[2] = { a, b };
+    return tuff_concat(both, 2, 1);
+}
+
+/* i * x */
+static tuff_tensor turned(tuff_tensor x) { return tuff_complex(tuff_neg(tuff_imag(x)), tuff_real(x)); }
+
+/* Long real lines of even length n = 2 h: neighbours as complex points, then bins X[k] = (Z[k] + Z*[h-k] - i w^k (Z[k] - Z*[h-k])) / 2;
+ * from bins, Z[k] = X[k] + X*[h-k] + i w^-k (X[k] - X*[h-k]). */
+static tuff_tensor even_lines(tf_lower *l, tuff_tensor x, const tf_fft_desc *d)
+{
+    const int64_t n = d->n, h = n / 2, b = tf_ty(x)->dim[0], i = tf_ty(x)->dim[2];
+    const tuff_tensor w = shaped(table(l->g, (tf_fft_table_desc){ .n = n }), 3, 1, n, 1, 0, 0);
+    if (d->real == TF_FFT_R2C) {
+        x = shaped(extended(x, n), 4, b, h, 2, i, 0);
+        const tuff_slice_desc axis = { .axes = TUFF_INTS(2) };
+        const tuff_tensor even = shaped(tuff_slice(x, TUFF_INTS(0), TUFF_INTS(1), &axis), 3, b, h, i, 0, 0);
+        const tuff_tensor odd = shaped(tuff_slice(x, TUFF_INTS(1), TUFF_INTS(2), &axis), 3, b, h, i, 0, 0);
+        x = tf_fft_lines(l, tuff_complex(even, odd), &(tf_fft_desc){ .n = h, .scale = (float)(0.5 * (d->scale == 0 ? 1 : (double)d->scale)) });
+        if (!x.id) return x;
+        const tuff_tensor z = joined(x, part(x, 0, 1)), m = mirrored(z);
+        x = tuff_sub(tuff_add(z, m), turned(tuff_mul(part(w, 0, h + 1), tuff_sub(z, m))));
+        return part(d->inverse ? tuff_conj(x) : x, 0, d->keep ? d->keep : h + 1);
+    }
+    x = extended(x, h + 1);
+    if (!d->inverse) x = tuff_conj(x);
+    const tuff_tensor zero = tuff_literal(l->g, 0, TUFF_F32);
+    x = joined(tuff_complex(tuff_real(part(x, 0, 1)), zero), joined(part(x, 1, h - 1), tuff_complex(tuff_real(part(x, h, 1)), zero)));
+    const tuff_tensor a = part(x, 0, h), m = part(mirrored(x), 0, h);
+    x = tuff_add(tuff_add(a, m), turned(tuff_mul(tuff_conj(part(w, 0, h)), tuff_sub(a, m))));
+    x = tf_fft_lines(l, x, &(tf_fft_desc){ .n = h, .inverse = true, .scale = d->scale });
+    if (!x.id) return x;
+    const tuff_tensor parts[2] = { tuff_real(x), tuff_imag(x) };
+    x = shaped(tuff_stack(parts, 2, 2), 3, b, n, i, 0, 0);
+    return part(x, 0, d->keep ? d->keep : n);
 }
 
 static tuff_tensor filtered_lines(tf_lower *l, tuff_tensor x, const tf_fft_desc *d)
@@ -386,11 +448,10 @@ tuff_tensor tf_fft_lines(tf_lower *l, tuff_tensor x, const tf_fft_desc *d)
 {
     if (!x.id) return x;
     const bool smooth = tf_fft_smooth(d->n), packed = (d->real == TF_FFT_R2C || d->real == TF_FFT_C2R) && d->n % 2 == 0;
-    const int64_t points = packed ? d->n / 2 : d->n, longest = tf_fft_longest(l->limits, d->filter.id != 0);
-    if (smooth && points <= longest) return anchor(l, x, d);
+    if (tf_fft_fits(l->limits, packed ? d->n / 2 : d->n)) return anchor(l, x, d);
     if (d->filter.id) return filtered_lines(l, x, d);
-    if (d->real) return real_lines(l, x, d);
-    return smooth ? long_lines(l, x, d, longest) : chirp_lines(l, x, d);
+    if (d->real) return d->n % 2 || d->n < 4 ? odd_lines(l, x, d) : even_lines(l, x, d);
+    return smooth ? long_lines(l, x, d) : chirp_lines(l, x, d);
 }
 
 /* ---- lowering: axes ----------------------------------------------------------------------------------- */

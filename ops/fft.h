@@ -25,6 +25,7 @@ typedef struct tf_fft_desc {
     bool inverse;
     float scale;        /* 0: 1 */
     int64_t keep;       /* elements of the result that are stored; 0: all */
+    int32_t lanes;      /* 0: the kernel with shared memory, w is the table "roots"; else fft_lanes.c with w its table */
     tuff_tensor filter;
 } tf_fft_desc;
 
@@ -32,6 +33,7 @@ typedef enum tf_fft_table {
     TF_FFT_ROOTS,     /* [n]: e^(-2 pi i j / n) */
     TF_FFT_STEPS,     /* [n, m]: e^(-2 pi i a step b / period), between the two halves of a long line */
     TF_FFT_CHIRP,     /* [n]: e^(-pi i j^2 / n) */
+    TF_FFT_LANES,     /* f32[..]: what fft_lanes.c reads, for n points, m lanes, step = tf_fft_real */
     TF_FFT_ANTICHIRP  /* [m]: transform of the conjugate chirp of length n, mirrored into m >= 2n - 1 places; over m */
 } tf_fft_table;
 typedef struct tf_fft_table_desc {
@@ -53,13 +55,29 @@ bool tf_fft_smooth(int64_t n);
 int64_t tf_fft_good_size(int64_t n);
 /* Radices of at most `most`, few and balanced, whose product is n (smooth). False: none found. */
 bool tf_fft_factor(int64_t n, uint32_t most, uint32_t *radix, uint32_t *passes);
-/* Longest line of complex points that one kernel takes on this device; filters need both directions in one. */
-int64_t tf_fft_longest(const tf_limits *limits, bool filter);
+/* Does one kernel of this device take lines of so many complex points? */
+bool tf_fft_fits(const tf_limits *limits, int64_t points);
 
 /* The transform in double precision, in place, any n, not scaled. scratch: roots and room for length n and sign (-1: forward),
  * NULL when memory is out. */
 double *tf_fft_scratch(tf_arena *arena, uint64_t n, int sign);
 void tf_fft_double(double *re, double *im, uint64_t n, double *scratch);
+
+/* e^(2 pi i j / n) */
+void tf_fft_root(uint64_t j, uint64_t n, double *re, double *im);
+
+/* The kernel of fft_lanes.c for lines of n points, and where its table has what, in vectors of 4. real: of a packed line. */
+typedef struct tf_fft_lanes {
+    int64_t points;
+    uint32_t lanes, stages, m;
+    tf_fft_real real;
+    uint32_t at_q, at_v, at_u, count;
+} tf_fft_lanes;
+tf_fft_lanes tf_fft_lanes_of(int64_t points, uint32_t lanes, tf_fft_real real);
+/* Lanes per line of that kernel; 0: it is not for this device or length. strided: neighbours in a line are none in memory. */
+uint32_t tf_fft_choose_lanes(const tf_limits *limits, int64_t points, bool strided);
+void tf_fft_lane_table(const tf_fft_lanes *f, double *out); /* 4 * count numbers */
+void tf_fft_print_lanes(tf_str *out, const tf_fft_lanes *f, bool filter);
 
 /* Prints `void dft<r>(inout vec2 v[r])`: the forward transform of r points in straight lines. */
 void tf_fft_print_dft(tf_str *out, uint32_t r);

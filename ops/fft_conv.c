@@ -208,8 +208,7 @@ static tuff_tensor by_transform(tf_lower *l, const conv_desc *d, const frame *f,
     x = shaped(x, 3, tf_dim_bin(l->g, TUFF_DIM_MUL, f->batch, f->n[0]), f->n[1], 1);
     if (d->mode == TUFF_CONV_CIRCULAR) x = wrapped(x, 1, f->n[1], f->k[1], m1);
     if (d->dims == 1) {
-        const int64_t longest = tf_fft_longest(l->limits, true);
-        const int64_t columns = real && m1 > longest ? m1 / 2 + 1 : m1;
+        const int64_t columns = real && !tf_fft_fits(l->limits, m1) ? m1 / 2 + 1 : m1;
         const tuff_tensor filter = shaped(spectrum(l, h, 1, m1, columns), 3, f->rows, columns, 1);
         return tf_fft_lines(l, x, &(tf_fft_desc){ .n = m1, .real = real ? TF_FFT_PAIRS : TF_FFT_COMPLEX, .filter = filter, .keep = f->out[1] });
     }

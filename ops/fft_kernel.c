@@ -9,10 +9,10 @@
 #include <math.h>
 #include <string.h>
 
-int64_t tf_fft_longest(const tf_limits *limits, bool filter)
+bool tf_fft_fits(const tf_limits *limits, int64_t points)
 {
-    (void)filter;
-    return TF_MIN((int64_t)limits->shared_bytes / 8, 4096);
+    if (!tf_fft_smooth(points)) return false;
+    return limits->cpu ? tf_fft_choose_lanes(limits, points, false) != 0 : points <= TF_MIN((int64_t)limits->shared_bytes / 8, 4096);
 }
 
 /* ---- the row -------------------------------------------------------------------------------------- */
@@ -28,8 +28,8 @@ static bool infer(tf_infer *c)
         return tf_bad(c, TUFF_E_SHAPE, "the length must be fixed (%s)", tf_src_text(c, 0));
     if (d->n < 1 || !tf_fft_smooth(d->n))
         return tf_bad(c, TUFF_E_ATTRIBUTE, "n is %lld; it is a product of 2, 3, 5, 7, 11 and 13", (long long)d->n);
-    if (w->dtype != TUFF_C64 || w->rank != 1 || w->dim[0] != d->n)
-        return tf_bad(c, TUFF_E_SHAPE, "w needs c64[n] (%s)", tf_src_text(c, 1));
+    if (w->rank != 1 || (d->lanes ? w->dtype != TUFF_F32 : w->dtype != TUFF_C64 || w->dim[0] != d->n))
+        return tf_bad(c, TUFF_E_SHAPE, "w needs c64[n], with lanes f32[..] (%s)", tf_src_text(c, 1));
     if (h ? d->real == TF_FFT_R2C || d->real == TF_FFT_C2R : d->real == TF_FFT_PAIRS)
         return tf_bad(c, TUFF_E_ATTRIBUTE, "a filter goes with complex lines and pairs, and pairs with a filter");
     if (h && (h->dtype != TUFF_C64 || h->rank != 3 || h->dim[0] < 1 || h->dim[1] != d->n || (h->dim[2] != 1 && !tf_dim_equal(h->dim[2], x->dim[2]))))
@@ -94,7 +94,7 @@ static tuff_status reference(tf_ref *r)
 /* ---- printing ------------------------------------------------------------------------------------- */
 
 typedef struct shape {
-    int64_t points;                 /* complex points of a line */
+    int64_t points, length;         /* complex points of a line; roots in the table */
     uint32_t radix[8], passes;
     uint32_t threads, lines, wg;    /* SHARED: invocations per line, lines per workgroup */
     bool across;
@@ -122,7 +122,7 @@ static void print_pass(tf_str *s, const shape *f, uint32_t p, uint32_t run, cons
         for (uint32_t q = 0; q < r; q++) tf_str_printf(s, "    v%u[%u] = %s(j%u + %uu);\n", u, q, load, u, q * count);
         if (run > 1) tf_str_printf(s, "    const uint k%u = j%u %% %uu;\n", u, u, run);
         for (uint32_t q = 1; run > 1 && q < r; q++)
-            tf_str_printf(s, "    v%u[%u] = c_mul(v%u[%u], ROOT(k%u * %uu));\n", u, q, u, q, u, q * (uint32_t)(f->points / (run * r)));
+            tf_str_printf(s, "    v%u[%u] = c_mul(v%u[%u], w_at(k%u * uint(%lld)));\n", u, q, u, q, u, (long long)(f->length / (run * r) * q));
         tf_str_printf(s, "    dft%u(v%u);\n", r, u);
     }
     if (from_shared && to_shared) tf_str_add(s, "    barrier();\n");
@@ -174,21 +174,60 @@ static bool shape_shared(shape *f, const tf_limits *l, int64_t lines, bool acros
     return true;
 }
 
+/* What a kernel has to do: lines of points, with bound its number at most. */
+typedef struct line_job {
+    int64_t points, length, lines, bound;
+    bool filter, packed, across;
+} line_job;
+
+static bool configure_shared(tf_kernel_build *k, tf_str *text, const line_job *j)
+{
+    shape f = { .points = j->points, .length = j->length };
+    if (!shape_shared(&f, k->limits, j->bound, j->across)) return false;
+    tf_define(k, "THREADS", "%u", f.threads);
+    tf_define(k, "LINES", "%u", f.lines);
+    tf_define(k, "ACROSS", "%d", f.across);
+    tf_define(k, "PRE_ROOT(j)", "w_at(j)");
+    print_shared(text, &f, j->filter, j->packed && ((const tf_fft_desc *)k->desc)->real == TF_FFT_R2C);
+    k->algorithm = "line in shared memory";
+    k->local[0] = f.wg;
+    k->groups = tf_dim_ceildiv(k->g, j->lines, f.lines);
+    k->shared_bytes = 8 * f.lines * (uint32_t)f.points;
+    return true;
+}
+
+static bool configure_lanes(tf_kernel_build *k, tf_str *text, const line_job *j)
+{
+    const tf_fft_desc *d = k->desc;
+    const tf_fft_lanes f = tf_fft_lanes_of(j->points, (uint32_t)d->lanes, j->packed ? d->real : TF_FFT_COMPLEX);
+    const uint32_t wg = 64;
+    uint32_t loop = 1; /* the roots a lane holds serve several lines */
+    while (f.m * loop < 128 && 2 * loop * (wg / f.lanes) * 4 * (int64_t)tf_units(k->limits) <= j->bound) loop *= 2;
+    tf_define(k, "LOOP", "%uu", loop);
+    tf_define(k, "LANES", "%uu", f.lanes);
+    tf_define(k, "LANE", "%s", f.lanes > 1 ? "(gl_SubgroupInvocationID % LANES)" : "0u");
+    tf_define(k, "LANE_BASE", "(gl_SubgroupInvocationID - LANE)");
+    tf_define(k, "PRE_ROOT(j)", "c_mul(w_at4(4u * (%uu + LANE)).xy, w_at4(4u * (%uu + (j) %% %uu)).xy)", f.at_v, f.at_u, f.m);
+    tf_fft_print_lanes(text, &f, j->filter);
+    k->algorithm = f.lanes == 1 ? "line per invocation" : tf_arena_printf(&k->g->arena, "line per %u lanes", f.lanes);
+    k->local[0] = wg;
+    k->groups = tf_dim_ceildiv(k->g, j->lines, wg / f.lanes * loop);
+    k->need_subgroup_shuffle = f.lanes > 1;
+    k->subgroup_size = f.lanes > 1 && k->limits->subgroup_control ? k->limits->subgroup_size : 0;
+    return true;
+}
+
 static bool configure(tf_kernel_build *k)
 {
     const tf_fft_desc *d = k->desc;
     const tf_type *x = k->src[0], *h = k->src[2];
     const bool packed = (d->real == TF_FFT_R2C || d->real == TF_FFT_C2R) && d->n % 2 == 0;
+    const int64_t points = packed ? d->n / 2 : d->n;
     const int64_t units = d->real != TF_FFT_PAIRS ? x->dim[0]
                         : tf_dim_bin(k->g, TUFF_DIM_MUL, tf_dim_ceildiv(k->g, tf_dim_bin(k->g, TUFF_DIM_FLOORDIV, x->dim[0], h->dim[0]), 2), h->dim[0]);
     const int64_t lines = tf_dim_bin(k->g, TUFF_DIM_MUL, units, x->dim[2]), bound = tf_dim_bound(k->g, lines);
-    shape f = { .points = packed ? d->n / 2 : d->n };
-    if (!shape_shared(&f, k->limits, bound, tf_dim_bound(k->g, x->dim[2]) > 1)) {
-        tf_fail(k->g, TUFF_E_INTERNAL, "_fft: no radices for %lld points", (long long)f.points);
-        return false;
-    }
     tf_define(k, "LENGTH", "%lld", (long long)d->n);
-    tf_define(k, "POINTS", "%lld", (long long)f.points);
+    tf_define(k, "POINTS", "%lld", (long long)points);
     tf_define(k, "REAL", "%d", (int)d->real);
     tf_define(k, "PACKED", "%d", packed);
     tf_define(k, "INVERSE", "%d", d->inverse);
@@ -199,29 +238,24 @@ static bool configure(tf_kernel_build *k)
     tf_define(k, "NIN", "%lld", (long long)x->dim[1]);
     tf_define(k, "NEEDED", "%lld", (long long)(d->real == TF_FFT_C2R ? d->n / 2 + 1 : d->n));
     tf_define(k, "KEEP", "%lld", (long long)d->keep);
-    tf_define(k, "THREADS", "%u", f.threads);
-    tf_define(k, "LINES", "%u", f.lines);
-    tf_define(k, "ACROSS", "%d", f.across);
     tf_define_dim(k, "BATCH", x->dim[0]);
     tf_define_dim(k, "INNER", x->dim[2]);
+    const line_job job = { points, d->n, lines, bound, h != NULL, packed, tf_dim_bound(k->g, x->dim[2]) > 1 };
+    k->flops = (uint64_t)(5.0 * (double)points * log2(TF_MAX((double)points, 2)) * (h ? 2 : 1)) * (uint64_t)bound;
+    k->loads[0] = (tf_hook){ .name = "x", .widths = 1, .reread = d->real == TF_FFT_C2R };
+    k->loads[1] = (tf_hook){ .name = "w", .widths = d->lanes ? 4 : 1, .reread = 255, .uniform = d->lanes != 0 };
+    k->loads[2] = (tf_hook){ .name = h ? "h" : NULL, .widths = 1, .reread = 255 };
+    k->stores[0] = (tf_hook){ .name = "y", .widths = 1 };
+    k->local[1] = k->local[2] = 1;
 
     tf_str text;
     tf_str_init(&text, &k->g->arena.allocator);
-    print_shared(&text, &f, h != NULL, packed && d->real == TF_FFT_R2C);
-    k->source = text.failed ? NULL : tf_arena_printf(&k->g->arena, "%s%s%s", tf_shader_text("anchors/fft.glsl"), text.data, tf_shader_text("anchors/fft_shared.glsl"));
+    const bool good = d->lanes ? configure_lanes(k, &text, &job) : configure_shared(k, &text, &job);
+    if (good && !text.failed)
+        k->source = tf_arena_printf(&k->g->arena, "%s%s%s", tf_shader_text("anchors/fft.glsl"), text.data, tf_shader_text(d->lanes ? "anchors/fft_lanes.glsl" : "anchors/fft_shared.glsl"));
     tf_str_release(&text);
-    k->algorithm = "line in shared memory";
-    k->local[0] = f.wg;
-    k->local[1] = k->local[2] = 1;
-    k->groups = tf_dim_ceildiv(k->g, lines, f.lines);
-    k->shared_bytes = 8 * f.lines * (uint32_t)f.points;
-    k->flops = (uint64_t)(5.0 * (double)f.points * log2(TF_MAX((double)f.points, 2)) * (h ? 2 : 1)) * (uint64_t)bound;
-    k->loads[0] = (tf_hook){ .name = "x", .widths = 1, .reread = d->real == TF_FFT_C2R };
-    k->loads[1] = (tf_hook){ .name = "w", .widths = 1, .reread = 255 };
-    k->loads[2] = (tf_hook){ .name = h ? "h" : NULL, .widths = 1, .reread = 255 };
-    k->stores[0] = (tf_hook){ .name = "y", .widths = 1 };
-    if (!k->source) tf_fail(k->g, TUFF_E_MEMORY, "out of host memory");
-    return k->source != NULL;
+    if (!good) tf_fail(k->g, TUFF_E_INTERNAL, "_fft: no radices for %lld points", (long long)points);
+    return good && k->source;
 }
 
 static const char *const real_names[] = { "complex", "r2c", "c2r", "pairs", NULL };
@@ -231,6 +265,7 @@ static const tf_attr attrs[] = {
     TF_A(tf_fft_desc, inverse, TF_ATTR_BOOL, "the exponent is positive"),
     TF_A(tf_fft_desc, scale, TF_ATTR_FLOAT, "of all results; 0: 1"),
     TF_A(tf_fft_desc, keep, TF_ATTR_I64, "elements of the result per line; 0: all"),
+    TF_A(tf_fft_desc, lanes, TF_ATTR_INT, "0: through shared memory; else lanes of a subgroup per line", .max = 64),
     TF_A(tf_fft_desc, filter, TF_ATTR_TENSOR, "c64[rows,n,1 or inner]: multiplies between a forward and an inverse transform"),
 };
 static const tf_anchor anchor = {

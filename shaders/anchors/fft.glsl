@@ -8,8 +8,7 @@
  *           parts on both sides
  * FILTER    0, or rows of the filter h[FILTER, POINTS, 1 (FINNER) or INNER]: forward, multiply, inverse; line b takes row b % FILTER
  * SCALE     on all results; NIN: elements of x per line, zeros follow; KEEP: elements of y per line
- * The table w holds the LENGTH roots e^(-2 pi i j / LENGTH). */
-#define ROOT(j) w_at((j) * uint(LENGTH / POINTS))
+ * PRE_ROOT(j): e^(-2 pi i j / LENGTH) for a packed line of bins. */
 
 uint line_b, line_i; /* the line this invocation works on */
 
@@ -60,7 +59,7 @@ vec2 point(uint j)
 #elif REAL == 3
     return vec2(given_of(PAIR_FIRST, j), PAIR_SECOND < BATCH ? given_of(PAIR_SECOND, j) : 0.0);
 #elif REAL == 2 && PACKED
-    const vec2 a = bin(j), b = c_conj(bin(POINTS - j)), d = c_mul(c_conj(w_at(j)), a - b), z = a + b + vec2(-d.y, d.x);
+    const vec2 a = bin(j), b = c_conj(bin(POINTS - j)), d = c_mul(c_conj(PRE_ROOT(j)), a - b), z = a + b + vec2(-d.y, d.x);
     return z.yx;
 #elif REAL == 2
     const vec2 v = 2u * j <= LENGTH ? bin(j) : c_conj(bin(LENGTH - j));
@@ -89,9 +88,9 @@ void store(uint k, vec2 v)
 #endif
 }
 
-/* Bin k of a packed real line from points k and POINTS - k of the transform. */
-vec2 unpacked(uint k, vec2 a, vec2 b)
+/* Bin k of a packed real line from points k and POINTS - k of the transform; root: e^(-2 pi i k / LENGTH). */
+vec2 unpacked_by(vec2 root, vec2 a, vec2 b)
 {
-    const vec2 d = c_mul(w_at(k), a - c_conj(b));
+    const vec2 d = c_mul(root, a - c_conj(b));
     return 0.5 * (a + c_conj(b) + vec2(d.y, -d.x));
 }

@@ -3,7 +3,7 @@
  * Stockham's order: pass p reads elements j + q * POINTS / r and writes runs of the product of the radices so far, so that
  * the first pass reads and the last one writes memory in natural order. `passes` and `passes_back` are printed for the
  * length. ACROSS: neighbouring lanes hold neighbouring lines.
- * UNITS: lines, or pairs of lines, per place of the inner axis. Shared bytes: 8 * LINES * POINTS. */
+ * w: the LENGTH roots e^(-2 pi i j / LENGTH). UNITS: lines, or pairs of lines, per place of the inner axis. Shared bytes: 8 * LINES * POINTS. */
 void main()
 {
     LEAVE_SPARE_GROUPS
@@ -22,6 +22,6 @@ void main()
 #elif REAL == 1 && PACKED
     barrier();
     for (uint k = t; k < POINTS + 1u; k += THREADS)
-        if (live && k < KEEP) store(k, unpacked(k, s[AT(k % POINTS)], s[AT((POINTS - k) % POINTS)]));
+        if (live && k < KEEP) store(k, unpacked_by(w_at(k), s[AT(k % POINTS)], s[AT((POINTS - k) % POINTS)]));
 #endif
 }
