@@ -38,7 +38,8 @@
     X(timestep_spacing) X(lcm_timesteps) X(schedule_karras_on_vp) X(schedule_flow) X(schedule_beta_distribution) X(schedule_ict) X(ict_discretization) \
     X(solver_table) X(solver_step) X(solver_denoised) \
     X(denoise_gaussian) X(denoise_diagonal) X(denoise_mixture) X(gaussian_flow) X(convert_prediction) X(precondition_input) X(precondition) \
-    X(cfg) X(apg) X(cfg_rescale) X(cfg_zero_star) X(classifier_guidance) X(dynamic_threshold)
+    X(cfg) X(apg) X(cfg_rescale) X(cfg_zero_star) X(classifier_guidance) X(dynamic_threshold) \
+    X(pc_table) X(langevin_step)
 
 #define ROWS(X) CORE_ROWS(X) ATTENTION_ROWS(X) FFT_ROWS(X) GAUNT_ROWS(X) SSM_ROWS(X) STATE_SPACE_ROWS(X) DIFFUSION_ROWS(X)
 

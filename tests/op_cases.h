@@ -355,6 +355,8 @@
     X("cfg_rescale", "f32[5,300] f32[5,300]", "(a, b) {scale=7.5, rescale=0.7}", 'n') \
     X("cfg_zero_star", "f32[5,300] f32[5,300]", "(a, b) {scale=3}", 'n') \
     X("classifier_guidance", "f32[5,33] f32[5,33] f32[] f32[]", "(a, b, c, d) {scale=2}", 'p') \
+    X("langevin_step", "f32[5,300] f32[5,300] f32[5,300] f32[]", "(a, b, c, d) {snr=0.16}", 'p') \
+    X("langevin_step", "f32[5,3,11] f32[5,3,11] f32[5,3,11] f32[]", "(a, b, c, d) {snr=0.1, per_sample=true}", 'p') \
     X("dynamic_threshold", "f32[5,3,37]", "(a) {quantile=0.9}", 'n') \
     X("dynamic_threshold", "f32[3,300]", "(a) {quantile=0.995, most=1.5}", 'n')
 

@@ -318,6 +318,43 @@ Test(diffusion, inpainting_keeps_what_is_known)
     tuff_device_close(dev);
 }
 
+/* ---- predictor-corrector ---- */
+
+static tuff_tensor swapped(void *user, tuff_tensor x, bool back)
+{
+    (void)user, (void)back;
+    return tuff_flip(x, TUFF_INTS(1));
+}
+
+Test(diffusion, predictor_corrector)
+{
+    static const struct { const char *name; tuff_pc_desc d; uint32_t corrector; bool per_sample, known; } pc[] = {
+        { "ve", { .sde = TUFF_SDE_VE, .sigma_max = 5 }, 1, false, false }, { "vp ancestral", { .predictor = TUFF_PREDICTOR_ANCESTRAL, .beta_max = 8 }, 2, true, false },
+        { "sub-vp", { .sde = TUFF_SDE_SUBVP, .beta_max = 8 }, 0, false, true }, { "flow", { .probability_flow = true, .beta_max = 8 }, 0, false, false },
+        { "known", { .sde = TUFF_SDE_VE, .sigma_max = 5 }, 1, true, true },
+    };
+    tuff_device *dev = open_device(NULL);
+    for (size_t i = 0; i < COUNT(pc); i++) {
+        tuff_graph *g = tuff_graph_create(NULL);
+        tuff_tensor noisy, states;
+        const tuff_tensor x = tuff_normal(g, TUFF_SHAPE(3, 37), 1, NULL);
+        tuff_pc_sample_desc d = { .table = tuff_pc_table(g, 12, &pc[i].d), .denoiser = simple_noise, .prediction = TUFF_PREDICT_EPS, .corrector_steps = pc[i].corrector, .snr = 0.16,
+                                  .per_sample = pc[i].per_sample, .seed = 4, .noisy = &noisy, .states = &states };
+        if (pc[i].known) {
+            d.mask = tuff_cast(tuff_greater(tuff_uniform(g, TUFF_SHAPE(37), 2, NULL), tuff_literal(g, 0.5, TUFF_F32)), TUFF_F32);
+            d.known = tuff_normal(g, TUFF_SHAPE(37), 3, NULL);
+            d.transform = pc[i].corrector ? swapped : NULL;
+        }
+        tuff_output(g, "mean", tuff_pc_sample(x, &d));
+        tuff_output(g, "noisy", noisy);
+        tuff_output(g, "states", states);
+        cr_expect(tuff_graph_status(g) == TUFF_OK, "%s: %s", pc[i].name, tuff_graph_error(g));
+        if (tuff_graph_status(g) == TUFF_OK) expect_graph(pc[i].name, dev, g, &(graph_options){ .tolerance = { .rel = 5e-5 } });
+        tuff_graph_destroy(g);
+    }
+    tuff_device_close(dev);
+}
+
 /* ---- errors ---- */
 
 Test(diffusion, errors_name_what_is_wrong)

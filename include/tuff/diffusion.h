@@ -261,6 +261,45 @@ typedef struct tuff_sample_desc {
  * one run, no host between steps. Returns the state after the last row. */
 TUFF_API tuff_tensor tuff_sample(tuff_tensor x, const tuff_sample_desc *desc);
 
+/* ---- score-based SDEs: predictor-corrector sampling, arXiv:2011.13456 ---------------------------------- */
+
+typedef enum tuff_sde { TUFF_SDE_VP, TUFF_SDE_VE, TUFF_SDE_SUBVP } tuff_sde;
+typedef enum tuff_predictor { TUFF_PREDICTOR_REVERSE_DIFFUSION, TUFF_PREDICTOR_ANCESTRAL, TUFF_PREDICTOR_EULER_MARUYAMA } tuff_predictor;
+/* Columns: x_mean = X x + SCORE score, x = x_mean + NOISE z; CORRECTOR is the scale of langevin_step. */
+enum { TUFF_PC_ALPHA, TUFF_PC_SIGMA, TUFF_PC_TIME, TUFF_PC_X, TUFF_PC_SCORE, TUFF_PC_NOISE, TUFF_PC_CORRECTOR, TUFF_PC_COLUMNS };
+typedef struct tuff_pc_desc {
+    tuff_sde sde;
+    tuff_predictor predictor;    /* sub-VP has no ancestral one; its reverse diffusion is euler_maruyama */
+    bool probability_flow;       /* half the score, no noise */
+    double t_end;                /* 0: 1e-5 (VE), 1e-3 */
+    double sigma_min, sigma_max; /* VE; 0: 0.01, 50 */
+    double beta_min, beta_max;   /* VP, sub-VP; 0: 0.1, 20 */
+} tuff_pc_desc;
+/* Host row f32[n, TUFF_PC_COLUMNS]: n steps from time 1 to t_end. */
+TUFF_API tuff_tensor tuff_pc_table(tuff_graph *g, int64_t n, const tuff_pc_desc *desc);
+/* x, score, noise [b, ..], scale of rank 0: results x + eta score + sqrt(2 eta) noise, and the mean without noise;
+ * eta = 2 scale (snr |noise| / |score|)^2, norms of each sample, or their means over the batch (then samples depend on the batch). */
+TUFF_API tuff_tensor tuff_langevin_step(tuff_tensor x, tuff_tensor score, tuff_tensor noise, tuff_tensor scale, double snr, bool per_sample);
+
+typedef struct tuff_pc_sample_desc {
+    tuff_tensor table;           /* of tuff_pc_table, or an input */
+    tuff_denoiser_fn denoiser;
+    void *user;
+    tuff_prediction prediction;  /* X0, EPS, V, SCORE or FLOW */
+    uint32_t corrector_steps;    /* Langevin steps before each predictor */
+    double snr;
+    bool per_sample;             /* norms; see tuff_langevin_step */
+    uint64_t seed;
+    uint32_t stream, sample;     /* predictor: stream, corrector: + 1, known elements: + 2; draw 1 + index */
+    tuff_tensor noise, corrector_noise, replace_noise; /* [index, batch, ..] instead of the generator; index: step, step * corrector_steps + k,
+                                                        * 2 step (after the corrector) and 2 step + 1 (after the predictor) */
+    tuff_tensor mask, known;     /* where mask is 1 the state follows the known x_0 */
+    tuff_tensor (*transform)(void *user, tuff_tensor x, bool back); /* orthonormal map into the coordinates of mask and known, and back; NULL: none */
+    tuff_tensor *noisy, *states; /* get x after the last predictor, with noise; x after each step [steps, ..]; NULL: not kept */
+} tuff_pc_sample_desc;
+/* From x, noise of the first level, to x_mean of the last predictor. */
+TUFF_API tuff_tensor tuff_pc_sample(tuff_tensor x, const tuff_pc_sample_desc *desc);
+
 #ifdef __cplusplus
 }
 #endif
