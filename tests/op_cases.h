@@ -355,6 +355,14 @@
     X("cfg_rescale", "f32[5,300] f32[5,300]", "(a, b) {scale=7.5, rescale=0.7}", 'n') \
     X("cfg_zero_star", "f32[5,300] f32[5,300]", "(a, b) {scale=3}", 'n') \
     X("classifier_guidance", "f32[5,33] f32[5,33] f32[] f32[]", "(a, b, c, d) {scale=2}", 'p') \
+    X("token_probabilities", "f32[9,37]", "(a) {temperature=0.7, top_k=10, top_p=0.8}", 'n') \
+    X("token_probabilities", "f32[3,4,300]", "(a) {top_p=0.9}", 'n') \
+    X("token_probabilities", "f32[5,37]", "(a) {temperature=2}", 'n') \
+    X("sample_token", "f32[9,37] f32[9]", "(a, b)", 'p') \
+    X("masked_diffusion_step", "i32[4,6] f32[4,6,11] f32[4,6] f32[4,6] f32[]", "(a, b, c, d, e) {mask=1}", 'p') \
+    X("confidence_unmask", "i32[4,6] f32[4,6,11] i32[]", "(a, b, c) {mask=1}", 'p') \
+    X("speculative_accept", "i32[4,6] f32[4,6,24] f32[4,7,24] f32[4,6] f32[4]", "(a, b, c, d, e)", 'p') \
+    X("speculative_jacobi_step", "i32[4,6] f32[4,6,24] f32[4,6,24] f32[4,6] f32[4,6]", "(a, b, c, d, e)", 'p') \
     X("langevin_step", "f32[5,300] f32[5,300] f32[5,300] f32[]", "(a, b, c, d) {snr=0.16}", 'p') \
     X("langevin_step", "f32[5,3,11] f32[5,3,11] f32[5,3,11] f32[]", "(a, b, c, d) {snr=0.1, per_sample=true}", 'p') \
     X("dynamic_threshold", "f32[5,3,37]", "(a) {quantile=0.9}", 'n') \

@@ -39,7 +39,7 @@ struct case_builder {
 };
 
 /* One list per family, ended by a row without op. */
-extern const case_row core_cases[], scan_cases[], attention_cases[], fft_cases[], gaunt_cases[], ssm_cases[], diffusion_cases[], sampling_cases[], sde_cases[], ops_cases[];
+extern const case_row core_cases[], scan_cases[], attention_cases[], fft_cases[], gaunt_cases[], ssm_cases[], diffusion_cases[], sampling_cases[], sde_cases[], discrete_cases[], ops_cases[];
 
 /* Refuse the case with a sentence; returns false. */
 bool case_refuse(case_builder *b, const char *format, ...) TF_PRINTF(2, 3);

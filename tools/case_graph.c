@@ -11,7 +11,7 @@
 
 static const case_row *row_of(const char *op)
 {
-    static const case_row *const lists[] = { core_cases, scan_cases, attention_cases, fft_cases, gaunt_cases, ssm_cases, diffusion_cases, sampling_cases, sde_cases, ops_cases };
+    static const case_row *const lists[] = { core_cases, scan_cases, attention_cases, fft_cases, gaunt_cases, ssm_cases, diffusion_cases, sampling_cases, sde_cases, discrete_cases, ops_cases };
     for (size_t i = 0; i < TF_COUNT(lists); i++)
         for (const case_row *r = lists[i]; r->op; r++)
             if (!strcmp(r->op, op)) return r;

@@ -300,6 +300,33 @@ typedef struct tuff_pc_sample_desc {
 /* From x, noise of the first level, to x_mean of the last predictor. */
 TUFF_API tuff_tensor tuff_pc_sample(tuff_tensor x, const tuff_pc_sample_desc *desc);
 
+/* ---- tokens: the last axis of a distribution counts the vocabulary. f32; tokens are i32 ---------------- */
+
+typedef struct tuff_token_filter_desc {
+    double temperature; /* logits are divided by it; 0: 1 */
+    double top_p;       /* after top-k: the most probable until their sum reaches it, at least one; 0: all */
+    int64_t top_k;      /* only the k most probable, lower tokens first among equals; 0: all */
+} tuff_token_filter_desc;
+/* logits[.., v] -> probabilities, renormalised after each filter. */
+TUFF_API tuff_tensor tuff_token_probabilities(tuff_tensor logits, const tuff_token_filter_desc *desc);
+/* p[.., v] >= 0, u[..] in (0, 1) -> the first token whose running sum exceeds u * sum. */
+TUFF_API tuff_tensor tuff_sample_token(tuff_tensor p, tuff_tensor u);
+/* tokens[..], logits[.., v] without the mask, u, u_token[..], chance of rank 0: positions that hold `mask` and have u < chance get a token
+ * drawn by u_token. From time t to s chance = (alpha_s - alpha_t) / (1 - alpha_t). arXiv:2406.07524 */
+TUFF_API tuff_tensor tuff_masked_diffusion_step(tuff_tensor tokens, tuff_tensor logits, tuff_tensor u, tuff_tensor u_token, tuff_tensor chance, int32_t mask);
+/* tokens[.., n], logits[.., n, v], count (i32 of rank 0): the `count` most confident masked positions of each row get their best token;
+ * lower positions first among equals. arXiv:2202.04200 */
+TUFF_API tuff_tensor tuff_confidence_unmask(tuff_tensor tokens, tuff_tensor logits, tuff_tensor count, int32_t mask);
+/* draft[.., n] drawn from q[.., n, v], the model's p[.., n + 1, v], r[.., n] and u[..] in (0, 1) -> results tokens[.., n + 1], accepted[..]:
+ * tokens are accepted while r q < p; the next one is drawn from max(p - q, 0), or from p behind the last; then -1. arXiv:2211.17192 */
+TUFF_API tuff_tensor tuff_speculative_accept(tuff_tensor draft, tuff_tensor q, tuff_tensor p, tuff_tensor r, tuff_tensor u);
+/* draft[.., n] drawn from q[.., n, v] in the last iteration, p[.., n, v] of this one, r, u[.., n] -> results tokens[.., n], accepted[..]: as
+ * above, and positions behind the first rejected are drawn from p. arXiv:2410.01699 */
+TUFF_API tuff_tensor tuff_speculative_jacobi_step(tuff_tensor draft, tuff_tensor q, tuff_tensor p, tuff_tensor r, tuff_tensor u);
+
+/* Host row: cost[n, n], a constant -> results points i32[edges + 1], total[1] of the cheapest rising path from 0 to n - 1 with that many edges. */
+TUFF_API tuff_tensor tuff_cheapest_path(tuff_tensor cost, int32_t edges);
+
 #ifdef __cplusplus
 }
 #endif
