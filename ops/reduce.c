@@ -629,8 +629,13 @@ static uint64_t sub_flops(const tf_kernel_build *k)
  * give; elsewhere enough to keep about 4 vectors a lane, as long as rows are scarce. */
 static uint32_t lanes_per_row(const tf_kernel_build *k, bool cols, uint32_t wg, int64_t rows, int64_t vectors)
 {
-    if (k->limits->cpu)
-        return 1;
+    if (k->limits->cpu) { /* one, unless its trips (of 4 or 2 vectors at least, once or twice) were too many */
+        const bool pair = ((const tf_fold_desc *)k->desc)->fold >= TF_FOLD_ARGMAX;
+        uint32_t lanes = 1;
+        while (lanes < k->limits->max_invocations && vectors / ((int64_t)lanes * (pair ? 2 : 4)) > TF_CPU_TRIPS)
+            lanes *= 2;
+        return lanes;
+    }
     if (cols && rows >= (int64_t)tf_units(k->limits) * 2048)
         return 1;
     const uint32_t most = cols ? wg / 8 : wg;
@@ -653,8 +658,8 @@ static bool configure(tf_kernel_build *k)
         rows = tf_dim_bin(k->g, TUFF_DIM_MUL, rows, tf_dim_ceildiv(k->g, x->dim[2], width));
     const int64_t vectors = cols ? inner : (inner + width - 1) / width, rows_bound = tf_dim_bound(k->g, rows);
 
-    const uint32_t wg = tf_row_group(k->limits, rows_bound);
-    const uint32_t lanes = lanes_per_row(k, cols, wg, rows_bound, vectors);
+    const uint32_t group = tf_row_group(k->limits, rows_bound), lanes = lanes_per_row(k, cols, group, rows_bound, vectors);
+    const uint32_t wg = TF_MAX(group, lanes);
     const uint32_t unroll = tf_unroll((vectors + lanes - 1) / lanes, pair ? 4 : 8);
     const int64_t covered = (int64_t)unroll * lanes * (cols ? 1 : width);
     const bool masked = tf_dim_is_dynamic(x->dim[1]) || x->dim[1] % covered || (d->chunk ? d->chunk : x->dim[1]) % covered;

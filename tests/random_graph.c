@@ -174,8 +174,18 @@ static tuff_tensor view_of(maker *m, tuff_tensor x)
     }
 }
 
-static void step_view(maker *m) { real(m, view_of(m, pick(m, &m->real))); }
-static void step_whole_view(maker *m) { whole(m, view_of(m, pick(m, &m->whole))); }
+/* A view that changes nothing is x itself: with noise it would be another tensor, and the twin would go its own way. */
+static void step_view(maker *m)
+{
+    const tuff_tensor x = pick(m, &m->real), t = view_of(m, x);
+    if (t.id != x.id) real(m, t);
+}
+
+static void step_whole_view(maker *m)
+{
+    const tuff_tensor x = pick(m, &m->whole), t = view_of(m, x);
+    if (t.id != x.id) whole(m, t);
+}
 
 static void step_concat(maker *m)
 {
