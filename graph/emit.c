@@ -422,6 +422,7 @@ static void emit_anchor(tf_emitter *m)
     k->out = tf_type_of(m->g, n->out);
     k->n_out = n->n_out;
     k->want = want;
+    k->text = q->text;
     k->plain = plain;
     memcpy(k->loads, a->loads, sizeof k->loads);
     memcpy(k->stores, a->stores, sizeof k->stores);
@@ -553,7 +554,10 @@ static void declare(tf_emitter *m, tf_str *out, uint32_t i)
         snprintf(at, sizeof at, "(%s)", index);
         tf_str_printf(out, "#define L%u(i) tf_from_bits_%s(bitfieldExtract(tf_word%u(int(uint%s / %uu)), int(uint%s %% %uu) * %u, %u))\n", i,
                       tuff_dtype_name(t), i, at, per, at, per, bits, bits);
-        declare_gather(m, out, i);
+        if (a->vec_read && (t == TUFF_F16 || t == TUFF_BF16)) { /* two words hold four: one decoding for two elements */
+            tf_str_printf(out, "uvec2 tf_pair%u(int w) { return uvec2(tf_word%u(w), tf_word%u(w + 1)); }\n", i, i, i);
+            tf_str_printf(out, t == TUFF_F16 ? "#define LV%u(i) tf_halves(tf_pair%u((%s) / 2))\n" : "#define LV%u(i) tf_bhalves(tf_pair%u((%s) / 2))\n", i, i, index);
+        } else declare_gather(m, out, i);
         if (a->shared) tf_str_printf(out, "#define SW%u(i, w) a%u.d[int(i) + int(PW(%u)) / %u] = w\n", i, i, tf_emit_param(m, TF_PARAM_BASE, i), per);
         else tf_str_printf(out, "#define SW%u(i, w) a%u.d[i] = w\n", i, i);
         return;

@@ -31,6 +31,7 @@ typedef struct tf_kernel_build {
     uint32_t n_out;
     const tf_limits *limits;
     const bool *want;               /* result i is read */
+    uint32_t text;                  /* what its hooks weigh (tf_group): heavy ones are better not unrolled much */
     const bool *plain;              /* operand i is a plain dense buffer read (no hook arithmetic) */
     /* filled by configure */
     tf_str *defines;                /* "#define ..." lines */

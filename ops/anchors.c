@@ -122,6 +122,13 @@ uint32_t tf_row_group(const tf_limits *limits, int64_t rows)
     return wg;
 }
 
+uint32_t tf_unroll_most(const tf_kernel_build *k, uint32_t most, int width)
+{
+    while (k->limits->cpu && most > 1 && most * (uint32_t)width * k->text > 64)
+        most /= 2;
+    return most;
+}
+
 uint32_t tf_unroll(int64_t n, uint32_t most)
 {
     if (n <= most)

@@ -102,6 +102,8 @@ uint32_t tf_row_group(const tf_limits *limits, int64_t rows);
 /* Vectors per loop trip for `n` of them: n itself if it is at most `most`, else the largest divisor of n from most / 2 on,
  * else `most`. */
 uint32_t tf_unroll(int64_t n, uint32_t most);
+/* `most` for a kernel whose hooks are printed `most` times `width`: halved while a software driver would compile too long. */
+uint32_t tf_unroll_most(const tf_kernel_build *k, uint32_t most, int width);
 /* GLSL names of the element type of an anchor: defines T and, where hooks of width 4 make sense, T4. Returns the
  * vector width to use (1 or 4). */
 int tf_define_type(tf_kernel_build *k, tuff_dtype dtype);

@@ -629,10 +629,10 @@ static uint64_t sub_flops(const tf_kernel_build *k)
  * give; elsewhere enough to keep about 4 vectors a lane, as long as rows are scarce. */
 static uint32_t lanes_per_row(const tf_kernel_build *k, bool cols, uint32_t wg, int64_t rows, int64_t vectors)
 {
-    if (k->limits->cpu) { /* one, unless its trips (of 4 or 2 vectors at least, once or twice) were too many */
-        const bool pair = ((const tf_fold_desc *)k->desc)->fold >= TF_FOLD_ARGMAX;
+    if (k->limits->cpu) { /* one, unless its trips (of one vector, at worst) were too many */
+        const bool twice = ((const tf_fold_desc *)k->desc)->fold == TF_FOLD_SQUARES;
         uint32_t lanes = 1;
-        while (lanes < k->limits->max_invocations && vectors / ((int64_t)lanes * (pair ? 2 : 4)) > TF_CPU_TRIPS)
+        while (lanes < k->limits->max_invocations && vectors * (twice + 1) / lanes > TF_CPU_TRIPS)
             lanes *= 2;
         return lanes;
     }
@@ -660,7 +660,7 @@ static bool configure(tf_kernel_build *k)
 
     const uint32_t group = tf_row_group(k->limits, rows_bound), lanes = lanes_per_row(k, cols, group, rows_bound, vectors);
     const uint32_t wg = TF_MAX(group, lanes);
-    const uint32_t unroll = tf_unroll((vectors + lanes - 1) / lanes, pair ? 4 : 8);
+    const uint32_t unroll = tf_unroll((vectors + lanes - 1) / lanes, tf_unroll_most(k, pair ? 4 : 8, width));
     const int64_t covered = (int64_t)unroll * lanes * (cols ? 1 : width);
     const bool masked = tf_dim_is_dynamic(x->dim[1]) || x->dim[1] % covered || (d->chunk ? d->chunk : x->dim[1]) % covered;
     const bool subgroup = lanes == wg && !cols && width == 4 && k->limits->subgroup_arithmetic && !pair && d->fold != TF_FOLD_ANY &&

@@ -97,6 +97,7 @@
     X("softmax", "f32[9,333]", "(a) {axis=1}", 'n') \
     X("softmax", "f32[33,9]", "(a) {axis=0}", 'n') \
     X("softmax", "f32[2,5000]", "(a) {axis=-1}", 'n') \
+    X("softmax", "f16[2,5000]", "(a) {axis=-1}", 'n') \
     X("softmax", "f16[5,64]", "(a) {axis=-1}", 'n') \
     X("log_softmax", "f32[9,100]", "(a) {axis=1}", 'n') \
     X("layer_norm", "f32[9,100] f32[100] f32[100]", "(a, gain=b, bias=c)", 'n') \

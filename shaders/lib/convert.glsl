@@ -268,6 +268,8 @@ bool tf_from_bits_bool(uint b) { return (b & 0xffu) != 0u; }
 // Four halves in two words, and back.
 vec4 tf_halves(uvec2 w) { return vec4(unpackHalf2x16(w.x), unpackHalf2x16(w.y)); }
 
+vec4 tf_bhalves(uvec2 w) { return uintBitsToFloat(uvec4(w.x << 16, w.x & 0xffff0000u, w.y << 16, w.y & 0xffff0000u)); }
+
 uvec2 tf_words(vec4 v) { return uvec2(packHalf2x16(v.xy), packHalf2x16(v.zw)); }
 
 // Vectors of 16-bit and 8-bit elements.
