@@ -58,6 +58,15 @@ const bench_case bench_cases[] = {
     { "nn", "argsort of 1M", "x = input f32[1000000]\ny = argsort(x) {axis=0}\noutput y\n", 0.0, BENCH_COPY },
     { "nn", "topk 50 of rows 16x32000", ROWS(16, 32000, "topk(x) {k=50, axis=1}"), 0.0, BENCH_READ },
 
+    { "ssm", "s4d_kernel h128 n32 L16384, device", "lam = input c64[128,32]\nb = input c64[128,32]\nc = input c64[128,32]\ndt = input f32[128]\n"
+      "k = s4d_kernel(lam, b, c, dt) {length=16384}\noutput k\n", 4.0 * 32 * 128 * 16384, BENCH_FMA },
+    { "ssm", "S4D layer h128 L16384", "u = input f32[1,128,16384]\nd = input f32[128]\nl, b = s4d_init() {init=lin, n=64}\nlam = expand(l) {shape=[128,32]}\n"
+      "c = expand(b) {shape=[128,32]}\ndt = timescale_init() {n=128}\nk = s4d_kernel(lam, c, c, dt) {length=16384}\n"
+      "y = gelu(causal_conv(u, k, d=d))\noutput y\n", 0.0, BENCH_COPY },
+    { "ssm", "S4 stream h128 n32, 256 steps", "u = input f32[1,128,256]\nstate x c64[1,128,32]\nl, b, p, v = hippo_nplr() {basis=legs, n=64}\n"
+      "lam = expand(l) {shape=[128,32]}\nq = expand(b) {shape=[128,32]}\nr = expand(unsqueeze(p) {axes=[1]}) {shape=[1,128,32]}\ndt = timescale_init() {n=128}\n"
+      "y, z = s4_scan(u, lam, q, q, dt, p=r, state=x)\nnext = assign(x, z)\noutput y\n", 0.0, BENCH_COPY },
+
     { "attention", "prefill d64 256x256 h4", ATTENTION(1, 256, 256, 4, 4, 64, "f32", ""), ATTENTION_FLOPS(1, 256, 256, 4, 64), BENCH_FMA },
     { "attention", "prefill d64 256x256 h4 causal", ATTENTION(1, 256, 256, 4, 4, 64, "f32", " {causal=true}"), ATTENTION_FLOPS(1, 256, 256, 4, 64), BENCH_FMA },
     { "attention", "prefill d64 512x512 h4", ATTENTION(1, 512, 512, 4, 4, 64, "f32", ""), ATTENTION_FLOPS(1, 512, 512, 4, 64), BENCH_FMA },

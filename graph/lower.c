@@ -20,6 +20,7 @@ typedef struct lowering {
     tf_arena *data;          /* folded constants, outliving the graphs */
     tuff_tensor *map;        /* [from value] */
     bool *live, *wanted;     /* [from node], [from value] */
+    bool *table;             /* [from node] leads to a row of the host: folded whatever its size */
     bool first, separate;    /* run: of the user's graph; the last, which gives carried values memory of their own */
     tuff_tensor *start;      /* [from value] of a carry: the value before the first iteration */
     tuff_tensor *outside;    /* [depth][port] a state's value around the loop being lowered */
@@ -34,6 +35,16 @@ static void mark(lowering *l)
     tf_mark_live(g, l->live, l->wanted);
 }
 
+static void mark_tables(lowering *l)
+{
+    for (uint32_t n = l->from->nodes.n; n-- > 0;) {
+        const tf_node *x = &l->from->nodes.data[n];
+        if (l->live[n] && (l->table[n] || x->op->kind == TF_HOST || x->op->constants))
+            for (uint32_t i = 0; i < x->n_src; i++)
+                if (x->src[i]) l->table[tf_val(l->from, x->src[i])->node] = true;
+    }
+}
+
 /* Replace a node just added by its value, if its sources are constants and the result is small; host rows must. */
 static tuff_status fold(lowering *l, const tf_node *x, tuff_tensor *t)
 {
@@ -42,7 +53,7 @@ static tuff_status fold(lowering *l, const tf_node *x, tuff_tensor *t)
     void *data[TF_MAX_RESULTS];
     const char *error = "";
     uint64_t count = 0;
-    const bool host = x->op->kind == TF_HOST;
+    const bool host = x->op->kind == TF_HOST, table = l->table[x - l->from->nodes.data];
     if (!tf_foldable(g, n)) {
         if (!host) return TUFF_OK;
         for (uint32_t i = 0; i < n->n_src; i++) {
@@ -54,7 +65,7 @@ static tuff_status fold(lowering *l, const tf_node *x, tuff_tensor *t)
         }
         return TUFF_E_ARGUMENT;
     }
-    if (!host && (n->n_src == 0 || n->n_out != 1 || x->op == &tf_op_copy || x->op->kind == TF_ANCHOR ||
+    if (!host && !(table && n->n_out == 1 && x->op != &tf_op_copy) && (n->n_src == 0 || n->n_out != 1 || x->op == &tf_op_copy || x->op->kind == TF_ANCHOR ||
                   !tf_count_bound(g, tf_type_of(g, t->id), &count) || count > FOLD_LIMIT)) return TUFF_OK;
     const tuff_status s = tf_fold(g, n, l->data, data, &error);
     if (s != TUFF_OK) { tf_str_printf(l->message, "%s: %s", x->op->name, error); return s; }
@@ -342,6 +353,7 @@ static tuff_status run(tuff_graph *from, const tf_limits *limits, bool first, bo
     l.map = tf_arena_array(&scratch, tuff_tensor, (size_t)from->values.n + 1);
     l.live = tf_arena_array(&scratch, bool, (size_t)from->nodes.n + 1);
     l.wanted = tf_arena_array(&scratch, bool, (size_t)from->values.n + 1);
+    l.table = tf_arena_array(&scratch, bool, (size_t)from->nodes.n + 1);
     if (!l.to || scratch.failed) goto done;
     for (uint32_t i = 0; i < from->dims.n; i++) { tf_dim_expr *d = tf_push(&l.to->arena, &l.to->dims); if (d) *d = from->dims.data[i]; }
     for (uint32_t i = 0; i < from->dim_params.n; i++) {
@@ -351,6 +363,7 @@ static tuff_status run(tuff_graph *from, const tf_limits *limits, bool first, bo
     l.to->file = from->file;
     if (!copy_regions(&l)) goto done;
     mark(&l);
+    mark_tables(&l);
     s = l.to->arena.failed ? TUFF_E_MEMORY : TUFF_OK;
     for (uint32_t n = 0; n < from->nodes.n && s == TUFF_OK; n++)
         if (l.live[n]) s = lower_node(&l, &from->nodes.data[n]);

@@ -175,6 +175,7 @@ struct tf_op {
     void (*lower)(tf_lower *l);       /* COMPOSITE */
     void (*view)(tf_view_map *m);     /* VIEW */
     tf_ex (*expr)(tf_view_map *m);    /* INDEXED: the value at m->out */
+    bool constants;                   /* COMPOSITE: takes a better path where operands are constants, so constant ones are folded whatever their size */
     bool partition;                   /* INDEXED: each element comes from one operand (concat, stack) */
     bool bijective;                   /* VIEW: every source element appears exactly once (reshape, permute, flip, roll) */
     void (*inverse)(tf_view_map *m);  /* bijective VIEW: given source coordinates in out[], output coordinates into src[] */

@@ -227,7 +227,7 @@ static void lower(tf_lower *l)
 }
 
 const tf_op tf_op_discretize = {
-    .name = "discretize",
+    .name = "discretize", .constants = true,
     .doc = "x' = a x + b u -> x_t = abar x_{t-1} + bbar u_t: diag a[h,n] b[h,n] dt[h] -> [h,n], [h,n]; dense a[n,n] b[n] dt[t] -> [t,n,n], [t,n]",
     .source = "arXiv:2206.11893", .operands = "a b dt", .results = "abar bbar", .kind = TF_COMPOSITE, .attrs = attrs, .attr_count = TF_COUNT(attrs),
     .desc_size = sizeof(discretize_desc), .infer = infer, .lower = lower, .reference = reference, .rel = 32,

@@ -31,7 +31,7 @@
     X(cumsum) X(cumprod) X(cummax) X(cummin) X(logcumsumexp) X(linear_scan) X(scan)
 
 #define STATE_SPACE_ROWS(X) \
-    X(hippo_matrix) X(hippo_nplr) X(hippo_ptd) X(s4d_init) X(timescale_init) X(discretize) X(s4d_kernel) X(s4_kernel) X(causal_conv) X(s4_scan) X(hippo_online)
+    X(hippo_matrix) X(hippo_nplr) X(hippo_ptd) X(s4d_init) X(timescale_init) X(discretize) X(s4d_kernel) X(s4_kernel) X(causal_conv) X(s4_scan) X(s4_cauchy_kernel) X(hippo_online)
 
 #define DIFFUSION_ROWS(X) \
     X(schedule_karras) X(schedule_exponential) X(schedule_vp) X(schedule_logsnr) X(vp_marginals) X(schedule_beta) X(rescale_zero_snr) \
@@ -45,7 +45,7 @@
 #define ROWS(X) CORE_ROWS(X) ATTENTION_ROWS(X) FFT_ROWS(X) GAUNT_ROWS(X) SSM_ROWS(X) STATE_SPACE_ROWS(X) DIFFUSION_ROWS(X)
 
 #define STATE_SPACE_INTERNAL_ROWS(X) \
-    X(cis) X(discretize_host) X(ssm_tables) X(ssm_kernel) X(ssm_steps) X(anchor_hippo_online) X(ssm_truncation)
+    X(cis) X(discretize_host) X(ssm_tables) X(ssm_kernel) X(ssm_steps) X(half_angles) X(anchor_hippo_online) X(ssm_truncation)
 
 #define ATTENTION_INTERNAL_ROWS(X) \
     X(attention_anchor) X(rope_turns) X(tree_anchor)

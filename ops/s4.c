@@ -183,7 +183,7 @@ static const tf_attr s4d_attrs[] = {
     LENGTH(s4d_desc), TF_A(s4d_desc, disc, TF_ATTR_ENUM, "discretisation", .choices = tf_discretizations), FULL(s4d_desc), POSITIONS(s4d_desc),
 };
 const tf_op tf_op_s4d_kernel = {
-    .name = "s4d_kernel", .doc = "kernel of a diagonal model: lam[h,n] b[h,n] c[h,n] dt[h] -> k[h,length], k_l = 2 Re sum_n c bbar abar^l",
+    .name = "s4d_kernel", .constants = true, .doc = "kernel of a diagonal model: lam[h,n] b[h,n] c[h,n] dt[h] -> k[h,length], k_l = 2 Re sum_n c bbar abar^l",
     .source = "Gu et al. 2022, arXiv:2206.11893", .operands = "lam b c dt", .results = "k", .kind = TF_COMPOSITE, .attrs = s4d_attrs,
     .attr_count = TF_COUNT(s4d_attrs), .desc_size = sizeof(s4d_desc), .infer = s4d_infer, .lower = s4d_lower, .reference = s4d_reference, .rel = 32,
 };
@@ -256,7 +256,7 @@ static void s4_lower(tf_lower *l)
 
 static const tf_attr s4_attrs[] = { LENGTH(s4_desc), FULL(s4_desc), POSITIONS(s4_desc) };
 const tf_op tf_op_s4_kernel = {
-    .name = "s4_kernel",
+    .name = "s4_kernel", .constants = true,
     .doc = "kernel of a = diag(lam) - p'conj(p), bilinear: lam[h,n] p[rank,h,n] b[h,n] c[h,n] dt[h] -> k[h,length], ctilde[h,n] = c (I - abar^length)",
     .source = "Gu, Goel, Re 2021, arXiv:2111.00396", .operands = "lam p b c dt", .results = "k ctilde", .kind = TF_COMPOSITE, .attrs = s4_attrs,
     .attr_count = TF_COUNT(s4_attrs), .desc_size = sizeof(s4_desc), .infer = s4_infer, .lower = s4_lower, .reference = s4_reference, .rel = 32,

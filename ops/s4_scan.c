@@ -218,7 +218,7 @@ static const tf_attr attrs[] = {
     TF_A(scan_desc, full, TF_ATTR_BOOL, "all modes are given; false: the half with Im >= 0, results are twice the real part"),
 };
 const tf_op tf_op_s4_scan = {
-    .name = "s4_scan", .doc = "state-space steps: u[b,h,length] lam[h,n] b[h,n] c[h,n] dt[h] -> y[b,h,length], state[b,h,n], x_t = abar x_{t-1} + bbar u_t, y = 2 Re c x + d u",
+    .name = "s4_scan", .constants = true, .doc = "state-space steps: u[b,h,length] lam[h,n] b[h,n] c[h,n] dt[h] -> y[b,h,length], state[b,h,n], x_t = abar x_{t-1} + bbar u_t, y = 2 Re c x + d u",
     .source = "arXiv:2111.00396, arXiv:2206.11893", .operands = "u lam b c dt", .results = "y state", .kind = TF_COMPOSITE, .attrs = attrs,
     .attr_count = TF_COUNT(attrs), .desc_size = sizeof(scan_desc), .infer = infer, .lower = lower, .reference = reference, .rel = 64,
 };

@@ -298,6 +298,9 @@
       "(p=a, seg_start=b, q=c, r=d, s=e) {axis=1, combine=\"p = a.p + b.p; q = a.q * b.q; r = max(a.r, b.r); s = b.s\"}", 'u')
 
 #define STATE_SPACE_OP_CASES(X) \
+    X("s4_cauchy_kernel", "c64[2,5] c64[1,2,5] c64[2,5] c64[2,5] f32[2]", "(sub(a, 3), b, c, d, e) {length=37}", 'p') \
+    X("s4_cauchy_kernel", "c64[3,8] c64[2,3,8] c64[3,8] c64[3,8] f32[3]", "(sub(a, 4), mul(b, 0.5), c, d, e) {length=64}", 'p') \
+    X("s4_cauchy_kernel", "c64[1,3] c64[1,1,3] f32[1]", "(sub(a, 3), b, a, a, c) {length=1, full=true}", 'p') \
     X("hippo_online", "f32[2,3,70]", "(a) {n=9, every=10}", 'n') \
     X("hippo_online", "f32[33,5] f32[33,40] i32[1]", "(a, state=b, start=c) {n=40}", 'q') \
     X("hippo_online", "f32[1,2100]", "(a) {n=64, every=1000}", 'n') /* several dispatches, and a rest */ \

@@ -596,3 +596,44 @@ Test(ssm, online_coefficients_in_pieces)
     tuff_program_destroy(p[0]);
     tuff_device_close(dev);
 }
+
+/* From ctilde, by sums at the roots of unity: the kernel that the powers of the step give. */
+Test(ssm, cauchy_kernel)
+{
+    static const int lengths[] = { 1, 2, 255, 1024 };
+    tuff_device *dev = open_device(NULL);
+    for (size_t i = 0; i < COUNT(lengths); i++) {
+        const int n = lengths[i];
+        tuff_graph *g = tuff_graph_create(NULL);
+        const stream s = make_stream(g, true);
+        const tuff_tensor k = tuff_s4_kernel(s.lam, s.p, s.b, s.c, s.dt, n, NULL);
+        tuff_output(g, "k", k);
+        tuff_output(g, "c", tuff_s4_cauchy_kernel(s.lam, s.p, s.b, tuff_result(k, 1), s.dt, n, NULL));
+        tuff_program *p = compile(dev, g);
+        float got[FEATURES * 1024], exact[FEATURES * 1024];
+        double want[FEATURES * 1024];
+        const size_t count = (size_t)(FEATURES * n);
+        cr_assert(!tuff_run(p) && !tuff_read(p, "k", exact, count * sizeof *exact) && !tuff_read(p, "c", got, count * sizeof *got), "%s", tuff_program_error(p));
+        for (size_t j = 0; j < count; j++) want[j] = (double)exact[j];
+        cr_expect(distance(got, want, count) < 1e-5, "length %d: relative L2 %g", n, distance(got, want, count));
+        tuff_program_destroy(p);
+        tuff_graph_destroy(g);
+    }
+    tuff_device_close(dev);
+}
+
+/* Constant operands stay constants through views however large they are: 600 features of 16 modes. */
+Test(ssm, large_constant_operands)
+{
+    static const char text[] = "l, b, p, v = hippo_nplr() {basis=legs, n=32}\nlam = expand(l) {shape=[600,16]}\nc = expand(b) {shape=[600,16]}\n"
+                               "q = expand(unsqueeze(p) {axes=[1]}) {shape=[1,600,16]}\ndt = timescale_init() {n=600}\nk = s4_kernel(lam, q, c, c, dt) {length=3}\noutput k\n";
+    char message[256];
+    tuff_graph *g = NULL;
+    tuff_device *dev = open_device(NULL);
+    cr_assert(!tuff_graph_parse(text, sizeof text - 1, NULL, &g, message, sizeof message), "%s", message);
+    tuff_program *p = compile(dev, g);
+    cr_expect(!tuff_run(p), "%s", tuff_program_error(p));
+    tuff_program_destroy(p);
+    tuff_graph_destroy(g);
+    tuff_device_close(dev);
+}

@@ -11,7 +11,7 @@
 
 typedef struct run_options {
     tool_common common;
-    tool_list in, out, dims, scalars, params;
+    tool_list in, constants, out, dims, scalars, params;
     uint64_t seed, repeat;
     bool profile, no_fusion, relaxed;
     const char *trace;
@@ -19,6 +19,7 @@ typedef struct run_options {
 
 static const tool_option options_table[] = {
     TOOL_OPTION(run_options, in, "in", "NAME=FILE.npy", TOOL_LIST, "contents of an input or state"),
+    TOOL_OPTION(run_options, constants, "const", "NAME=FILE.npy", TOOL_LIST, "make an input a constant: what runs when the graph is compiled needs it"),
     TOOL_OPTION(run_options, out, "out", "NAME=FILE.npy", TOOL_LIST, "write an output or state"),
     TOOL_OPTION(run_options, dims, "dim", "NAME=N", TOOL_LIST, "set a dynamic dim; default: its bound"),
     TOOL_OPTION(run_options, scalars, "scalar", "NAME=X", TOOL_LIST, "set a scalar"),
@@ -119,6 +120,24 @@ static int write_random(session *s, const char *name)
     const tuff_status status = tuff_write(s->p, name, data, bytes);
     free(data);
     return status ? tool_error("%s", tuff_program_error(s->p)) : TOOL_OK;
+}
+
+/* Before compiling. */
+static int make_constants(session *s)
+{
+    char message[1024];
+    const char *name, *path;
+    for (uint32_t i = 0; i < s->o->constants.n; i++) {
+        if (!tool_pair(&s->arena, s->o->constants.v[i], &name, &path)) continue;
+        const tf_port *port = tf_port_find(s->g, 1u << TF_PORT_INPUT, name);
+        tf_npy npy;
+        if (!port) return unknown_port(s, "--const", name, 1u << TF_PORT_INPUT);
+        if (tf_npy_read(path, tf_type_of(s->g, port->value)->dtype, NULL, &npy, message, sizeof message)) return tool_error("%s", message);
+        const tuff_status status = tuff_make_const(s->g, name, npy.data, npy.bytes);
+        tf_npy_release(&npy, NULL);
+        if (status) return tool_error("%s", tuff_graph_error(s->g));
+    }
+    return TOOL_OK;
 }
 
 static int write_inputs(session *s)
@@ -293,6 +312,7 @@ static int run_session(session *s)
 {
     const tuff_compile_desc desc = { .no_fusion = s->o->no_fusion, .relaxed = s->o->relaxed };
     int status = tool_read_graph(s->o->common.arguments.v[0], &s->o->params, &s->g);
+    if (!status) status = make_constants(s);
     if (!status) status = tool_open_device(&s->o->common, &s->dev);
     if (!status) status = tool_compile(s->dev, s->g, &desc, &s->o->common, &s->p);
     if (!status) status = set_dims(s);

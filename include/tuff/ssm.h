@@ -100,6 +100,15 @@ typedef struct tuff_s4_kernel_desc {
  * Powers of the step are taken in double precision when the graph is compiled; errors as in s4d_kernel. arXiv:2111.00396. */
 TUFF_API tuff_tensor tuff_s4_kernel(tuff_tensor lam, tuff_tensor p, tuff_tensor b, tuff_tensor c, tuff_tensor dt, int64_t length, const tuff_s4_kernel_desc *desc);
 
+typedef struct tuff_s4_cauchy_kernel_desc {
+    bool full; /* as in tuff_s4d_kernel_desc */
+} tuff_s4_cauchy_kernel_desc;
+/* s4_kernel for parameters that are computed on the device, of rank 1 or 2, from ctilde = c (I - Abar^length) as a parameter of its own:
+ * Cauchy sums over the modes at the roots of unity, then an inverse transform. Its error is about 5e-6 for LegS; poles on the imaginary
+ * axis (LegT, FouT) cancel to 1e-4 or worse: s4_kernel with constants does not. arXiv:2111.00396. */
+TUFF_API tuff_tensor tuff_s4_cauchy_kernel(tuff_tensor lam, tuff_tensor p, tuff_tensor b, tuff_tensor ctilde, tuff_tensor dt, int64_t length,
+                                           const tuff_s4_cauchy_kernel_desc *desc);
+
 typedef struct tuff_causal_conv_desc {
     tuff_tensor d;      /* f32[h]: adds d u_t; absent: 0 */
     bool bidirectional; /* k is f32[2, h, m]: k[0] as below, k[1] over what comes strictly after: + sum_j k1_j u_{t+1+j} */
