@@ -230,6 +230,10 @@ tuff_status tf_fold(const tuff_graph *g, const tf_node *node, tf_arena *arena, v
         }
     if (status == TUFF_OK)
         status = tf_eval_node(g, node, p, NULL, allocator, out, &scratch, error);
+    if (status != TUFF_OK && **error) { /* it may lie in scratch */
+        *error = tf_arena_string(arena, *error);
+        *error = *error ? *error : "";
+    }
     for (uint32_t i = 0; i < node->n_out && status == TUFF_OK; i++) {
         data[i] = tf_arena_alloc(arena, (size_t)tf_ref_bytes(&out[i]));
         if (data[i])

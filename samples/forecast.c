@@ -1,25 +1,28 @@
 /* forecast - monthly values half a year ahead by a state-space model with a linear readout.
  *
- * A HiPPO system (LegT, as diagonal plus low rank) keeps the last six years as 48 coefficients of Legendre polynomials; each coefficient is an S4
+ * A HiPPO system (LegT, as diagonal plus low rank) keeps the last six years (or a third of what it is fitted on) as 48 coefficients of Legendre polynomials; each coefficient is an S4
  * model's output. Their readout is fitted by ridge regression on the first 70 % of the series, in closed form. The fitted model is one graph:
  * convolution with the models' kernels, then a matrix product. Skill is 1 - mse / mse of the calendar month's mean, on the months that were not used: 0 is no better than that mean.
  *
  *     forecast [SERIES.txt] [--ahead 6] [--ridge 0.3] [--out forecast.png] [--device D]
  *
  * SERIES.txt has one number per month, at least 120. Without it, 50 years of temperatures are made up: seasons whose strength wanders,
- * a swing of 43 months, a trend and weather. */
+ * a swing of 43 months, a trend and weather. Where Debian's ferret-datasets is installed, real ones follow: eleven years of monthly zonal winds
+ * (US Navy) over the Arabian Sea, drawn into winds.png. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <tuff/tuff.h>
 
+#include "cdf.h"
 #include "plot.h"
 
-enum { FEATURES = 48, MODES = FEATURES / 2, WINDOW = 72, COLUMNS = FEATURES + 2, MOST = 4096 };
+enum { FEATURES = 48, MODES = FEATURES / 2, COLUMNS = FEATURES + 2, MOST = 4096 };
 #define PI 3.14159265358979323846
+#define WINDS "/usr/share/ferret-vis/data/monthly_navy_winds.cdf"
 
-typedef struct series { int n, train; float raw[MOST], x[MOST]; double mean, deviation; } series; /* x: standardised by the training part */
+typedef struct series { int n, train, window; float raw[MOST], x[MOST]; double mean, deviation; } series; /* x: standardised by the training part */
 
 /* ---- data ---- */
 
@@ -57,6 +60,7 @@ static void standardise(series *s)
 {
     double sum = 0, square = 0;
     s->train = s->n * 7 / 10;
+    s->window = s->train / 3 < 72 ? s->train / 3 : 72; /* months that the state remembers */
     for (int i = 0; i < s->train; i++) sum += (double)s->raw[i], square += (double)s->raw[i] * (double)s->raw[i];
     s->mean = sum / s->train;
     s->deviation = sqrt(fmax(square / s->train - s->mean * s->mean, 1e-12));
@@ -66,9 +70,9 @@ static void standardise(series *s)
 /* ---- the model ---- */
 
 /* [COLUMNS, n]: the features, the input and 1. */
-static tuff_tensor features(tuff_graph *g, tuff_tensor x, int64_t n)
+static tuff_tensor features(tuff_graph *g, tuff_tensor x, int64_t n, int window)
 {
-    const float step = 1.0f / WINDOW;
+    const float step = 1.0f / (float)window;
     const tuff_shape modes = TUFF_SHAPE(FEATURES, MODES);
     const tuff_tensor lam = tuff_hippo_nplr(g, TUFF_HIPPO_LEGT, FEATURES, NULL), b = tuff_result(lam, 1), low_rank = tuff_result(lam, 2);
     const tuff_tensor p = tuff_expand(tuff_unsqueeze(low_rank, TUFF_INTS(1)), TUFF_SHAPE(2, FEATURES, MODES));
@@ -84,7 +88,7 @@ static bool run(tuff_device *dev, const series *s, const float *weights, float *
 {
     tuff_graph *g = tuff_graph_create(NULL);
     tuff_program *p = NULL;
-    const tuff_tensor x = tuff_input(g, "x", TUFF_F32, TUFF_SHAPE(s->n)), f = features(g, x, s->n);
+    const tuff_tensor x = tuff_input(g, "x", TUFF_F32, TUFF_SHAPE(s->n)), f = features(g, x, s->n, s->window);
     tuff_output(g, "y", weights ? tuff_matmul(tuff_const(g, TUFF_F32, TUFF_SHAPE(COLUMNS), weights, NULL), f, NULL) : f);
     const size_t bytes = (size_t)s->n * sizeof(float);
     bool good = !tuff_compile(dev, g, NULL, &p);
@@ -101,7 +105,7 @@ static bool fit(const series *s, const float *f, int ahead, double ridge, float 
 {
     static double a[COLUMNS][COLUMNS];
     double w[COLUMNS];
-    const int first = WINDOW < s->train / 2 ? WINDOW : s->train / 2, last = s->train - ahead; /* the memory fills first */
+    const int first = s->window, last = s->train - ahead; /* the memory fills first */
     for (int i = 0; i < COLUMNS; i++) {
         w[i] = 0;
         for (int t = first; t < last; t++) w[i] += (double)f[i * s->n + t] * (double)s->x[t + ahead];
@@ -215,5 +219,9 @@ int main(int argc, char **argv)
     if (in && !read_series(in, &s)) return 1;
     if (!in) make_series(&s);
     standardise(&s);
-    return forecast(device, &s, ahead, ridge, path) ? 0 : 1;
+    if (!forecast(device, &s, ahead, ridge, path)) return 1;
+    if (in || (s.n = cdf_series(WINDS, "UWND", 42, 16, s.raw, MOST)) < 120) return 0;
+    printf("\nzonal wind at 15 N, 60 E\n");
+    standardise(&s);
+    return forecast(device, &s, ahead, 30, "winds.png") ? 0 : 1; /* few years: a firmer hand */
 }
