@@ -11,6 +11,16 @@
 #define ROWS(n, m, call) "x = input f32[" #n "," #m "]\ny = " call "\noutput y\n"
 #define CONV(x, w, tail) "x = input f32[" x "]\nw = input f32[" w "]\ny = conv(x, w) {" tail "}\noutput y\n"
 #define MATMUL(m, k, n, t) "a = input " t "[" #m "," #k "]\nb = input " t "[" #k "," #n "]\ny = matmul(a, b)\noutput y\n"
+#define GAUNT(l, d, rows, algorithm) { "gaunt", "tensor product L=" #l ", " #rows " rows, " #algorithm, \
+    "a = input f32[" #rows "," #d "]\nb = input f32[" #rows "," #d "]\ny = gaunt_tp(a, b) {lout=" #l ", algorithm=" #algorithm "}\noutput y\n", 0.0, BENCH_COPY },
+#define GAUNT_SMALL(l, d, rows) GAUNT(l, d, rows, auto) GAUNT(l, d, rows, sparse) GAUNT(l, d, rows, grid)
+#define GAUNT_ALL(l, d) GAUNT_SMALL(l, d, 1024) GAUNT(l, d, 1024, dense) GAUNT(l, d, 1024, fourier)
+/* A convolution over edges, and the same by a filter that is stored first. */
+#define CONV_EDGES(l, d, n, edges) \
+    { "gaunt", "convolution L=" #l ", " #edges " edges, 16 channels", "x = input f32[" #edges ",16," #d "]\nv = input f32[" #edges ",3]\nh = input f32[" #edges ",16," #n "]\n" \
+      "y = gaunt_conv(x, v, h) {lout=" #l "}\noutput y\n", 0.0, BENCH_COPY }, \
+    { "gaunt", "filter, then product L=" #l, "x = input f32[" #edges ",16," #d "]\nv = input f32[" #edges ",3]\nh = input f32[" #edges ",16," #n "]\n" \
+      "f = spherical_harmonics(v) {lmax=" #l "}\ng = unsqueeze(f) {axes=[1]}\ny = gaunt_tp(x, g, w2=h) {lout=" #l "}\noutput y\n", 0.0, BENCH_COPY },
 
 const bench_case bench_cases[] = {
     { "pointwise", "chain of 8, 16M floats",
@@ -96,5 +106,17 @@ const bench_case bench_cases[] = {
     { "attention", "decode d64 8k keys h8 f32", ATTENTION(1, 1, 8192, 8, 8, 64, "f32", ""), ATTENTION_FLOPS(1, 1, 8192, 8, 64), BENCH_READ },
     { "attention", "decode d64 8k keys h8/2 16 queries f16", ATTENTION(1, 16, 8192, 8, 2, 64, "f16", ""), ATTENTION_FLOPS(1, 16, 8192, 8, 64), BENCH_READ },
     { "attention", "decode d128 32k keys h8/8 f16", ATTENTION(1, 1, 32768, 8, 8, 128, "f16", ""), ATTENTION_FLOPS(1, 1, 32768, 8, 128), BENCH_READ },
+
+    GAUNT_ALL(1, 4) GAUNT_ALL(2, 9) GAUNT_ALL(3, 16) GAUNT_ALL(4, 25) GAUNT_ALL(5, 36) GAUNT_ALL(6, 49)
+    GAUNT(8, 81, 1024, auto) GAUNT(8, 81, 1024, grid) GAUNT(8, 81, 1024, dense) GAUNT(8, 81, 1024, fourier)
+    GAUNT(10, 121, 1024, auto) GAUNT(10, 121, 1024, grid) GAUNT(10, 121, 1024, dense)
+    GAUNT_SMALL(1, 4, 100000) GAUNT_SMALL(2, 9, 100000) GAUNT_SMALL(3, 16, 100000) GAUNT_SMALL(4, 25, 100000)
+    GAUNT(6, 49, 16384, auto) GAUNT(6, 49, 16384, grid)
+    CONV_EDGES(2, 9, 3, 1000) CONV_EDGES(4, 25, 5, 1000) CONV_EDGES(6, 49, 7, 1000)
+    { "gaunt", "many-body order 3 L=2, 16384 rows", "x = input f32[16384,9]\ny = gaunt_manybody(x) {lout=2, order=3}\noutput y\n", 0.0, BENCH_COPY },
+    { "gaunt", "rotation L=6, 16384 rows", "x = input f32[1024,16,49]\nr = input f32[1024,3,3]\ny = sh_rotate(x, r)\noutput y\n", 0.0, BENCH_COPY },
+    { "gaunt", "harmonics L=6, 100000 vectors", "v = input f32[100000,3]\ny = spherical_harmonics(v) {lmax=6}\noutput y\n", 0.0, BENCH_COPY },
+    { "gaunt", "sphere transform L=128, synthesis", "x = input f32[16641]\nf = sht_synthesis(x) {nlat=129, nlon=257}\noutput f\n", 0.0, BENCH_COPY },
+    { "gaunt", "sphere transform L=128, analysis", "f = input f32[129,257]\nx = sht_analysis(f) {lmax=128}\noutput x\n", 0.0, BENCH_COPY },
 };
 const uint32_t bench_case_count = TF_COUNT(bench_cases);

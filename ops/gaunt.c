@@ -7,6 +7,8 @@
 #include <math.h>
 #include <string.h>
 
+enum { UNROLLED_MAX = 2700, TEXT_MAX = 6000 }; /* lines of text: of kernels without loops, and that a driver should compile at all */
+
 static int64_t rows_bound(const tuff_graph *g, const tf_type *t)
 {
     tf_type lead = *t;
@@ -16,6 +18,19 @@ static int64_t rows_bound(const tuff_graph *g, const tf_type *t)
 }
 
 static uint64_t live_rows(const tf_ref_tensor *t) { return t->dim[t->rank - 1] ? t->n / (uint64_t)t->dim[t->rank - 1] : 0; }
+
+/* The grid kernel's variant: without its loop it is a quarter faster on CPUs, while drivers still compile it in a fraction of a second. */
+static tf_gaunt_cost grid_cost(const tf_limits *limits, tf_gaunt_desc *code)
+{
+    code->form = TF_FORM_GRID;
+    code->variant = limits->cpu;
+    tf_gaunt_cost cost = tf_gaunt_cost_of(code);
+    if (cost.text > UNROLLED_MAX) {
+        code->variant = 0;
+        cost = tf_gaunt_cost_of(code);
+    }
+    return cost;
+}
 
 /* ---- products on a grid by matrix products ------------------------------------------------------------------ */
 
@@ -39,6 +54,57 @@ static tuff_tensor dense_product(tf_lower *l, const tuff_tensor *xs, int32_t n, 
     return top == lout ? y : tuff_pad(y, (tuff_ints){ 2, { 0, 0 } }, (tuff_ints){ 2, { 0, tf_sh_size(lout) - tf_sh_size(top) } }, NULL);
 }
 
+/* ---- products from tables of coefficients ------------------------------------------------------------------- */
+
+/* Each output is a sum of up to `terms` products v x1[i] x2[j]; those with fewer are filled with zeros. */
+typedef struct entries {
+    int64_t outputs, terms;
+    int32_t *i, *j;
+    float *v;
+} entries;
+
+static bool allocate_entries(tf_arena *a, entries *e)
+{
+    const size_t n = (size_t)e->outputs * (size_t)e->terms;
+    e->i = tf_arena_array(a, int32_t, n);
+    e->j = tf_arena_array(a, int32_t, n);
+    e->v = tf_arena_array(a, float, n);
+    return e->i && e->j && e->v;
+}
+
+static tuff_tensor product_of_entries(tf_lower *l, const tuff_tensor *xs, const entries *e)
+{
+    const int64_t n = e->outputs * e->terms, rows = tf_ty(xs[0])->dim[0];
+    const tuff_tensor v = tuff_const(l->g, TUFF_F32, (tuff_shape){ 1, { n } }, e->v, NULL);
+    const tuff_tensor p = tuff_mul(tuff_mul(tuff_gather(xs[0], tf_indices(l->g, n, e->i), 1), tuff_gather(xs[1], tf_indices(l->g, n, e->j), 1)), v);
+    return tuff_sum(tuff_reshape(p, (tuff_shape){ 3, { rows, e->outputs, e->terms } }), &(tuff_reduce_desc){ .axes = { 1, { 2 } } });
+}
+
+/* gaunt_tp where code from the coefficients would be too long to compile. */
+static tuff_tensor table_product(tf_lower *l, const tuff_tensor *xs, const int32_t *degrees, int32_t lout)
+{
+    tf_arena a;
+    tf_gaunt_terms terms;
+    tuff_tensor y = { NULL, 0 };
+    entries e = { .outputs = tf_sh_size(lout), .terms = 1 };
+    tf_arena_init(&a, &l->g->arena.allocator);
+    int64_t *count = tf_arena_array(&a, int64_t, (size_t)e.outputs);
+    bool good = count && tf_gaunt_list(&a, degrees[0], degrees[1], lout, false, &terms);
+    for (uint32_t t = 0; good && t < terms.n; t++) e.terms = TF_MAX(e.terms, ++count[terms.data[t].k]);
+    good = good && allocate_entries(&a, &e);
+    for (uint32_t t = 0; good && t < terms.n; t++) {
+        const tf_gaunt_term *g = &terms.data[t];
+        const int64_t to = g->k * e.terms + --count[g->k];
+        e.i[to] = g->i;
+        e.j[to] = g->j;
+        e.v[to] = (float)g->g;
+    }
+    if (good) y = product_of_entries(l, xs, &e);
+    else tf_fail(l->g, TUFF_E_MEMORY, "gaunt_tp: out of host memory");
+    tf_arena_release(&a);
+    return y;
+}
+
 /* ---- gaunt_tp --------------------------------------------------------------------------------------------------- */
 
 typedef struct tp_desc {
@@ -47,7 +113,7 @@ typedef struct tp_desc {
     tuff_gaunt_algorithm algorithm;
 } tp_desc;
 
-enum { SPARSE_MAX = 10, TEXT_MAX = 9000 }; /* largest degree with code from coefficients; lines of text a driver should compile */
+enum { SPARSE_CODE = 6, SPARSE_MAX = 12 }; /* largest degrees with code, and with tables, from coefficients */
 
 static bool check_lout(tf_infer *c, int32_t lout, int32_t most)
 {
@@ -89,21 +155,16 @@ static tuff_status tp_reference(tf_ref *r)
     return s != TUFF_OK ? s : r->src[4] && !w ? TUFF_E_MEMORY : TUFF_OK;
 }
 
-/* The kernel that should be fastest. Measured per line of text, all run alike; long texts take drivers seconds to compile, which few
- * rows do not pay back. */
+/* The kernel that should be fastest. Coefficients win while their code keeps to registers, then the grid does; matrix products take what
+ * is too long to compile, or longer than few rows are worth. Fourier coefficients never win on work. */
 static tuff_gaunt_algorithm choose(const tf_limits *limits, tf_gaunt_desc *code, int64_t rows)
 {
     const int32_t l = (int32_t)TF_MAX(code->l.v[0], code->l.v[1]);
-    code->form = TF_FORM_GRID;
-    code->variant = limits->cpu;
-    const tf_gaunt_cost grid = tf_gaunt_cost_of(code);
     code->form = TF_FORM_SPARSE;
-    const tf_gaunt_cost sparse = l <= 6 ? tf_gaunt_cost_of(code) : (tf_gaunt_cost){ UINT64_MAX, UINT64_MAX };
-    if (rows < 64 && TF_MIN(grid.text, sparse.text) > 1200) return TUFF_GAUNT_DENSE;
-    if (sparse.work <= grid.work && sparse.text <= TEXT_MAX) return TUFF_GAUNT_SPARSE;
-    code->form = TF_FORM_GRID;
-    if (grid.text > TEXT_MAX) code->variant = 0;
-    return grid.text <= TEXT_MAX || l <= 16 ? TUFF_GAUNT_GRID : TUFF_GAUNT_DENSE;
+    const tf_gaunt_cost sparse = l <= 5 ? tf_gaunt_cost_of(code) : (tf_gaunt_cost){ UINT64_MAX, UINT64_MAX };
+    const tf_gaunt_cost grid = grid_cost(limits, code);
+    if (sparse.work <= grid.work && sparse.text <= (limits->cpu ? 800 : 1200)) return TUFF_GAUNT_SPARSE;
+    return grid.text > (rows < 64 ? 1400 : TEXT_MAX) ? TUFF_GAUNT_DENSE : TUFF_GAUNT_GRID;
 }
 
 static void tp_lower(tf_lower *l)
@@ -117,15 +178,18 @@ static void tp_lower(tf_lower *l)
     tf_gaunt_desc code = { .l = { 2, { degrees[0], degrees[1] } }, .lout = d->lout, .weights = (w[0].id != 0) | (w[1].id != 0) << 1 | (w[2].id != 0) << 2 };
     const tuff_gaunt_algorithm algorithm = d->algorithm ? d->algorithm : choose(l->limits, &code, rows_bound(l->g, t));
     tuff_tensor y;
-    if (algorithm == TUFF_GAUNT_SPARSE || algorithm == TUFF_GAUNT_GRID) {
+    const bool tables = algorithm == TUFF_GAUNT_SPARSE && TF_MAX(degrees[0], degrees[1]) > SPARSE_CODE;
+    if ((algorithm == TUFF_GAUNT_SPARSE && !tables) || algorithm == TUFF_GAUNT_GRID) {
         uint32_t n = 2;
-        code.form = algorithm == TUFF_GAUNT_SPARSE ? TF_FORM_SPARSE : TF_FORM_GRID;
+        if (algorithm == TUFF_GAUNT_GRID) (void)grid_cost(l->limits, &code);
+        else code.form = TF_FORM_SPARSE;
         for (int i = 0; i < 3; i++)
             if (w[i].id) xs[n++] = w[i];
         y = tf_gaunt_kernel(l, &code, xs, n);
     } else {
         for (int i = 0; i < 2; i++) xs[i] = tf_weighted_rows(xs[i], w[i], degrees[i]);
-        y = algorithm == TUFF_GAUNT_DENSE ? dense_product(l, xs, 2, degrees, false, d->lout) : tf_fourier_product(l, xs, degrees, d->lout);
+        y = tables ? table_product(l, xs, degrees, d->lout) :
+            algorithm == TUFF_GAUNT_DENSE ? dense_product(l, xs, 2, degrees, false, d->lout) : tf_fourier_product(l, xs, degrees, d->lout);
         y = tf_weighted_rows(y, w[2], d->lout);
     }
     l->out[0] = tf_rows_back(y, t);
@@ -419,7 +483,7 @@ static void many_lower(tf_lower *l)
     const tuff_tensor all = l->src[inputs], wout = tf_rows_of(l->src[inputs + 1], t);
     const many m = many_of(d, l->n_src, NULL, last, all.id ? tf_ty(all)->dim[0] : 0);
     tuff_tensor xs[MANY_MAX] = { { NULL, 0 } }, w[MANY_MAX];
-    tf_gaunt_desc code = { .form = TF_FORM_GRID, .lout = d->lout, .same = m.same, .variant = l->limits->cpu };
+    tf_gaunt_desc code = { .form = TF_FORM_GRID, .lout = d->lout, .same = m.same };
     uint32_t weights = 0;
     for (int32_t i = 0; i < m.order; i++) {
         xs[i] = m.same && i ? xs[0] : tf_rows_of(l->src[i], t);
@@ -433,7 +497,6 @@ static void many_lower(tf_lower *l)
     }
     code.l.n = m.order;
     const bool fits = m.order <= TF_GAUNT_MAX && (m.same ? 1 : (uint32_t)m.order) + weights + (wout.id != 0) <= 16;
-    tf_gaunt_cost cost = { UINT64_MAX, UINT64_MAX };
     if (fits) {
         uint32_t n = m.same ? 1 : (uint32_t)m.order;
         tuff_tensor operands[2 * MANY_MAX + 1];
@@ -447,12 +510,8 @@ static void many_lower(tf_lower *l)
             operands[n++] = wout;
             code.weights |= 1 << m.order;
         }
-        cost = tf_gaunt_cost_of(&code);
-        if (cost.text > TEXT_MAX) {
-            code.variant = 0;
-            cost = tf_gaunt_cost_of(&code);
-        }
-        if (cost.text <= TEXT_MAX && (rows_bound(l->g, t) >= 64 || cost.text < 2500)) {
+        const tf_gaunt_cost cost = grid_cost(l->limits, &code);
+        if (cost.text <= (rows_bound(l->g, t) < 64 ? 1400 : TEXT_MAX)) {
             l->out[0] = tf_rows_back(tf_gaunt_kernel(l, &code, operands, n), t);
             return;
         }
@@ -513,15 +572,7 @@ static tuff_status cg_reference(tf_ref *r)
                      (int32_t)d->normalization, live_rows(y), x1, x2, y->re);
 }
 
-/* Entries of the whole tensor: each output is a sum of a few products; those with fewer are filled with zeros. */
-typedef struct cg_entries {
-    int32_t terms;
-    int64_t outputs;
-    int32_t *i, *j;
-    float *v;
-} cg_entries;
-
-static bool make_entries(tf_arena *a, int32_t l1, int32_t l2, const cg_desc *d, cg_entries *e)
+static bool cg_entries(tf_arena *a, int32_t l1, int32_t l2, const cg_desc *d, entries *e)
 {
     int32_t *count = tf_arena_array(a, int32_t, (size_t)e->outputs);
     if (!count) return false;
@@ -549,11 +600,7 @@ static bool make_entries(tf_arena *a, int32_t l1, int32_t l2, const cg_desc *d, 
                 }
         if (pass) return true;
         memset(count, 0, (size_t)e->outputs * sizeof *count);
-        const size_t n = (size_t)e->outputs * (size_t)e->terms;
-        e->i = tf_arena_array(a, int32_t, n);
-        e->j = tf_arena_array(a, int32_t, n);
-        e->v = tf_arena_array(a, float, n);
-        if (!e->i || !e->j || !e->v) return false;
+        if (!allocate_entries(a, e)) return false;
     }
     return true;
 }
@@ -571,14 +618,10 @@ static void cg_lower(tf_lower *l)
         y = tf_gaunt_kernel(l, &code, xs, 2);
     } else {
         tf_arena a;
-        cg_entries e = { .outputs = tf_cg_size(l1, l2, d->lout) };
+        entries e = { .outputs = tf_cg_size(l1, l2, d->lout) };
         tf_arena_init(&a, &l->g->arena.allocator);
-        if (make_entries(&a, l1, l2, d, &e)) {
-            const int64_t n = e.outputs * e.terms, rows = tf_ty(xs[0])->dim[0];
-            const tuff_tensor v = tuff_const(l->g, TUFF_F32, (tuff_shape){ 1, { n } }, e.v, NULL);
-            const tuff_tensor p = tuff_mul(tuff_mul(tuff_gather(xs[0], tf_indices(l->g, n, e.i), 1), tuff_gather(xs[1], tf_indices(l->g, n, e.j), 1)), v);
-            y = tuff_sum(tuff_reshape(p, (tuff_shape){ 3, { rows, e.outputs, e.terms } }), &(tuff_reduce_desc){ .axes = { 1, { 2 } } });
-        } else
+        if (cg_entries(&a, l1, l2, d, &e)) y = product_of_entries(l, xs, &e);
+        else
             tf_fail(l->g, TUFF_E_MEMORY, "cg_full_tp: out of host memory");
         tf_arena_release(&a);
     }

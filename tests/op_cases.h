@@ -253,6 +253,7 @@
     X("gaunt_tp", "f32[5,16] f32[5,25]", "(a, b) {lout=8, algorithm=dense}", 'n') \
     X("gaunt_tp", "f32[5,25] f32[5,9]", "(a, b) {lout=4, algorithm=fourier}", 'n') \
     X("gaunt_tp", "f16[9,9] f16[9,4]", "(a, b) {lout=4, algorithm=sparse}", 'n') \
+    X("gaunt_tp", "f32[3,64] f32[3,9] f32[3]", "(a, b, w2=c) {lout=4, algorithm=sparse}", 'n') \
     X("gaunt_curl_tp", "f32[5,3,9] f32[5,3,16]", "(a, b) {lout=4}", 'n') \
     X("gaunt_curl_tp", "f32[3,64] f32[3,25]", "(a, b) {lout=13}", 'n') \
     X("gaunt_conv", "f32[9,3,9] f32[9,3] f32[3,3]", "(a, b, c) {lout=2}", 'n') \

@@ -346,7 +346,7 @@ Test(gaunt, mistakes_are_named)
         { "a = input f32[5,9]\nb = input f32[5,9]\nw = input f32[4]\ny = gaunt_tp(a, b, w1=w) {lout=2}\noutput y\n", "last axis of 3" },
         { "a = input i32[5,9]\nb = input i32[5,9]\ny = gaunt_tp(a, b) {lout=2}\noutput y\n", "i32" },
         { "a = input f32[5,9]\nb = input f32[5,9]\ny = gaunt_tp(a, b) {lout=-1}\noutput y\n", "lout is -1" },
-        { "a = input f32[5,144]\nb = input f32[5,9]\ny = gaunt_tp(a, b) {lout=3, algorithm=sparse}\noutput y\n", "up to 10" },
+        { "a = input f32[5,196]\nb = input f32[5,9]\ny = gaunt_tp(a, b) {lout=3, algorithm=sparse}\noutput y\n", "up to 12" },
         { "a = input f32[5,4]\ny = spherical_harmonics(a) {lmax=2}\noutput y\n", "last axis of 3" },
         { "a = input f32[5,3]\ny = spherical_harmonics(a) {lmax=400}\noutput y\n", "from 0 to 320" },
         { "a = input f32[5,9]\nr = input f32[5,3,4]\ny = sh_rotate(a, r)\noutput y\n", "3, 3" },

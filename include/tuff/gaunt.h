@@ -44,7 +44,7 @@ TUFF_API tuff_tensor tuff_spherical_harmonics(tuff_tensor vec, int32_t lmax, con
 
 typedef enum tuff_gaunt_algorithm {
     TUFF_GAUNT_AUTO,
-    TUFF_GAUNT_SPARSE,    /* code generated from the non-zero coefficients; degrees up to 10 */
+    TUFF_GAUNT_SPARSE,    /* code generated from the non-zero coefficients, tables of them beyond degree 6; degrees up to 12 */
     TUFF_GAUNT_GRID,      /* evaluate, multiply and project on a Gauss-Legendre grid, theta and phi one after the other */
     TUFF_GAUNT_DENSE,     /* the same as three matrix products */
     TUFF_GAUNT_FOURIER    /* 2D Fourier coefficients, multiplied by FFTs */
