@@ -157,13 +157,19 @@ static tuff_status tp_reference(tf_ref *r)
 
 /* The kernel that should be fastest. Coefficients win while their code keeps to registers, then the grid does; matrix products take what
  * is too long to compile, or longer than few rows are worth. Fourier coefficients never win on work. */
-static tuff_gaunt_algorithm choose(const tf_limits *limits, tf_gaunt_desc *code, int64_t rows)
+static tuff_gaunt_algorithm choose(tf_lower *lower, tf_gaunt_desc *code, int64_t rows)
 {
+    const tf_limits *limits = lower->limits;
     const int32_t l = (int32_t)TF_MAX(code->l.v[0], code->l.v[1]);
     code->form = TF_FORM_SPARSE;
     const tf_gaunt_cost sparse = l <= 5 ? tf_gaunt_cost_of(code) : (tf_gaunt_cost){ UINT64_MAX, UINT64_MAX };
     const tf_gaunt_cost grid = grid_cost(limits, code);
-    if (sparse.work <= grid.work && sparse.text <= (limits->cpu ? 800 : 1200)) return TUFF_GAUNT_SPARSE;
+    const bool is_sparse = sparse.work <= grid.work && sparse.text <= (limits->cpu ? 800 : 1200);
+    code->why = l > 5 ? tf_arena_printf(&lower->g->arena, "%llu flops a row, coefficients more", (unsigned long long)grid.work)
+                : is_sparse ? tf_arena_printf(&lower->g->arena, "%llu flops a row, grid %llu", (unsigned long long)sparse.work, (unsigned long long)grid.work)
+                : sparse.work > grid.work ? tf_arena_printf(&lower->g->arena, "%llu flops a row, sparse %llu", (unsigned long long)grid.work, (unsigned long long)sparse.work)
+                : tf_arena_printf(&lower->g->arena, "%llu flops a row; sparse %llu, beyond registers", (unsigned long long)grid.work, (unsigned long long)sparse.work);
+    if (is_sparse) return TUFF_GAUNT_SPARSE;
     return grid.text > (rows < 64 ? 1400 : TEXT_MAX) ? TUFF_GAUNT_DENSE : TUFF_GAUNT_GRID;
 }
 
@@ -176,8 +182,9 @@ static void tp_lower(tf_lower *l)
     if (!xs[0].id || !xs[1].id) return;
     const int32_t degrees[2] = { tf_sh_degree(tf_ty(xs[0])->dim[1]), tf_sh_degree(tf_ty(xs[1])->dim[1]) };
     tf_gaunt_desc code = { .l = { 2, { degrees[0], degrees[1] } }, .lout = d->lout, .weights = (w[0].id != 0) | (w[1].id != 0) << 1 | (w[2].id != 0) << 2 };
-    const tuff_gaunt_algorithm algorithm = d->algorithm ? d->algorithm : choose(l->limits, &code, rows_bound(l->g, t));
+    const tuff_gaunt_algorithm algorithm = d->algorithm ? d->algorithm : choose(l, &code, rows_bound(l->g, t));
     tuff_tensor y;
+    if (d->algorithm) code.why = "as asked";
     const bool tables = algorithm == TUFF_GAUNT_SPARSE && TF_MAX(degrees[0], degrees[1]) > SPARSE_CODE;
     if ((algorithm == TUFF_GAUNT_SPARSE && !tables) || algorithm == TUFF_GAUNT_GRID) {
         uint32_t n = 2;

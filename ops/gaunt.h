@@ -28,6 +28,7 @@ typedef struct tf_gaunt_desc {
     int32_t variant;   /* CG, SH: normalisation */
     bool same;         /* GRID: operand 0 serves all factors */
     bool solid;        /* SH */
+    const char *why;   /* for explain: what the choice rests on; NULL: nothing to choose */
 } tf_gaunt_desc;
 
 extern const tf_op tf_op_gaunt_code, tf_op_sphere_table;

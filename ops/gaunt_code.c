@@ -676,8 +676,8 @@ static const char *const load_names[16] = { "s0", "s1", "s2", "s3", "s4", "s5", 
 static const char *algorithm_name(const tf_gaunt_desc *d)
 {
     switch (d->form) {
-    case TF_FORM_SPARSE: return "sparse: code from coefficients";
-    case TF_FORM_CURL: return "sparse curl: code from coefficients";
+    case TF_FORM_SPARSE: return "sparse";
+    case TF_FORM_CURL: return "sparse curl";
     case TF_FORM_GRID: return "separable grid";
     case TF_FORM_CG: return "code from 3j tensors";
     case TF_FORM_ROTATE: return "turns about two axes";
@@ -708,7 +708,7 @@ static bool configure(tf_kernel_build *k)
     const uint32_t wg = TF_MIN(tf_row_group(k->limits, rows), 128);
     tf_define_dim(k, "ROWS", k->out[0].dim[0]);
     tf_define(k, "LMAX", "%du", (int)d->lout);
-    k->algorithm = algorithm_name(d);
+    k->algorithm = d->why ? tf_arena_printf(&k->g->arena, "%s; %s", algorithm_name(d), d->why) : algorithm_name(d);
     k->local[0] = wg;
     k->local[1] = k->local[2] = 1;
     k->groups = tf_dim_ceildiv(k->g, k->out[0].dim[0], wg);
@@ -799,6 +799,7 @@ static const tf_attr attrs[] = {
     TF_A(tf_gaunt_desc, variant, TF_ATTR_INT, "normalisation; grid: 1 is unrolled"),
     TF_A(tf_gaunt_desc, same, TF_ATTR_BOOL, "operand 0 is every factor"),
     TF_A(tf_gaunt_desc, solid, TF_ATTR_BOOL, "harmonics are not those of the direction"),
+    TF_A(tf_gaunt_desc, why, TF_ATTR_STRING, "what explain adds to the algorithm's name"),
 };
 static const tf_anchor gaunt_anchor = { .name = "gaunt", .loads = { { .name = "s0", .widths = 1 } }, .stores = { { .name = "y", .widths = 1 } }, .configure = configure };
 const tf_op tf_op_gaunt_code = {

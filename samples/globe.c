@@ -4,11 +4,11 @@
  * (sh_rotate, Wigner's D matrices) and evaluated again on a fine grid (sht_synthesis). The power of each degree does not change under a rotation;
  * how far it does is printed, with how well analysis undoes synthesis.
  *
- *     globe [GRID.cdf] [--lmax 64] [--low 10] [--lon 15] [--lat 30] [--size 480] [--device D]
+ *     globe [GRID.cdf] [--lmax 64] [--low 10] [--lon 15] [--lat 30] [--size 480] [--out PREFIX] [--device D]
  *
  * GRID.cdf is a netCDF classic file with a variable on cell centres, latitudes from the south, such as etopo60.cdf of Debian's package
- * ferret-datasets, which is the default where it is installed; else the heights of a made-up planet are used. Writes globe.png (as analysed, smoothed,
- * and turned by --lon and --lat) and spectrum.png (power by degree, logarithmic) into the working directory. */
+ * ferret-datasets, which is the default where it is installed; else the heights of a made-up planet are used. Writes PREFIXglobe.png (as analysed, smoothed,
+ * and turned so that --lon, --lat are in the middle) and PREFIXspectrum.png (power by degree, logarithmic). */
 #include <math.h>
 #include <png.h>
 #include <stdint.h>
@@ -20,7 +20,7 @@
 #define PI 3.14159265358979
 
 typedef struct options {
-    const char *grid, *device;
+    const char *grid, *device, *out;
     int lmax, low, size;
     double lon, lat; /* the point that --lon, --lat bring to the middle */
 } options;
@@ -195,8 +195,10 @@ static tuff_graph *build(const options *o, const field *f)
 
 /* ---- pictures ----------------------------------------------------------------------------------- */
 
-static int write_png(const char *path, int width, int height, const unsigned char *rgb)
+static int write_png(const char *prefix, const char *name, int width, int height, const unsigned char *rgb)
 {
+    char path[1024];
+    snprintf(path, sizeof path, "%s%s", prefix, name);
     png_image image = { .version = PNG_IMAGE_VERSION, .width = (png_uint_32)width, .height = (png_uint_32)height, .format = PNG_FORMAT_RGB };
     return png_image_write_to_file(&image, path, 0, rgb, 0, NULL) || (fprintf(stderr, "globe: %s: %s\n", path, image.message), 0);
 }
@@ -298,9 +300,9 @@ static int report(const options *o, tuff_program *p)
         }
         printf("standard deviation %.0f m; degrees 1 to %d hold %.1f %% of the variance\n", sqrt(all / (4 * PI)), o->low, 100 * kept / all);
         for (int i = 0; i < 3; i++) draw_globe(pictures + (size_t)i * fine, o->size, width, rgb + 3 * (size_t)i * (size_t)o->size);
-        good = write_png("globe.png", width, o->size, rgb);
+        good = write_png(o->out, "globe.png", width, o->size, rgb);
         draw_spectrum(power, o->lmax, width, o->size, rgb);
-        good = good && write_png("spectrum.png", width, o->size, rgb);
+        good = good && write_png(o->out, "spectrum.png", width, o->size, rgb);
     } else
         fprintf(stderr, "globe: %s\n", tuff_program_error(p));
     free(x);
@@ -341,6 +343,7 @@ static int parse(int argc, char **argv, options *o)
             if (numbers[k].integer) *numbers[k].integer = atoi(argv[++i]);
             else *numbers[k].real = atof(argv[++i]);
         } else if (!strcmp(argv[i], "--device") && i + 1 < argc) o->device = argv[++i];
+        else if (!strcmp(argv[i], "--out") && i + 1 < argc) o->out = argv[++i];
         else if (argv[i][0] != '-' && !o->grid) o->grid = argv[i];
         else return 0;
     }
@@ -349,10 +352,10 @@ static int parse(int argc, char **argv, options *o)
 
 int main(int argc, char **argv)
 {
-    options o = { .lmax = 64, .low = 10, .size = 480, .lon = 15, .lat = 30 };
+    options o = { .lmax = 64, .low = 10, .size = 480, .lon = 15, .lat = 30, .out = "" };
     field f = { 0 };
     if (!parse(argc, argv, &o)) {
-        fprintf(stderr, "usage: globe [GRID.cdf] [--lmax 1..64] [--low L] [--lon DEGREES] [--lat DEGREES] [--size PIXELS] [--device D]\n");
+        fprintf(stderr, "usage: globe [GRID.cdf] [--lmax 1..64] [--low L] [--lon DEGREES] [--lat DEGREES] [--size PIXELS] [--out PREFIX] [--device D]\n");
         return 2;
     }
     const char *installed = "/usr/share/ferret-vis/data/etopo60.cdf";
