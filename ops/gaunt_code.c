@@ -47,13 +47,27 @@ static int weight_operand(const tf_gaunt_desc *d, int32_t i)
     return at;
 }
 
+/* Features whose rows are a multiple of four long are read and written by vectors. */
+static bool feature_operand(const tf_gaunt_desc *d, int i)
+{
+    const bool first_only = d->form == TF_FORM_ROTATE || d->form == TF_FORM_ALIGNED || d->form == TF_FORM_FILTER;
+    return d->form != TF_FORM_SH && d->form != TF_FORM_ANGLES && i < (first_only ? 1 : inputs_of(d));
+}
+static bool stores_vectors(const tf_gaunt_desc *d)
+{
+    return d->form != TF_FORM_CG && d->form != TF_FORM_ANGLES && !(d->form == TF_FORM_SH && needs_table(d)) && tf_sh_size(d->lout) % 4 == 0;
+}
+
 /* `name`0 .. = the row of an operand, times its weights by degree. */
 static void load(code *c, char name, int operand, int32_t l, int weights)
 {
+    const int32_t n = tf_sh_size(l);
+    for (int32_t i = 0; n % 4 == 0 && i < n; i += 4) tf_str_printf(c->s, "    const vec4 v%c%d = s%d_at4(row, %du);\n", name, (int)i, operand, (int)i);
     for (int32_t d = 0; d <= l; d++) {
         if (weights >= 0) tf_str_printf(c->s, "    const float u%c%d = s%d_at(row, %du);\n", name, (int)d, weights, (int)d);
         for (int32_t i = d * d; i < (d + 1) * (d + 1); i++) {
-            tf_str_printf(c->s, "    float %c%d = s%d_at(row, %du)", name, (int)i, operand, (int)i);
+            if (n % 4 == 0) tf_str_printf(c->s, "    float %c%d = v%c%d[%d]", name, (int)i, name, (int)(i & ~3), (int)(i & 3));
+            else tf_str_printf(c->s, "    float %c%d = s%d_at(row, %du)", name, (int)i, operand, (int)i);
             if (weights >= 0) tf_str_printf(c->s, " * u%c%d", name, (int)d);
             tf_str_add(c->s, ";\n");
         }
@@ -68,14 +82,15 @@ static void zero(code *c, char name, int32_t n)
 static void store(code *c, char name, int32_t size)
 {
     const int w = weight_operand(c->d, factor_count(c->d));
-    for (int32_t l = 0, i = 0; i < size; l++) {
-        if (w >= 0) tf_str_printf(c->s, "    const float uy%d = s%d_at(row, %du);\n", (int)l, w, (int)l);
-        for (; i < size && i < (l + 1) * (l + 1); i++) {
-            tf_str_printf(c->s, "    y_put(row, %du, %c%d", (int)i, name, (int)i);
-            if (w >= 0) tf_str_printf(c->s, " * uy%d", (int)l);
-            tf_str_add(c->s, ");\n");
-        }
+    for (int32_t l = 0, i = 0; w >= 0 && i < size; l++) {
+        tf_str_printf(c->s, "    const float uy%d = s%d_at(row, %du);\n", (int)l, w, (int)l);
+        for (; i < size && i < (l + 1) * (l + 1); i++) tf_str_printf(c->s, "    %c%d *= uy%d;\n", name, (int)i, (int)l);
     }
+    if (stores_vectors(c->d))
+        for (int32_t i = 0; i < size; i += 4)
+            tf_str_printf(c->s, "    y_put4(row, %du, vec4(%c%d, %c%d, %c%d, %c%d));\n", (int)i, name, (int)i, name, (int)i + 1, name, (int)i + 2, name, (int)i + 3);
+    else
+        for (int32_t i = 0; i < size; i++) tf_str_printf(c->s, "    y_put(row, %du, %c%d);\n", (int)i, name, (int)i);
 }
 
 /* target += factor * name, the factor a literal. */
@@ -713,8 +728,9 @@ static bool configure(tf_kernel_build *k)
     k->local[1] = k->local[2] = 1;
     k->groups = tf_dim_ceildiv(k->g, k->out[0].dim[0], wg);
     k->flops = c.work * (uint64_t)TF_MAX(rows, 0);
-    for (uint32_t i = 0; i < k->n_src; i++) k->loads[i] = (tf_hook){ .name = load_names[i], .widths = 1 };
-    k->stores[0] = (tf_hook){ .name = "y", .widths = 1 };
+    for (uint32_t i = 0; i < k->n_src; i++)
+        k->loads[i] = (tf_hook){ .name = load_names[i], .widths = feature_operand(d, (int)i) && k->src[i]->dim[1] % 4 == 0 ? 4 : 1 };
+    k->stores[0] = (tf_hook){ .name = "y", .widths = stores_vectors(d) ? 4 : 1 };
     return true;
 }
 
@@ -801,7 +817,7 @@ static const tf_attr attrs[] = {
     TF_A(tf_gaunt_desc, solid, TF_ATTR_BOOL, "harmonics are not those of the direction"),
     TF_A(tf_gaunt_desc, why, TF_ATTR_STRING, "what explain adds to the algorithm's name"),
 };
-static const tf_anchor gaunt_anchor = { .name = "gaunt", .loads = { { .name = "s0", .widths = 1 } }, .stores = { { .name = "y", .widths = 1 } }, .configure = configure };
+static const tf_anchor gaunt_anchor = { .name = "gaunt", .loads = { { .name = "s0", .widths = 5 } }, .stores = { { .name = "y", .widths = 5 } }, .configure = configure };
 const tf_op tf_op_gaunt_code = {
     .name = "_gaunt", .doc = "xs[rows, ..] -> y[rows, ..] by generated code", .operands = "xs...", .kind = TF_ANCHOR, .internal = true, .attrs = attrs,
     .attr_count = TF_COUNT(attrs), .desc_size = sizeof(tf_gaunt_desc), .infer = infer, .reference = reference, .anchor = &gaunt_anchor, .rel = 32,

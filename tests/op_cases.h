@@ -250,6 +250,7 @@
     X("gaunt_tp", "f32[33,3,9] f32[33,3,9]", "(a, b) {lout=2}", 'n') \
     X("gaunt_tp", "f32[7,3,16] f32[7,1,9] f32[3,4] f32[3] f32[7,1,7]", "(a, b, w1=c, w2=d, w3=e) {lout=6}", 'n') \
     X("gaunt_tp", "f32[65,25] f32[65,16] f32[5]", "(a, b, w1=c) {lout=3, algorithm=grid}", 'n') \
+    X("gaunt_tp", "f32[9,16] f32[9,36] f32[4] f32[8]", "(a, b, w1=c, w3=d) {lout=7}", 'n') \
     X("gaunt_tp", "f32[5,16] f32[5,25]", "(a, b) {lout=8, algorithm=dense}", 'n') \
     X("gaunt_tp", "f32[5,25] f32[5,9]", "(a, b) {lout=4, algorithm=fourier}", 'n') \
     X("gaunt_tp", "f16[9,9] f16[9,4]", "(a, b) {lout=4, algorithm=sparse}", 'n') \
