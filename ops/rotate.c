@@ -167,14 +167,14 @@ static void wigner_lower(tf_lower *l)
 static const tf_attr lmax_attrs[] = { TF_A(lmax_desc, lmax, TF_ATTR_INT, "largest degree", .required = true) };
 const tf_op tf_op_wigner_d = {
     .name = "wigner_d", .doc = "R[.., 3, 3] -> D[.., sum of (2l+1)^2]: blocks of degrees 0..lmax, row-major, with Y(R v) = D Y(v)", .operands = "r",
-    .source = "turns about y, x, y; half turns by the recursion of Ivanic and Ruedenberg, J. Phys. Chem. 100 (1996)", .kind = TF_COMPOSITE, .attrs = lmax_attrs,
+    .source = "turns about y, x, y; half turns from Wigner's d(pi/2) by recursion in the degree", .kind = TF_COMPOSITE, .attrs = lmax_attrs,
     .attr_count = TF_COUNT(lmax_attrs), .desc_size = sizeof(lmax_desc), .infer = wigner_infer, .reference = wigner_reference, .lower = wigner_lower, .rel = 32,
 };
 tuff_tensor tuff_wigner_d(tuff_tensor r, int32_t lmax) { return tf_add(r.graph, &tf_op_wigner_d, &r, 1, &(lmax_desc){ lmax }); }
 
 /* ---- sh_rotate --------------------------------------------------------------------------------------------------- */
 
-enum { ROTATE_CODE = 10, ROTATE_MAX = 64 };
+enum { ROTATE_CODE = 10, ROTATE_MAX = 128 };
 
 static bool rotate_infer(tf_infer *c)
 {
@@ -261,8 +261,8 @@ static void rotate_lower(tf_lower *l)
 }
 
 const tf_op tf_op_sh_rotate = {
-    .name = "sh_rotate", .doc = "x[.., (L+1)^2], R[.., 3, 3] -> D(R) x: the function turned by R, L up to 64", .operands = "x r",
-    .source = "turns about y, x, y; half turns by the recursion of Ivanic and Ruedenberg, J. Phys. Chem. 100 (1996)", .kind = TF_COMPOSITE,
+    .name = "sh_rotate", .doc = "x[.., (L+1)^2], R[.., 3, 3] -> D(R) x: the function turned by R, L up to 128", .operands = "x r",
+    .source = "turns about y, x, y; half turns from Wigner's d(pi/2) by recursion in the degree", .kind = TF_COMPOSITE,
     .infer = rotate_infer, .reference = rotate_reference, .lower = rotate_lower, .rel = 32,
 };
 tuff_tensor tuff_sh_rotate(tuff_tensor x, tuff_tensor r) { return tf_add(x.graph, &tf_op_sh_rotate, (tuff_tensor[]){ x, r }, 2, NULL); }

@@ -1,7 +1,7 @@
 /* wigner.c - Gaunt coefficients, 3j symbols and rotation matrices on the host.
  *
  * Gaunt coefficients come from an exact quadrature in theta and closed integrals in phi, 3j symbols from Racah's formula, rotations
- * from the recursion in the degree of Ivanic and Ruedenberg: it only multiplies entries of the 3 x 3 matrix. */
+ * from the recursion in the degree of Ivanic and Ruedenberg, which only multiplies entries of the 3 x 3 matrix, and half turns from Wigner's d(pi/2). */
 #include "sphere.h"
 
 #include <math.h>
@@ -226,8 +226,57 @@ double *tf_wigner_d(tf_arena *a, int32_t lmax, const double *r)
     return d;
 }
 
+/* ---- the half turn ----------------------------------------------------------------------------------------------
+ * The recursion above loses digits with the degree (all of them near 150). J is X(pi/2) M X(pi/2) with M a quarter turn about x, and M
+ * is made of Wigner's d(pi/2), whose recurrence in l is stable for fixed orders. */
+
+/* d^l_mn(pi/2), l = lowest .. lmax, for m >= |n|; lowest is m. */
+static void quarter_turn(int32_t lmax, int32_t m, int32_t n, double *d)
+{
+    double before = 0, now = exp(0.5 * (log_factorial(2 * m) - log_factorial(m + n) - log_factorial(m - n)) - m * log(2.0)) * ((m - n) & 1 ? -1 : 1);
+    for (int32_t l = m; l <= lmax; l++) {
+        d[l] = now;
+        const double k = l + 1, scale = k * (2.0 * l + 1) / sqrt((k * k - (double)m * m) * (k * k - (double)n * n));
+        const double drift = l ? (double)m * n / (l * k) : 0, back = l ? sqrt(((double)l * l - (double)m * m) * ((double)l * l - (double)n * n)) / (l * (2.0 * l + 1)) : 0;
+        const double next = -scale * (drift * now + back * before);
+        before = now;
+        now = next;
+    }
+}
+
+/* M[p, q] of degree l, both orders with one sign class, from d_pq and d_p-q, p >= q >= 0. */
+static double class_entry(int32_t p, int32_t q, bool sines, double same, double opposite)
+{
+    const double sign = p & 1 ? -1 : 1, both = (p + q) & 1 ? -1 : 1;
+    if (q == 0) return sines ? 0 : (p ? sqrt(2.0) * sign : 1) * same;
+    return both * same + (sines ? -1 : 1) * sign * opposite;
+}
+
 double *tf_wigner_j(tf_arena *a, int32_t lmax)
 {
-    static const double half_turn[9] = { 0, 1, 0, 1, 0, 0, 0, 0, -1 };
-    return tf_wigner_d(a, lmax, half_turn);
+    double *j = tf_arena_array(a, double, (size_t)tf_d_size(lmax));
+    double *same = tf_arena_array(a, double, (size_t)lmax + 1), *opposite = tf_arena_array(a, double, (size_t)lmax + 1);
+    /* X(pi/2): cosines and sines of m pi/2 */
+    static const double cosines[4] = { 1, 0, -1, 0 }, sines[4] = { 0, 1, 0, -1 };
+    if (!j || !same || !opposite) return NULL;
+    for (int32_t p = 0; p <= lmax; p++)
+        for (int32_t q = 0; q <= p; q++) {
+            quarter_turn(lmax, p, q, same);
+            quarter_turn(lmax, p, -q, opposite);
+            for (int32_t l = p; l <= lmax; l++) {
+                double *block = j + tf_d_at(l) + (int64_t)l * (2 * l + 2); /* its middle */
+                const int32_t w = 2 * l + 1;
+                for (int flip = 0; flip < (p == q ? 1 : 2); flip++) {
+                    const int32_t x = flip ? q : p, y = flip ? p : q;
+                    const double t = flip && ((p + q) & 1) ? -1 : 1; /* d_nm = (-1)^(m - n) d_mn, and so for M */
+                    const double c = t * class_entry(p, q, false, same[l], opposite[l]), s = t * class_entry(p, q, true, same[l], opposite[l]);
+                    const double cx = cosines[x & 3], sx = sines[x & 3], cy = cosines[y & 3], sy = sines[y & 3];
+                    block[x * w + y] = cx * c * cy - sx * s * sy;
+                    if (y) block[x * w - y] = -cx * c * sy - sx * s * cy;
+                    if (x) block[-x * w + y] = sx * c * cy + cx * s * sy;
+                    if (x && y) block[-x * w - y] = -sx * c * sy + cx * s * cy;
+                }
+            }
+        }
+    return j;
 }

@@ -4,7 +4,7 @@
  * (sh_rotate, Wigner's D matrices) and evaluated again on a fine grid (sht_synthesis). The power of each degree does not change under a rotation;
  * how far it does is printed, with how well analysis undoes synthesis.
  *
- *     globe [GRID.cdf] [--lmax 64] [--low 10] [--lon 15] [--lat 30] [--size 480] [--out PREFIX] [--device D]
+ *     globe [GRID.cdf] [--lmax 85] [--low 10] [--lon 15] [--lat 30] [--size 480] [--out PREFIX] [--device D]
  *
  * GRID.cdf is a netCDF classic file with a variable on cell centres, latitudes from the south, such as etopo60.cdf of Debian's package
  * ferret-datasets, which is the default where it is installed; else the heights of a made-up planet are used. Writes PREFIXglobe.png (as analysed, smoothed,
@@ -347,15 +347,15 @@ static int parse(int argc, char **argv, options *o)
         else if (argv[i][0] != '-' && !o->grid) o->grid = argv[i];
         else return 0;
     }
-    return o->lmax >= 1 && o->lmax <= 64 && o->low >= 1 && o->size >= 16 && o->size <= 4096;
+    return o->lmax >= 1 && o->lmax <= 128 && o->low >= 1 && o->size >= 16 && o->size <= 4096;
 }
 
 int main(int argc, char **argv)
 {
-    options o = { .lmax = 64, .low = 10, .size = 480, .lon = 15, .lat = 30, .out = "" };
+    options o = { .lmax = 85, .low = 10, .size = 480, .lon = 15, .lat = 30, .out = "" };
     field f = { 0 };
     if (!parse(argc, argv, &o)) {
-        fprintf(stderr, "usage: globe [GRID.cdf] [--lmax 1..64] [--low L] [--lon DEGREES] [--lat DEGREES] [--size PIXELS] [--out PREFIX] [--device D]\n");
+        fprintf(stderr, "usage: globe [GRID.cdf] [--lmax 1..128] [--low L] [--lon DEGREES] [--lat DEGREES] [--size PIXELS] [--out PREFIX] [--device D]\n");
         return 2;
     }
     const char *installed = "/usr/share/ferret-vis/data/etopo60.cdf";

@@ -87,7 +87,7 @@ TUFF_API tuff_tensor tuff_cg_full_tp(tuff_tensor x1, tuff_tensor x2, int32_t lou
 
 /* R[..., 3, 3], rotations -> D[..., sum of (2l+1)^2]: blocks l = 0..lmax, row-major, with Y(R v) = D(R) Y(v); degree 1 is R. lmax up to 32. */
 TUFF_API tuff_tensor tuff_wigner_d(tuff_tensor r, int32_t lmax);
-/* x[..., C.., (L+1)^2], R[..., 3, 3] -> D(R) x, without forming D. R's leading axes are the first ones of x's; the others share it. */
+/* x[..., C.., (L+1)^2], R[..., 3, 3] -> D(R) x, without forming D. R's leading axes are the first ones of x's; the others share it. L up to 128. */
 TUFF_API tuff_tensor tuff_sh_rotate(tuff_tensor x, tuff_tensor r);
 
 /* ---- Fourier coefficients and grids ------------------------------------------------------------------ */
