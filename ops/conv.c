@@ -395,7 +395,7 @@ static void transpose_lower(tf_lower *l)
     memcpy(dim + 3, tf_ty(w)->dim + 2, (size_t)n * sizeof *dim);
     tuff_ints order = { .n = n + 3, .v = { 0, 2, 1, 3, 4, 5 } };
     w = tuff_permute(tf_reshaped(w, n + 3, dim), order);
-    memcpy(dim + 2, dim + 3, (size_t)n * sizeof *dim);
+    memmove(dim + 2, dim + 3, (size_t)n * sizeof *dim);
     dim[0] = groups * outputs;
     dim[1] = channels / groups;
     tuff_tensor y = convolve(l, l->src[0], tf_reshaped(w, n + 2, dim), c, &wide);

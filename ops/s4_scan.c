@@ -57,37 +57,43 @@ static void run_row(const tf_real_model *m, tf_ref *r, uint64_t row, double skip
     }
 }
 
-static tuff_status reference(tf_ref *r)
+/* All rows of one feature; `modes` is r with the parameters as its first sources. */
+static tuff_status run_feature(tf_ref *modes, uint64_t h, void *user)
 {
+    tf_ref *r = user;
     const scan_desc *d = r->desc;
     const tf_ref_tensor *state = r->src[STATE], *skip = r->src[SKIP];
     const uint64_t batch = (uint64_t)r->src[U]->dim[0], features = (uint64_t)r->src[U]->dim[1], n = (uint64_t)r->src[MODES]->dim[1];
-    const tf_model_desc desc = { d->disc, d->full };
+    double *x = tf_arena_array(modes->scratch, double, 2 * n), *next = tf_arena_array(modes->scratch, double, 2 * n);
+    tf_model m;
+    tf_real_model real;
+    if (!x || !next || !tf_model_at(modes, &(tf_model_desc){ d->disc, d->full }, h, &m))
+        return TUFF_E_MEMORY;
+    if (!tf_model_real(&m, &real, modes->scratch)) {
+        modes->error = "I - dt A / 2 is singular for one of the features";
+        return TUFF_E_ARGUMENT;
+    }
+    for (uint64_t b = 0; b < batch; b++) {
+        const uint64_t row = b * features + h;
+        for (uint64_t i = 0; i < n; i++) {
+            x[i] = state ? state->re[row * n + i] : 0;
+            x[n + i] = state ? state->im[row * n + i] : 0;
+        }
+        run_row(&real, r, row, skip ? skip->re[h] : 0, x, next);
+        memcpy(r->out[1].re + row * n, x, n * sizeof *x);
+        memcpy(r->out[1].im + row * n, x + n, n * sizeof *x);
+    }
+    return TUFF_OK;
+}
+
+static tuff_status reference(tf_ref *r)
+{
     tf_ref modes = *r;
     modes.src = r->src + MODES;
     modes.n_src = 5;
-    double *x = tf_arena_array(r->scratch, double, 2 * n), *next = tf_arena_array(r->scratch, double, 2 * n);
-    for (uint64_t h = 0; h < features; h++) {
-        tf_model m;
-        tf_real_model real;
-        if (!x || !next || !tf_model_at(&modes, &desc, h, &m))
-            return TUFF_E_MEMORY;
-        if (!tf_model_real(&m, &real, r->scratch)) {
-            r->error = "I - dt A / 2 is singular for one of the features";
-            return TUFF_E_ARGUMENT;
-        }
-        for (uint64_t b = 0; b < batch; b++) {
-            const uint64_t row = b * features + h;
-            for (uint64_t i = 0; i < n; i++) {
-                x[i] = state ? state->re[row * n + i] : 0;
-                x[n + i] = state ? state->im[row * n + i] : 0;
-            }
-            run_row(&real, r, row, skip ? skip->re[h] : 0, x, next);
-            memcpy(r->out[1].re + row * n, x, n * sizeof *x);
-            memcpy(r->out[1].im + row * n, x + n, n * sizeof *x);
-        }
-    }
-    return TUFF_OK;
+    const tuff_status status = tf_each_feature(&modes, (uint64_t)r->src[U]->dim[1], run_feature, r);
+    r->error = modes.error;
+    return status;
 }
 
 /* ---- chunks ---- */

@@ -43,6 +43,9 @@ bool tf_model_real(const tf_model *m, tf_real_model *out, tf_arena *arena);
 
 /* The step of a mode, to the power of a whole j. */
 tf_scalar tf_mode_power(tuff_discretization disc, tf_scalar lam, double dt, double j);
+/* work() for each feature with scratch memory of its own, until one fails. */
+tuff_status tf_each_feature(tf_ref *r, uint64_t features, tuff_status (*work)(tf_ref *r, uint64_t feature, void *user), void *user);
+
 /* K_l = c A^l b step by step, into out[0]; positions (may be NULL) selects columns. */
 tuff_status tf_kernel_reference(tf_ref *r, const tf_model_desc *d, const tf_ref_tensor *positions, int64_t length);
 /* c (I - A^length) of each feature. */

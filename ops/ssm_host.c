@@ -149,59 +149,90 @@ static tuff_status real_model(tf_ref *r, const tf_model_desc *d, uint64_t h, tf_
     return r->scratch->failed ? TUFF_E_MEMORY : TUFF_E_ARGUMENT;
 }
 
+tuff_status tf_each_feature(tf_ref *r, uint64_t features, tuff_status (*work)(tf_ref *r, uint64_t feature, void *user), void *user)
+{
+    tuff_status status = TUFF_OK;
+    for (uint64_t h = 0; h < features && !status; h++) {
+        tf_arena own;
+        tf_arena_init(&own, &r->scratch->allocator);
+        tf_ref one = *r;
+        one.scratch = &own;
+        status = work(&one, h, user);
+        r->error = one.error;
+        tf_arena_release(&own);
+    }
+    return status;
+}
+
+static uint64_t features_of(const tf_ref *r) { return (uint64_t)r->src[0]->dim[0]; }
+
 /* ---- references -------------------------------------------------------------------------------------------- */
+
+typedef struct kernel_job {
+    const tf_model_desc *d;
+    const tf_ref_tensor *positions;
+    tf_ref_tensor *out;
+    int64_t length;
+} kernel_job;
+
+static tuff_status kernel_of(tf_ref *r, uint64_t h, void *user)
+{
+    const kernel_job *j = user;
+    const uint64_t columns = (uint64_t)j->out->dim[1];
+    tf_real_model m;
+    const tuff_status status = real_model(r, j->d, h, &m);
+    double *k = tf_arena_array(r->scratch, double, (size_t)j->length + 1), *next = tf_arena_array(r->scratch, double, (size_t)m.n + 1);
+    if (status || !k || !next)
+        return status ? status : TUFF_E_MEMORY;
+    for (int64_t l = 0; l < j->length; l++) {
+        for (uint32_t i = 0; i < m.n; i++)
+            k[l] += m.c[i] * m.b[i];
+        apply(m.a, m.n, m.b, next, false);
+        memcpy(m.b, next, m.n * sizeof *next);
+    }
+    for (uint64_t i = 0; i < columns; i++) {
+        const double p = j->positions ? j->positions->re[i] : (double)i;
+        j->out->re[h * columns + i] = k[p < 0 ? 0 : p >= (double)j->length ? j->length - 1 : (int64_t)p];
+    }
+    return TUFF_OK;
+}
 
 tuff_status tf_kernel_reference(tf_ref *r, const tf_model_desc *d, const tf_ref_tensor *positions, int64_t length)
 {
-    const uint64_t features = (uint64_t)r->src[0]->dim[0], columns = (uint64_t)r->out[0].dim[1];
-    double *k = tf_arena_array(r->scratch, double, (size_t)length + 1);
-    for (uint64_t h = 0; k && h < features; h++) {
-        tf_real_model m;
-        const tuff_status status = real_model(r, d, h, &m);
-        double *next = tf_arena_array(r->scratch, double, (size_t)m.n + 1);
-        if (status || !next)
-            return status ? status : TUFF_E_MEMORY;
-        for (int64_t l = 0; l < length; l++) {
-            k[l] = 0;
-            for (uint32_t i = 0; i < m.n; i++)
-                k[l] += m.c[i] * m.b[i];
-            apply(m.a, m.n, m.b, next, false);
-            memcpy(m.b, next, m.n * sizeof *next);
-        }
-        for (uint64_t i = 0; i < columns; i++) {
-            const double p = positions ? positions->re[i] : (double)i;
-            r->out[0].re[h * columns + i] = k[p < 0 ? 0 : p >= (double)length ? length - 1 : (int64_t)p];
-        }
-    }
-    return k ? TUFF_OK : TUFF_E_MEMORY;
+    return tf_each_feature(r, features_of(r), kernel_of, &(kernel_job){ d, positions, &r->out[0], length });
 }
 
 /* Ct = C (I - A^length). */
-tuff_status tf_truncation_reference(tf_ref *r, const tf_model_desc *d, int64_t length, tf_ref_tensor *out)
+static tuff_status truncation_of(tf_ref *r, uint64_t h, void *user)
 {
-    const uint64_t features = (uint64_t)r->src[0]->dim[0], n = (uint64_t)r->src[0]->dim[1];
-    for (uint64_t h = 0; h < features; h++) {
-        tf_real_model m;
-        const tuff_status status = real_model(r, d, h, &m);
-        if (status)
-            return status;
-        double *tmp = tf_arena_array(r->scratch, double, (size_t)m.n * m.n), *row = tf_arena_copy(r->scratch, m.c, m.n * sizeof *m.c);
-        if (!tmp || !row)
-            return TUFF_E_MEMORY;
-        for (int64_t bits = length; bits; bits >>= 1) {
-            if (bits & 1) {
-                apply(m.a, m.n, row, tmp, true);
-                memcpy(row, tmp, m.n * sizeof *row);
-            }
-            if (bits > 1)
-                square(m.a, tmp, m.n);
+    const kernel_job *j = user;
+    const uint64_t n = (uint64_t)r->src[0]->dim[1];
+    const double scale = j->d->full ? 1 : 2;
+    tf_real_model m;
+    const tuff_status status = real_model(r, j->d, h, &m);
+    if (status)
+        return status;
+    double *tmp = tf_arena_array(r->scratch, double, (size_t)m.n * m.n), *row = tf_arena_copy(r->scratch, m.c, m.n * sizeof *m.c);
+    if (!tmp || !row)
+        return TUFF_E_MEMORY;
+    for (int64_t bits = j->length; bits; bits >>= 1) {
+        if (bits & 1) {
+            apply(m.a, m.n, row, tmp, true);
+            memcpy(row, tmp, m.n * sizeof *row);
         }
-        for (uint64_t i = 0; i < n; i++) {
-            out->re[h * n + i] = (m.c[i] - row[i]) / (d->full ? 1 : 2);
-            out->im[h * n + i] = (row[n + i] - m.c[n + i]) / (d->full ? 1 : 2);
-        }
+        if (bits > 1)
+            square(m.a, tmp, m.n);
+    }
+    for (uint64_t i = 0; i < n; i++) {
+        j->out->re[h * n + i] = (m.c[i] - row[i]) / scale;
+        j->out->im[h * n + i] = (row[n + i] - m.c[n + i]) / scale;
     }
     return TUFF_OK;
+}
+
+tuff_status tf_truncation_reference(tf_ref *r, const tf_model_desc *d, int64_t length, tf_ref_tensor *out)
+{
+    return tf_each_feature(r, features_of(r), truncation_of, &(kernel_job){ d, NULL, out, length });
 }
 
 /* ---- the tables ---------------------------------------------------------------------------------------------- */
@@ -286,35 +317,33 @@ static tuff_status tables_of(tf_ref *r, const tf_tables_desc *d, uint64_t h, dou
     return diagonal ? diagonal_tables(r, d, h, rows, columns) : dense_tables(r, d, h, rows, columns);
 }
 
-static tuff_status tables_reference(tf_ref *r)
+static tuff_status store_tables(tf_ref *r, uint64_t h, void *user)
 {
     const tf_tables_desc *d = r->desc;
+    (void)user;
     const uint64_t size = 2 * (uint64_t)r->src[0]->dim[1];
-    tuff_status status = TUFF_OK;
-    for (uint64_t h = 0; h < (uint64_t)r->src[0]->dim[0] && !status; h++)
-        status = tables_of(r, d, h, r->out[0].re + h * (uint64_t)d->parts * size, r->out[1].re + h * size * (uint64_t)d->block);
-    return status;
+    return tables_of(r, d, h, r->out[0].re + h * (uint64_t)d->parts * size, r->out[1].re + h * size * (uint64_t)d->block);
 }
+static tuff_status tables_reference(tf_ref *r) { return tf_each_feature(r, features_of(r), store_tables, NULL); }
 
 /* The kernel itself: the tables' product. */
-static tuff_status kernel_reference(tf_ref *r)
+static tuff_status store_product(tf_ref *r, uint64_t h, void *user)
 {
     const tf_tables_desc *d = r->desc;
+    (void)user;
     const uint64_t size = 2 * (uint64_t)r->src[0]->dim[1], block = (uint64_t)d->block, parts = (uint64_t)d->parts, length = (uint64_t)r->out[0].dim[1];
     double *rows = tf_arena_array(r->scratch, double, parts * size), *columns = tf_arena_array(r->scratch, double, size * block);
-    tuff_status status = rows && columns ? TUFF_OK : TUFF_E_MEMORY;
-    for (uint64_t h = 0; h < (uint64_t)r->src[0]->dim[0] && !status; h++) {
-        status = tables_of(r, d, h, rows, columns);
-        for (uint64_t q = 0; q < parts && !status; q++)
-            for (uint64_t i = 0; i < size; i++) {
-                const double w = rows[q * size + i];
-                double *k = r->out[0].re + h * length + q * block;
-                for (uint64_t j = 0; j < block && q * block + j < length; j++)
-                    k[j] += w * columns[i * block + j];
-            }
-    }
+    const tuff_status status = rows && columns ? tables_of(r, d, h, rows, columns) : TUFF_E_MEMORY;
+    for (uint64_t q = 0; q < parts && !status; q++)
+        for (uint64_t i = 0; i < size; i++) {
+            const double w = rows[q * size + i];
+            double *k = r->out[0].re + h * length + q * block;
+            for (uint64_t j = 0; j < block && q * block + j < length; j++)
+                k[j] += w * columns[i * block + j];
+        }
     return status;
 }
+static tuff_status kernel_reference(tf_ref *r) { return tf_each_feature(r, features_of(r), store_product, NULL); }
 
 static const tf_attr tables_attrs[] = {
     { .name = "disc", .doc = "discretisation", .type = TF_ATTR_ENUM, .offset = (uint32_t)offsetof(tf_tables_desc, model.disc), .choices = tf_discretizations },
@@ -386,52 +415,52 @@ static void store_power(const tf_real_model *m, const double *power, uint64_t h,
 }
 
 /* outputs[t] = c A^(t+1), inputs[j] = A^(block-1-j) b, kernel[j] = c A^j b, A^block and A^rest. */
-static tuff_status steps_reference(tf_ref *r)
+static tuff_status store_steps(tf_ref *r, uint64_t h, void *user)
 {
     const tf_tables_desc *d = r->desc;
+    (void)user;
     const uint64_t block = (uint64_t)d->block;
-    for (uint64_t h = 0; h < (uint64_t)r->src[0]->dim[0]; h++) {
-        tf_real_model m;
-        const tuff_status status = real_model(r, &d->model, h, &m);
-        if (status)
-            return status;
-        const uint32_t n = m.n;
-        double *tmp = tf_arena_array(r->scratch, double, (size_t)n * n), *power = tf_arena_array(r->scratch, double, (size_t)n * n);
-        if (!tmp || !power)
+    tf_real_model m;
+    const tuff_status status = real_model(r, &d->model, h, &m);
+    if (status)
+        return status;
+    const uint32_t n = m.n;
+    double *tmp = tf_arena_array(r->scratch, double, (size_t)n * n), *power = tf_arena_array(r->scratch, double, (size_t)n * n);
+    if (!tmp || !power)
+        return TUFF_E_MEMORY;
+    for (uint64_t j = 0; j < block; j++) {
+        double k = 0;
+        for (uint32_t i = 0; i < n; i++) {
+            k += m.c[i] * m.b[i];
+            r->out[1].re[(h * n + i) * block + block - 1 - j] = m.b[i];
+        }
+        r->out[2].re[h * block + j] = k;
+        apply(m.a, n, m.b, tmp, false);
+        memcpy(m.b, tmp, n * sizeof *tmp);
+    }
+    for (uint64_t t = 0; t < block; t++) {
+        apply(m.a, n, m.c, tmp, true);
+        memcpy(m.c, tmp, n * sizeof *tmp);
+        memcpy(r->out[0].re + (h * block + t) * n, m.c, n * sizeof *tmp);
+    }
+    for (int pass = 0; pass < 2; pass++) {
+        double *base = tf_arena_copy(r->scratch, m.a, (size_t)n * n * sizeof *base);
+        if (!base)
             return TUFF_E_MEMORY;
-        for (uint64_t j = 0; j < block; j++) {
-            double k = 0;
-            for (uint32_t i = 0; i < n; i++) {
-                k += m.c[i] * m.b[i];
-                r->out[1].re[(h * n + i) * block + block - 1 - j] = m.b[i];
+        for (uint32_t i = 0; i < n * n; i++)
+            power[i] = i % (n + 1) == 0;
+        for (int64_t bits = pass ? d->length % d->block : d->block; bits; bits >>= 1) {
+            if (bits & 1) {
+                tf_multiply(power, base, tmp, n);
+                memcpy(power, tmp, (size_t)n * n * sizeof *tmp);
             }
-            r->out[2].re[h * block + j] = k;
-            apply(m.a, n, m.b, tmp, false);
-            memcpy(m.b, tmp, n * sizeof *tmp);
+            square(base, tmp, n);
         }
-        for (uint64_t t = 0; t < block; t++) {
-            apply(m.a, n, m.c, tmp, true);
-            memcpy(m.c, tmp, n * sizeof *tmp);
-            memcpy(r->out[0].re + (h * block + t) * n, m.c, n * sizeof *tmp);
-        }
-        for (int pass = 0; pass < 2; pass++) {
-            double *base = tf_arena_copy(r->scratch, m.a, (size_t)n * n * sizeof *base);
-            if (!base)
-                return TUFF_E_MEMORY;
-            for (uint32_t i = 0; i < n * n; i++)
-                power[i] = i % (n + 1) == 0;
-            for (int64_t bits = pass ? d->length % d->block : d->block; bits; bits >>= 1) {
-                if (bits & 1) {
-                    tf_multiply(power, base, tmp, n);
-                    memcpy(power, tmp, (size_t)n * n * sizeof *tmp);
-                }
-                square(base, tmp, n);
-            }
-            store_power(&m, power, h, &r->out[3 + pass]);
-        }
+        store_power(&m, power, h, &r->out[3 + pass]);
     }
     return TUFF_OK;
 }
+static tuff_status steps_reference(tf_ref *r) { return tf_each_feature(r, features_of(r), store_steps, NULL); }
 
 const tf_op tf_op_ssm_steps = {
     .name = "_ssm_steps", .doc = "tables for `block` steps with state", .operands = "lam b c dt", .results = "outputs inputs kernel power rest", .kind = TF_HOST,
