@@ -28,8 +28,10 @@
 #define GAUNT_INTERNAL_ROWS(X) X(gaunt_code) X(sphere_table)
 
 #define SSM_ROWS(X) \
-    X(cumsum) X(cumprod) X(cummax) X(cummin) X(logcumsumexp) X(linear_scan) X(scan)
+    X(cumsum) X(cumprod) X(cummax) X(cummin) X(logcumsumexp) X(linear_scan) X(scan) \
+    X(selective_scan)
 
+#define SCAN_INTERNAL_ROWS(X) X(anchor_scan) X(selective_anchor)
 #define STATE_SPACE_ROWS(X) \
     X(hippo_matrix) X(hippo_nplr) X(hippo_ptd) X(s4d_init) X(timescale_init) X(discretize) X(s4d_kernel) X(s4_kernel) X(causal_conv) X(s4_scan) X(s4_cauchy_kernel) X(hippo_online)
 
@@ -55,7 +57,7 @@
     X(anchor_reduce) X(anchor_reduce_cols) X(anchor_rownorm) X(anchor_matmul) X(anchor_put) X(put_row) X(mul_high) \
     X(anchor_segment) X(anchor_segment_starts) X(anchor_hadamard) X(anchor_sort_blocks) X(anchor_sort_merge) X(anchor_conv) \
     ATTENTION_INTERNAL_ROWS(X) \
-    X(anchor_scan) \
+    SCAN_INTERNAL_ROWS(X) \
     X(fft_anchor) X(fft_table) X(fft_spectrum) \
     STATE_SPACE_INTERNAL_ROWS(X) \
     GAUNT_INTERNAL_ROWS(X)

@@ -3,7 +3,7 @@
  * has a test of its own.)
  *
  * X(op, types of the operands a b c ..., the rest of the statement after the op's name, fill). Fill of float inputs:
- * 'n' normal, 'p' positive, 'u' in [-1, 1), 'q' normal, and integers all different in 0..23. A test refuses an op without a row here. Sizes are odd where a
+ * 'n' normal, 'p' positive, 'u' in [-1, 1), 'm' normal with the operand c negative, 'q' normal, and integers all different in 0..23. A test refuses an op without a row here. Sizes are odd where a
  * tile, a vector or a workgroup could hide a mistake, and a few exceed one workgroup. */
 #ifndef TEST_OP_CASES_H
 #define TEST_OP_CASES_H
@@ -293,6 +293,14 @@
     X("linear_scan", "c64[2,777] c64[2,777] bool[2,777]", "(a, b, seg_start=c) {axis=1, reverse=true}", 'u') \
     X("linear_scan", "f16[5,70,3] f16[70,3] f16[5,3]", "(a, b, initial=c) {axis=1, exclusive=true}", 'u') \
     X("linear_scan", "c64[1,4] c64[60,4]", "(a, b) {axis=0}", 'u') \
+    X("selective_scan", "f32[2,6,37] f32[2,6,37] f32[6,5] f32[2,5,37] f32[2,5,37]", "(a, b, c, d, e) {delta_softplus=true}", 'm') \
+    X("selective_scan", "f32[1,9,1100] f32[1,9,1100] f32[9,16] f32[1,3,16,1100] f32[9,16] f32[9] f32[9] f32[1,9,1100] f32[1,9,16] bool[1,1100]", \
+      "(a, b, c, d, e, D=f, delta_bias=g, z=h, h0=i, seq_start=j) {delta_softplus=true}", 'm') \
+    X("selective_scan", "f16[2,70,40] f16[2,70,40] f32[40,4] f16[2,70,2,4] f32[2,70,2,4] f16[2,70,40]", "(a, b, c, d, e, z=f) {layout=BLD, delta_softplus=true}", 'm') \
+    X("selective_scan", "f32[2,600,6] f32[2,600,6] f32[6,20] f32[2,600,20] f32[6,20] f32[6]", "(a, b, c, d, e, D=f) {layout=BLD, delta_softplus=true}", 'm') \
+    X("selective_scan", "f32[1,3,700] f32[1,3,700] c64[3,4] c64[1,4,700] f32[3,4] c64[1,3,4]", "(a, b, c, d, e, h0=f) {delta_softplus=true}", 'm') \
+    X("selective_scan", "f32[3,5,1] f32[3,5,1] f32[5,16] f32[3,16,1] f32[3,16,1] f32[3,5,16]", "(a, b, c, d, e, h0=f)", 'm') \
+    X("selective_scan", "f32[1,80,9] f32[1,80,9] f32[80,3] c64[80,3] f32[1,3,9]", "(a, b, c, d, e) {delta_softplus=true}", 'm') \
     X("scan", "f32[2,3000] f32[2,3000]", "(x=a, y=b) {axis=1, combine=\"x = a.x * b.x; y = b.x * a.y + b.y\"}", 'u') \
     X("scan", "f32[200,3] i32[200,1]", "(v=a, i=b) {axis=0, reverse=true, combine=\"v = a.v >= b.v ? a.v : b.v; i = a.v >= b.v ? a.i : b.i\"}", 'n') \
     X("scan", "i32[2,1000] i32[2]", "(x=a, start.x=b) {axis=1, exclusive=true, combine=\"max(a.x, b.x)\"}", 'n') \

@@ -20,10 +20,13 @@ typedef struct filling { char kind; rng numbers; } filling;
 static void fill(void *user, const char *name, tuff_dtype dtype, void *data, size_t n)
 {
     filling *f = user;
-    (void)name;
     for (size_t i = 0; f->kind == 'q' && tf_dtype_is_int(dtype) && i < n; i++) tf_store_element(dtype, data, i, (double)((5 * i + 3) % 24), 0.0);
     if (f->kind == 'q' && tf_dtype_is_int(dtype)) return;
-    if (!tf_dtype_is_float(dtype) || f->kind == 'n' || f->kind == 'q') {
+    if (f->kind == 'm' && !strcmp(name, "c")) {
+        for (size_t i = 0; i < n; i++) tf_store_element(dtype, data, i, -0.2 - 2.0 * rng_uniform(&f->numbers), 6.0 * rng_uniform(&f->numbers));
+        return;
+    }
+    if (!tf_dtype_is_float(dtype) || f->kind == 'm' || f->kind == 'n' || f->kind == 'q') {
         rng_fill(&f->numbers, dtype, data, n);
         return;
     }

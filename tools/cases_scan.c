@@ -17,5 +17,6 @@ const case_row scan_cases[] = {
     { .op = "cummin", .target = "cummin", .convert = scan_units, .ignored = SCAN_KNOWN, .renames = "h0=initial" },
     { .op = "logcumsumexp", .target = "logcumsumexp", .convert = scan_units, .ignored = SCAN_KNOWN, .renames = "h0=initial" },
     { .op = "linear_scan", .target = "linear_scan", .convert = scan_units, .ignored = SCAN_KNOWN, .renames = "h0=initial" },
+    { .op = "selective_scan", .target = "selective_scan", .ignored = "stream_chunks" },
     { .op = NULL }
 };

@@ -39,7 +39,7 @@ static const char *joined(tf_arena *arena, const char *a, const char *b)
 
 /* ---- cases ------------------------------------------------------------------------------------------ */
 
-/* fill: 'n' normal, 'p' in (0.5, 1.5), 'u' in (-1, 1), 'w' magnitudes from 2^-10 to 2^10, 'q' normal, whole numbers all
+/* fill: 'n' normal, 'm' the same with decays in the operand c, 'p' in (0.5, 1.5), 'u' in (-1, 1), 'w' magnitudes from 2^-10 to 2^10, 'q' normal, whole numbers all
  * different in 0..23. */
 typedef struct verify_case { const char *text; char fill; } verify_case;
 typedef TF_ARRAY(verify_case) verify_case_list;
@@ -168,6 +168,15 @@ static verify_case_list cases_of(tf_arena *arena, const tf_op *op)
 static void fill_input(uint64_t seed, const char *name, char fill, tuff_dtype t, void *data, uint64_t n)
 {
     const bool whole = tf_dtype_is_int(t);
+    if (fill == 'm' && !strcmp(name, "c")) {
+        tool_random decays = { tf_hash_string(seed + 1, name) };
+        for (uint64_t i = 0; i < n; i++) {
+            const double re = -0.2 - 2.0 * tool_uniform(&decays);
+            tf_store_element(t, data, i, re, 6.0 * tool_uniform(&decays));
+        }
+        return;
+    }
+    if (fill == 'm') fill = 'n';
     if (!tf_dtype_is_float(t) || fill == 'n' || (fill == 'q' && !whole)) {
         if (!(fill == 'q' && whole)) {
             tool_fill(seed, name, t, data, n);

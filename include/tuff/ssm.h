@@ -156,6 +156,27 @@ TUFF_API tuff_tensor tuff_linear_scan(tuff_tensor a, tuff_tensor b, int32_t axis
  * E_PARSE gives line and column of a bad expression. */
 TUFF_API tuff_tensor tuff_scan(tuff_graph *g, const char *combine, int32_t axis, uint32_t n, const tuff_named *inputs, const tuff_scan_desc *desc);
 
+/* ---- selective state spaces ------------------------------------------------------------------------ */
+
+typedef enum tuff_scan_layout {
+    TUFF_SCAN_BDL, /* u[b, d, l]; B and C per step [b, n, l] or [b, groups, n, l] */
+    TUFF_SCAN_BLD  /* u[b, l, d]; [b, l, n] or [b, l, groups, n] */
+} tuff_scan_layout;
+typedef struct tuff_selective_scan_desc {
+    tuff_tensor D;          /* [d]: y += D u */
+    tuff_tensor z;          /* u's shape: y *= silu(z), after D */
+    tuff_tensor delta_bias; /* [d]: added to delta */
+    tuff_tensor h0;         /* [b, d, n]: the state before the first step; absent: 0 */
+    tuff_tensor seq_start;  /* bool or int [b, l]: non-zero, a sequence starts here from state 0 (packed sequences) */
+    bool delta_softplus;    /* delta becomes softplus(delta + bias) */
+    tuff_scan_layout layout;
+} tuff_selective_scan_desc;
+/* h[t] = e^(delta[t] A) h[t-1] + delta[t] B[t] u[t], y[t] = sum over n of C[t] h[t] (Gu and Dao 2023). A[d, n] is real, or the half of a
+ * complex spectrum, as may be B and C: then y is twice the real part. B and C are constants [d, n] or given per step, where
+ * channel i uses group i / (d / groups). Results: y, h_last[b, d, n] (f32, c64). u, delta, z, D, delta_bias: f32 f16 bf16. d and n
+ * are fixed sizes, n <= 1024. */
+TUFF_API tuff_tensor tuff_selective_scan(tuff_tensor u, tuff_tensor delta, tuff_tensor A, tuff_tensor B, tuff_tensor C, const tuff_selective_scan_desc *desc);
+
 #ifdef __cplusplus
 }
 #endif
