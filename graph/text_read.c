@@ -229,6 +229,14 @@ typedef struct arguments {
     uint32_t n_named;
 } arguments;
 
+/* Is the string at hand the name of a tensor, quoted because it is a word of the text form? */
+static bool quoted_value(tf_parser *p)
+{
+    const char *bad = NULL, *name = tf_tok_string(&p->tmp, &p->tok, &bad);
+    const tf_binding_name *b = name && !bad ? tf_text_find(p, name) : NULL;
+    return b && b->kind == TF_BIND_VALUE;
+}
+
 /* The list of the current depth: a call inside an operand stands one deeper. */
 static arguments *arguments_here(tf_parser *p)
 {
@@ -260,7 +268,7 @@ static bool read_arguments(tf_parser *p, arguments *a)
             return tf_text_bad(p, &at, TUFF_E_LIMIT, "there are more than %d operands", TF_MAX_OPERANDS);
         tuff_tensor t;
         const char *bare;
-        if (name && (tf_tok_is(&p->tok, "true") || tf_tok_is(&p->tok, "false") || p->tok.kind == TF_TOK_STRING || tf_tok_is(&p->tok, "[")))
+        if (name && (tf_tok_is(&p->tok, "true") || tf_tok_is(&p->tok, "false") || (p->tok.kind == TF_TOK_STRING && !quoted_value(p)) || tf_tok_is(&p->tok, "[")))
             return tf_text_bad(p, &at, TUFF_E_PARSE, "%s is an attribute; attributes stand in braces: {%s=...}", name, name);
         if (!operand(p, &t, &bare))
             return false;

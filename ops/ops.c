@@ -29,9 +29,9 @@
 
 #define SSM_ROWS(X) \
     X(cumsum) X(cumprod) X(cummax) X(cummin) X(logcumsumexp) X(linear_scan) X(scan) \
-    X(selective_scan)
+    X(selective_scan) X(selective_state_update) X(dwconv_causal) X(s5_scan) X(ssd) X(ssd_trapezoidal) X(gru)
 
-#define SCAN_INTERNAL_ROWS(X) X(anchor_scan) X(selective_anchor)
+#define SCAN_INTERNAL_ROWS(X) X(anchor_scan) X(selective_anchor) X(gru_anchor)
 #define STATE_SPACE_ROWS(X) \
     X(hippo_matrix) X(hippo_nplr) X(hippo_ptd) X(s4d_init) X(timescale_init) X(discretize) X(s4d_kernel) X(s4_kernel) X(causal_conv) X(s4_scan) X(s4_cauchy_kernel) X(hippo_online)
 

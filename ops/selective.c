@@ -85,7 +85,8 @@ static bool infer(tf_infer *c)
         !shaped(c, H0, 3, (int64_t[]){ nb, channels, states }) || !shaped(c, SEQ, 2, (int64_t[]){ nb, l }) ||
         !coefficient_shape(c, B, bld, u, channels, states) || !coefficient_shape(c, C, bld, u, channels, states))
         return false;
-    if (c->type[B]->rank > 2 && c->type[C]->rank > 2 && groups_of(c->type[B], bld) != groups_of(c->type[C], bld))
+    const int64_t gb = groups_of(c->type[B], bld), gc = groups_of(c->type[C], bld);
+    if (c->type[B]->rank > 2 && c->type[C]->rank > 2 && gb != gc && gb != 1 && gc != 1)
         return tf_bad(c, TUFF_E_SHAPE, "B and C have different groups (%s, %s)", tf_src_text(c, B), tf_src_text(c, C));
     const bool complex = a->dtype == TUFF_C64 || c->type[B]->dtype == TUFF_C64 || c->type[C]->dtype == TUFF_C64 || (c->type[H0] && c->type[H0]->dtype == TUFF_C64);
     c->n_out = 2;
@@ -185,7 +186,7 @@ static int64_t chunk_for(const tuff_graph *g, const tf_limits *limits, const tf_
 static tuff_tensor channels_first(tuff_tensor x, bool bld) { return x.id && bld ? tuff_permute(x, TUFF_INTS(0, 2, 1)) : x; }
 
 /* b or c in the form the anchor reads without strides, and which form that is. */
-static tuff_tensor coefficient_view(tuff_tensor x, bool bld, tuff_dtype dtype, int32_t *form)
+static tuff_tensor coefficient_view(tuff_tensor x, bool bld, int64_t groups, tuff_dtype dtype, int32_t *form)
 {
     if (!x.id)
         return x;
@@ -196,6 +197,8 @@ static tuff_tensor coefficient_view(tuff_tensor x, bool bld, tuff_dtype dtype, i
         v = tuff_unsqueeze(v, TUFF_INTS(bld ? 2 : 1));
     if (bld && t.rank > 2)
         v = tuff_permute(v, TUFF_INTS(0, 2, 1, 3));
+    if (t.rank > 2 && groups_of(&t, bld) == 1 && groups > 1)
+        v = tuff_expand(v, (tuff_shape){ .rank = 4, .dim = { -1, groups, -1, -1 } });
     if (dtype == TUFF_C64)
         return tf_ty(v)->dtype == TUFF_C64 ? v : tuff_cast(tf_widened(v), TUFF_C64);
     return tf_widened(v);
@@ -238,13 +241,14 @@ static void lower(tf_lower *l)
     const tuff_tensor *s = l->src;
     const tuff_dtype dtype = is_complex(s[A]) || is_complex(s[B]) || is_complex(s[C]) || is_complex(s[H0]) ? TUFF_C64 : TUFF_F32;
     tf_selective_desc d = { 0 };
+    const int64_t groups = TF_MAX(groups_of(tf_ty(s[B]), bld), groups_of(tf_ty(s[C]), bld));
     const tuff_tensor u = tf_widened(channels_first(s[U], bld));
     tuff_tensor dt = tf_widened(channels_first(s[DELTA], bld));
     if (s[BIAS].id)
         dt = tuff_add(dt, tuff_unsqueeze(tf_widened(s[BIAS]), TUFF_INTS(1)));
     d.softplus = o->delta_softplus;
-    const tuff_tensor src[4] = { u, dt, to_state_dtype(s[A], dtype), coefficient_view(s[B], bld, dtype, &d.b_form) };
-    d.c = coefficient_view(s[C], bld, dtype, &d.c_form);
+    const tuff_tensor src[4] = { u, dt, to_state_dtype(s[A], dtype), coefficient_view(s[B], bld, groups, dtype, &d.b_form) };
+    d.c = coefficient_view(s[C], bld, groups, dtype, &d.c_form);
     d.h0 = to_state_dtype(s[H0], dtype);
     d.seg = s[SEQ].id ? tf_cast_to(s[SEQ], TUFF_BOOL) : s[SEQ];
     tuff_tensor y, h;

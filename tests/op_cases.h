@@ -299,6 +299,21 @@
     X("selective_scan", "f16[2,70,40] f16[2,70,40] f32[40,4] f16[2,70,2,4] f32[2,70,2,4] f16[2,70,40]", "(a, b, c, d, e, z=f) {layout=BLD, delta_softplus=true}", 'm') \
     X("selective_scan", "f32[2,600,6] f32[2,600,6] f32[6,20] f32[2,600,20] f32[6,20] f32[6]", "(a, b, c, d, e, D=f) {layout=BLD, delta_softplus=true}", 'm') \
     X("selective_scan", "f32[1,3,700] f32[1,3,700] c64[3,4] c64[1,4,700] f32[3,4] c64[1,3,4]", "(a, b, c, d, e, h0=f) {delta_softplus=true}", 'm') \
+    X("selective_state_update", "f32[3,24,16] f32[3,24] f32[24,16] f32[3,24] f32[3,16] f32[3,16] f32[24] f32[3,24] f32[24]", \
+      "(a, b, d, c, e, f, D=g, z=h, dt_bias=i) {dt_softplus=true}", 'm') \
+    X("selective_state_update", "c64[2,6,5] f16[2,6] c64[6,5] f32[2,6] f32[2,3,5] c64[2,5]", "(a, b, d, c, e, f) {dt_softplus=true}", 'm') \
+    X("dwconv_causal", "f32[2,5,37] f32[5,4] f32[5] f32[2,5,3]", "(a, b, bias=c, state=d) {activation=silu}", 'n') \
+    X("dwconv_causal", "f16[1,7,2] f32[7,6]", "(a, b)", 'n') \
+    X("dwconv_causal", "f32[2,3,9] f32[3,2] f32[2,3,1]", "(a, b, state=c)", 'n') \
+    X("s5_scan", "f32[2,40,5] c64[7] c64[7,5] c64[5,14] f32[7] f32[5]", "(a, b, c, d, e, D=f) {bidirectional=true, clip=true}", 'n') \
+    X("s5_scan", "f32[1,60,3] c64[4] c64[4,3] c64[3,4] f32[4]", "(a, b, c, d, e) {clip=true, full=true, disc=bilinear}", 'n') \
+    X("ssd", "f32[2,150,4,6] f32[2,150,4] f32[4] f32[2,150,2,5] f32[2,150,2,5] f32[4,6] f32[2,150,4,6] f32[4] f32[2,4,6,5] i32[2,150]", \
+      "(a, b, c, d, e, D=f, z=g, dt_bias=h, h0=i, seq_idx=j) {dt_softplus=true, dt_min=0.01, dt_max=1.5}", 'm') \
+    X("ssd", "f16[1,33,2,8] f32[1,33,2] f32[2] f16[1,33,1,16] f16[1,33,1,16] f32[2]", "(a, b, c, d, e, D=f) {dt_softplus=true, chunk=8}", 'm') \
+    X("ssd", "f32[3,1,2,4] f32[3,1,2] f32[2] f32[3,1,2,3] f32[3,1,2,3] f32[3,2,4,3]", "(a, b, c, d, e, h0=f) {dt_softplus=true}", 'm') \
+    X("ssd_trapezoidal", "f32[2,70,2,6] f32[2,70,2] f32[2] f32[2,70,2] f32[2,70,2,5] f32[2,70,2,5]", "(a, b, c, d, e, f)", 'u') \
+    X("gru", "f32[9,3,5] f32[21,5] f32[21,7] f32[21] f32[21] f32[3,7]", "(a, b, c, d, e, h0=f)", 'n') \
+    X("gru", "f16[4,2,3] f32[600,3] f32[600,200] f32[600] f32[600]", "(a, b, c, d, e) {gate_order=zrn}", 'u') \
     X("selective_scan", "f32[3,5,1] f32[3,5,1] f32[5,16] f32[3,16,1] f32[3,16,1] f32[3,5,16]", "(a, b, c, d, e, h0=f)", 'm') \
     X("selective_scan", "f32[1,80,9] f32[1,80,9] f32[80,3] c64[80,3] f32[1,3,9]", "(a, b, c, d, e) {delta_softplus=true}", 'm') \
     X("scan", "f32[2,3000] f32[2,3000]", "(x=a, y=b) {axis=1, combine=\"x = a.x * b.x; y = b.x * a.y + b.y\"}", 'u') \

@@ -177,6 +177,65 @@ typedef struct tuff_selective_scan_desc {
  * are fixed sizes, n <= 1024. */
 TUFF_API tuff_tensor tuff_selective_scan(tuff_tensor u, tuff_tensor delta, tuff_tensor A, tuff_tensor B, tuff_tensor C, const tuff_selective_scan_desc *desc);
 
+typedef struct tuff_state_update_desc {
+    tuff_tensor D;       /* [d]: y += D x */
+    tuff_tensor z;       /* [b, d]: y *= silu(z), after D */
+    tuff_tensor dt_bias; /* [d]: added to dt */
+    bool dt_softplus;    /* dt becomes softplus(dt + bias) */
+} tuff_state_update_desc;
+/* One step of tuff_selective_scan: state[b, d, n] (f32, c64), x and dt[b, d], A[d, n], B and C[b, n] or [b, groups, n] -> y[b, d]; result 1 is
+ * the new state, shaped for tuff_assign. */
+TUFF_API tuff_tensor tuff_selective_state_update(tuff_tensor state, tuff_tensor x, tuff_tensor dt, tuff_tensor A, tuff_tensor B, tuff_tensor C,
+                                                 const tuff_state_update_desc *desc);
+
+typedef enum tuff_dwconv_activation { TUFF_DWCONV_NONE, TUFF_DWCONV_SILU } tuff_dwconv_activation;
+typedef struct tuff_dwconv_desc {
+    tuff_tensor bias;  /* [d] */
+    tuff_tensor state; /* [b, d, k - 1]: the inputs before x, oldest first; absent: 0 */
+    tuff_dwconv_activation activation;
+} tuff_dwconv_desc;
+/* Short causal convolution per channel: x[b, d, l], w[d, k] -> y[t] = sum over j of w[j] x[t - k + 1 + j]. Result 1: the last k - 1
+ * inputs, the state of what follows. k <= 64. */
+TUFF_API tuff_tensor tuff_dwconv_causal(tuff_tensor x, tuff_tensor w, const tuff_dwconv_desc *desc);
+
+typedef struct tuff_ssd_desc {
+    tuff_tensor D;          /* [heads] or [heads, p]: y += D x */
+    tuff_tensor z;          /* x's shape: y *= silu(z), after D */
+    tuff_tensor dt_bias;    /* [heads]: added to dt */
+    tuff_tensor h0;         /* [b, heads, p, n]: the state before the first step; absent: 0 */
+    tuff_tensor seq_idx;    /* int [b, l]: where it changes, a sequence starts from state 0; h0 belongs to the first */
+    bool dt_softplus;       /* dt becomes softplus(dt + bias) */
+    float dt_min, dt_max;   /* limits of dt after that; dt_max 0: none */
+    int32_t chunk;          /* steps per chunk, a hint: the result does not depend on it; 0: 64 */
+} tuff_ssd_desc;
+/* State space duality (Dao and Gu 2024): h[t] = e^(dt A) h[t-1] + dt x B', y = h C, by products of matrices in chunks. x[b, l, heads, p],
+ * dt[b, l, heads], A[heads], B and C[b, l, groups, n]; head i uses group i / (heads / groups). Results: y like x, h_last[b, heads, p, n] f32.
+ * All sizes but b are fixed. f32 f16 bf16, in f32. */
+TUFF_API tuff_tensor tuff_ssd(tuff_tensor x, tuff_tensor dt, tuff_tensor A, tuff_tensor B, tuff_tensor C, const tuff_ssd_desc *desc);
+/* The same with the exponential-trapezoidal rule: h[t] = a h[t-1] + (1 - lam) dt a (B x)[t-1] + lam dt (B x)[t], a = e^(dt A), lam[b, l, heads]
+ * in [0, 1]; lam = 1 is tuff_ssd. */
+TUFF_API tuff_tensor tuff_ssd_trapezoidal(tuff_tensor x, tuff_tensor dt, tuff_tensor A, tuff_tensor lam, tuff_tensor B, tuff_tensor C);
+
+typedef struct tuff_s5_desc {
+    tuff_tensor D;            /* [h]: y += D u */
+    tuff_discretization disc; /* 0: zoh */
+    bool bidirectional;       /* a second scan from the end; C[h, 2 p] holds its columns behind those of the first */
+    bool full;                /* all modes are given, not one of each conjugate pair: no factor 2 */
+    bool clip;                /* Re(lam) <= -1e-4 */
+} tuff_s5_desc;
+/* S5 (Smith et al. 2023): u[b, l, h] through p modes shared by all features; lam[p], B[p, h], C[h, p] c64, log_step[p] = log dt:
+ * x[t] = Ab x[t-1] + Bb u[t], y = 2 Re(C x) + D u. */
+TUFF_API tuff_tensor tuff_s5_scan(tuff_tensor u, tuff_tensor lam, tuff_tensor B, tuff_tensor C, tuff_tensor log_step, const tuff_s5_desc *desc);
+
+typedef enum tuff_gru_order { TUFF_GRU_RZN, TUFF_GRU_ZRN } tuff_gru_order; /* reset, update, new */
+typedef struct tuff_gru_desc {
+    tuff_tensor h0;            /* [b, h]: the state before the first step; absent: 0 */
+    tuff_gru_order gate_order; /* of the rows of the weights */
+} tuff_gru_desc;
+/* Gated recurrent units: x[t, b, i], Wi[3 h, i], Wh[3 h, h], bi and bh[3 h] -> h[t, b, h]; r and z = sigmoid(Wi x + bi + Wh h + bh),
+ * n = tanh(Wi x + bi + r (Wh h + bh)), h = (1 - z) n + z h. h <= 2044, a fixed size; t has a fixed size where it is long. */
+TUFF_API tuff_tensor tuff_gru(tuff_tensor x, tuff_tensor Wi, tuff_tensor Wh, tuff_tensor bi, tuff_tensor bh, const tuff_gru_desc *desc);
+
 #ifdef __cplusplus
 }
 #endif
