@@ -163,6 +163,11 @@ Test(text, overrides)
 
 Test(text, params_that_are_no_integers)
 {
+    tuff_graph *flags = parse("param yes = 1\nparam no = 0\ninput x f32[2]\na = sum(x) {keep=yes}\nb = sum(x) {keep=no}\noutput a\noutput b", NULL);
+    char *kept = print(flags);
+    cr_expect_str_eq(kept, "input x f32[2]\na = sum(x) {axes=[0], keep=true}\nb = sum(x) {axes=[0]}\noutput a\noutput b\n");
+    free(kept);
+    tuff_graph_destroy(flags);
     static const char text[] = "param eps = 1e-5\nparam scale = -0.5\nparam top = -scale\ndef f(x) -> (y) { y = add(mul(x, scale), -bias) }\n"
                                "input x f32[2,4]\ny = f(layer_norm(x) {eps=eps}) {bias=top}\nz = f(y) {bias=3}\nconst c f32[2] = [eps, -eps]\noutput z\noutput c";
     static const char *const params[] = { "eps=2.5e-3", "scale=3" };
