@@ -507,7 +507,7 @@ static bool configure(tf_kernel_build *k)
         tf_define(k, name, "%lld", (long long)d->stride.v[i]);
         name[0] = 'D';
         tf_define(k, name, "%lld", (long long)d->dilation.v[i]);
-        name[0] = 'P';
+        name[0] = 'Z';
         tf_define(k, name, "%lld", (long long)d->padding.v[i]);
         name[0] = 'K';
         tf_define(k, name, "%lld", (long long)w->dim[2 + i]);

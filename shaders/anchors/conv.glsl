@@ -5,8 +5,8 @@
  * it walks the input rows below its tile; a row comes in as NB aligned vectors, from which each tap picks its columns
  * at places known when the kernel is compiled. A row serves every output row that it touches.
  *
- * SD SH SW  strides;  DD DH DW  dilations;  PD PH PW  elements of padding before x
- * OFFSET    PW rounded up to 4
+ * SD SH SW  strides;  DD DH DW  dilations;  ZD ZH ZW  elements of padding before x
+ * OFFSET    ZW rounded up to 4
  * VECTOR    0 where a row of taps is too long for registers: then each tap loads its columns one by one
  * No shared memory. */
 #define IN_ROWS ((RT - 1) * SH + (KH - 1) * DH + 1)
@@ -47,11 +47,11 @@ void main()
                 acc[o][t][v] = vec4(0.0);
     for (uint c = 0; c < CG; c++)
         for (uint kd = 0; kd < KD; kd++) {
-            const int d = int(od * SD + kd * DD) - PD;
+            const int d = int(od * SD + kd * DD) - ZD;
             if (d < 0 || d >= int(ID))
                 continue;
             ROWS_LOOP for (uint r = 0; r < IN_ROWS; r++) {
-                const int h = int(oh * SH + r) - PH;
+                const int h = int(oh * SH + r) - ZH;
                 const bool inside = h >= 0 && h < int(IH);
                 const uint row = uint(clamp(h, 0, int(IH) - 1));
 #if VECTOR
@@ -72,10 +72,10 @@ void main()
                             vec4 x;
                             [[unroll]] for (uint e = 0; e < 4; e++) {
 #if VECTOR
-                                const uint at = (4 * v + e) * SW + kw * DW + (OFFSET - PW);
+                                const uint at = (4 * v + e) * SW + kw * DW + (OFFSET - ZW);
                                 x[e] = b[at / 4][at % 4];
 #else
-                                const int at = int((ow + 4 * v + e) * SW + kw * DW) - PW;
+                                const int at = int((ow + 4 * v + e) * SW + kw * DW) - ZW;
                                 x[e] = x_at(n, g * CG + c, uint(d), row, uint(clamp(at, 0, int(IW) - 1)));
                                 x[e] = inside && at >= 0 && at < int(IW) ? x[e] : 0.0;
 #endif
