@@ -410,10 +410,8 @@ tuff_status tf_lower_graph(tuff_graph *g, const tf_limits *limits, tf_arena *dat
     tuff_status s = run(g, limits, true, false, data, &now, message);
     bool separated = !g->regions.n;
     for (uint32_t depth = 0; s == TUFF_OK && (has_more(now) || !separated); depth++) {
-        if (!has_more(now)) { /* equal values are one by now */
-            separated = true;
-            if (!tf_merge(now)) { s = TUFF_E_MEMORY; break; }
-        }
+        separated = separated || !has_more(now);
+        if (!tf_merge(now)) { s = TUFF_E_MEMORY; break; } /* equal host rows make one table */
         tuff_graph *next = NULL;
         if (depth == 9) { tf_str_add(message, "an op keeps expanding into itself"); s = TUFF_E_INTERNAL; break; }
         s = run(now, limits, false, separated && g->regions.n, data, &next, message);
@@ -439,7 +437,15 @@ static uint64_t attr_hash(uint64_t h, const tf_attr *a, const void *desc)
         [TF_ATTR_FLOAT] = 4, [TF_ATTR_DOUBLE] = 8, [TF_ATTR_DTYPE] = sizeof(tuff_dtype), [TF_ATTR_ENUM] = 4,
         [TF_ATTR_INTS] = sizeof(tuff_ints), [TF_ATTR_SHAPE] = sizeof(tuff_shape) };
     const char *p = (const char *)desc + a->offset;
-    if (a->type == TF_ATTR_TENSOR || a->type == TF_ATTR_NAMED) return h; /* among the sources */
+    if (a->type == TF_ATTR_TENSOR) return h; /* among the sources */
+    if (a->type == TF_ATTR_NAMED) { /* so are the tensors, but not their names */
+        const tuff_named *named;
+        uint32_t n;
+        memcpy(&named, p, sizeof named);
+        memcpy(&n, (const char *)desc + a->offset2, sizeof n);
+        for (uint32_t i = 0; i < n; i++) h = tf_hash_string(h, named[i].name);
+        return h;
+    }
     if (a->type == TF_ATTR_STRING) {
         const char *s;
         memcpy(&s, p, sizeof s);

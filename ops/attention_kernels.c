@@ -241,9 +241,9 @@ static const tf_attr anchor_attrs[] = {
 
 static const tf_anchor attention_anchor = {
     .name = "attention",
-    .loads = { { "q", 4, 0 }, { "k", 4, 7 }, { "v", 4, 7 }, { "slopes", 1, 1 }, { "bias", 5, 0 }, { NULL, 0, 0 }, { "block", 1, 1 },
-               { "sinks", 1, 1 }, { "q_start", 1, 1 }, { "kv_len", 1, 1 }, { "tree", 1, 8 }, { "cu_q", 1, 1 }, { "cu_kv", 1, 1 } },
-    .stores = { { "o", 4, 0 }, { "lse", 1, 0 } },
+    .loads = { { .name = "q", .widths = 4 }, { .name = "k", .widths = 4, .reread = 7 }, { .name = "v", .widths = 4, .reread = 7 }, { .name = "slopes", .widths = 1, .reread = 1 }, { .name = "bias", .widths = 5 }, { .name = NULL }, { .name = "block", .widths = 1, .reread = 1 },
+               { .name = "sinks", .widths = 1, .reread = 1 }, { .name = "q_start", .widths = 1, .reread = 1 }, { .name = "kv_len", .widths = 1, .reread = 1 }, { .name = "tree", .widths = 1, .reread = 8 }, { .name = "cu_q", .widths = 1, .reread = 1 }, { .name = "cu_kv", .widths = 1, .reread = 1 } },
+    .stores = { { .name = "o", .widths = 4 }, { .name = "lse", .widths = 1 } },
     .configure = configure,
     .score = tf_attention_score,
 };
@@ -338,8 +338,8 @@ static const tf_attr merge_attrs[] = { TF_A(tuff_attention_merge_desc, dtype, TF
 
 static const tf_anchor merge_anchor = {
     .name = "attention_merge",
-    .loads = { { "o", 4, 0 }, { "lse", 1, 8 } },
-    .stores = { { "y", 4, 0 }, { "z", 1, 0 } },
+    .loads = { { .name = "o", .widths = 4 }, { .name = "lse", .widths = 1, .reread = 8 } },
+    .stores = { { .name = "y", .widths = 4 }, { .name = "z", .widths = 1 } },
     .configure = merge_configure,
 };
 

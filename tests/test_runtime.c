@@ -1269,17 +1269,20 @@ Test(runtime, steps_are_timed)
 /* Outputs whose values turn out to be one: each is written. */
 Test(runtime, equal_outputs)
 {
-    static const char text[] = "x = input f32[40]\na = sum(x)\nb = sum(x)\nc = add(x, 1)\nd = add(x, 1)\noutput a\noutput b\noutput c\noutput d\n";
+    static const char text[] = "x = input f32[40]\na = sum(x)\nb = sum(x)\nc = add(x, 1)\nd = add(x, 1)\noutput a\noutput b\noutput c\noutput d\n"
+                               "p = map(u=x, w=c) {expr=\"u - w\"}\nq = map(w=x, u=c) {expr=\"u - w\"}\ns = sum(p)\nt = sum(q)\noutput s\noutput t\n";
     char message[256];
     tuff_device *dev = open_device(NULL);
     tuff_graph *g = NULL;
     tuff_program *p = NULL;
-    float x[40], a, b, c[40], d[40];
+    float x[40], a, b, c[40], d[40], less, more;
     for (int i = 0; i < 40; i++) x[i] = (float)i;
     cr_assert(!tuff_graph_parse(text, strlen(text), NULL, &g, message, sizeof message), "%s", message);
     cr_assert(!tuff_compile(dev, g, NULL, &p), "%s", tuff_graph_error(g));
     cr_assert(!tuff_write(p, "x", x, sizeof x) && !tuff_run(p) && !tuff_read(p, "a", &a, sizeof a) && !tuff_read(p, "b", &b, sizeof b), "%s", tuff_program_error(p));
     cr_assert(!tuff_read(p, "c", c, sizeof c) && !tuff_read(p, "d", d, sizeof d), "%s", tuff_program_error(p));
+    cr_assert(!tuff_read(p, "s", &less, sizeof less) && !tuff_read(p, "t", &more, sizeof more), "%s", tuff_program_error(p));
+    cr_expect(less == -40.0f && more == 40.0f, "the same tensors by other names are another value: %g %g", (double)less, (double)more);
     cr_expect(a == 780.0f && b == 780.0f && c[39] == 40.0f && d[39] == 40.0f, "%g %g %g %g", (double)a, (double)b, (double)c[39], (double)d[39]);
     tuff_program_destroy(p);
     tuff_graph_destroy(g);
