@@ -335,10 +335,10 @@ static void print_store_hook(tf_emitter *m, const char *name, uint32_t result, u
         else if (!forward_coords(m, q, coords, lane_at[k])) { m->failed = true; m->error = "a store hook lost its anchor"; return; }
     }
     /* lanes see their own component of the result */
-    tf_ex roots[4 * 8], index[4 * 8];
-    uint32_t values[8], n = 0;
+    tf_ex roots[4 * TF_MAX_STORES], index[4 * TF_MAX_STORES];
+    uint32_t values[TF_MAX_STORES], n = 0;
     m->store_side = true;
-    for (uint32_t s = 0; s < q->stores.n && n < 8; s++) {
+    for (uint32_t s = 0; s < q->stores.n && n < TF_MAX_STORES; s++) {
         const uint32_t v = q->stores.data[s], node = tf_val(m->g, v)->node;
         uint32_t member = 0;
         while (member < members && q->members.data[member] != node) member++;

@@ -269,6 +269,16 @@ static uint32_t outside_operands(fuser *u, const tf_node *x, uint32_t group1)
     return n;
 }
 
+static uint32_t stored_values(fuser *u, const tf_group *q, uint32_t id)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < q->members.n; i++) {
+        const tf_node *x = &u->g->nodes.data[q->members.data[i]];
+        for (uint32_t r = 0; r < x->n_out; r++) n += u->port[x->out + r] || read_outside(u, x->out + r, id);
+    }
+    return n;
+}
+
 static bool rise(fuser *u, uint32_t node)
 {
     const tuff_graph *g = u->g;
@@ -302,6 +312,11 @@ static bool rise(fuser *u, uint32_t node)
         u->layout[g->nodes.data[n].out] = 0;
         memmove(&q->members.data[i], &q->members.data[i + 1], (q->members.n - i - 1) * sizeof *q->members.data);
         q->members.n--;
+    }
+    while (q->members.n > 1 && stored_values(u, q, id) > TF_MAX_STORES) { /* the last ones become kernels of their own */
+        const uint32_t n = q->members.data[--q->members.n];
+        u->f->risen[n] = 0;
+        u->layout[g->nodes.data[n].out] = 0;
     }
     for (uint32_t i = 0; i < q->members.n; i++) {
         const tf_node *x = &g->nodes.data[q->members.data[i]];
@@ -355,7 +370,7 @@ static bool group_needs(fuser *u, uint32_t a1, uint32_t b1)
         const uint32_t at = u->stack[--n];
         for (uint32_t i = 0; i < b->members.n; i++)
             if (b->members.data[i] == at) return true;
-        const uint32_t own = u->f->risen[at];
+        const uint32_t own = u->f->risen[at] ? u->f->risen[at] : u->f->stored[g->nodes.data[at].out]; /* a kernel runs as a whole */
         const tf_group *q = own && own != a1 ? &u->f->groups.data[own - 1] : NULL;
         for (uint32_t m = 0; m < (q ? q->members.n : 1); m++) {
             const tf_node *x = &g->nodes.data[q ? q->members.data[m] : at];

@@ -10,6 +10,9 @@
 
 #define TF_NO_NODE UINT32_MAX
 
+/* Values one kernel's store side may write. */
+enum { TF_MAX_STORES = 16 };
+
 typedef struct tf_group {
     uint32_t anchor;              /* node; TF_NO_NODE: a map */
     TF_ARRAY(uint32_t) members;   /* nodes computed by this kernel's store hooks (and the anchor itself), or the map's root */

@@ -214,6 +214,20 @@ Test(kernels, special_values)
     run_special(&(tuff_device_desc){ .toggles = "-cpu,-subgroup", .limits = "invocations=128" });
 }
 
+/* One reduction whose result leads to more values that others read than a kernel writes. */
+Test(kernels, many_values_behind_one_anchor)
+{
+    tuff_device *dev = open_device(NULL);
+    char text[4096], message[256];
+    int at = snprintf(text, sizeof text, "x = input f32[8,16]\ns = sqrt(sum(square(x)))\nv0 = add(s, 1)\n");
+    for (int i = 1; i < 20; i++) at += snprintf(text + at, sizeof text - (size_t)at, "v%d = add(mul(v%d, s), %d)\noutput v%d\ny%d = max(mul(x, v%d))\noutput y%d\n", i, i % 3 ? i - 1 : 0, i, i, i, i, i);
+    tuff_graph *g = NULL;
+    cr_assert(tuff_graph_parse(text, (size_t)at, NULL, &g, message, sizeof message) == TUFF_OK, "%s", message);
+    expect_graph("many values", dev, g, &(graph_options){ .tolerance = { .rel = 1e-5 } });
+    tuff_graph_destroy(g);
+    tuff_device_close(dev);
+}
+
 Test(kernels, cpu_class) { run_all(&(tuff_device_desc){ .toggles = "+cpu" }); }
 Test(kernels, gpu_class) { run_all(&(tuff_device_desc){ .toggles = "-cpu", .limits = "units=16" }); }
 /* No subgroup operations, the smallest workgroups and shared memory; one unit, so that nothing is split and tiles are large. */
