@@ -41,7 +41,7 @@
     X(solver_table) X(solver_step) X(solver_denoised) \
     X(denoise_gaussian) X(denoise_diagonal) X(denoise_mixture) X(gaussian_flow) X(convert_prediction) X(precondition_input) X(precondition) \
     X(cfg) X(apg) X(cfg_rescale) X(cfg_zero_star) X(classifier_guidance) X(dynamic_threshold) \
-    X(pc_table) X(langevin_step) \
+    X(pc_table) X(langevin_step) X(sde_marginals) \
     X(token_probabilities) X(sample_token) X(masked_diffusion_step) X(confidence_unmask) X(speculative_accept) X(speculative_jacobi_step) X(cheapest_path)
 
 #define ROWS(X) CORE_ROWS(X) ATTENTION_ROWS(X) FFT_ROWS(X) GAUNT_ROWS(X) SSM_ROWS(X) STATE_SPACE_ROWS(X) DIFFUSION_ROWS(X)

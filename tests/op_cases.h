@@ -392,6 +392,9 @@
     X("confidence_unmask", "i32[4,6] f32[4,6,11] i32[]", "(a, b, c) {mask=1}", 'p') \
     X("speculative_accept", "i32[4,6] f32[4,6,24] f32[4,7,24] f32[4,6] f32[4]", "(a, b, c, d, e)", 'p') \
     X("speculative_jacobi_step", "i32[4,6] f32[4,6,24] f32[4,6,24] f32[4,6] f32[4,6]", "(a, b, c, d, e)", 'p') \
+    X("sde_marginals", "f32[33]", "(a) {sde=ve}", 'p') \
+    X("sde_marginals", "f32[3,7]", "(a)", 'p') \
+    X("sde_marginals", "f32[33]", "(a) {sde=subvp, beta_max=9}", 'p') \
     X("langevin_step", "f32[5,300] f32[5,300] f32[5,300] f32[]", "(a, b, c, d) {snr=0.16}", 'p') \
     X("langevin_step", "f32[5,3,11] f32[5,3,11] f32[5,3,11] f32[]", "(a, b, c, d) {snr=0.1, per_sample=true}", 'p') \
     X("dynamic_threshold", "f32[5,3,37]", "(a) {quantile=0.9}", 'n') \

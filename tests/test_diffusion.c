@@ -355,6 +355,92 @@ Test(diffusion, predictor_corrector)
     tuff_device_close(dev);
 }
 
+/* ---- adaptive integration ---- */
+
+static void circle(void *user, tuff_ode_call *c)
+{
+    (void)user;
+    c->dy[0] = tuff_neg(c->y[1]);
+    c->dy[1] = tuff_add(c->y[0], tuff_mul(tuff_literal(c->graph, 0, TUFF_F32), c->t));
+}
+
+/* A turn and a half around the circle, to the tolerance; steps that were rejected leave no trace in the state. */
+Test(diffusion, adaptive_steps)
+{
+    tuff_device *dev = open_device(NULL);
+    tuff_graph *g = tuff_graph_create(NULL);
+    tuff_tensor out[2], report;
+    const tuff_tensor start[2] = { tuff_literal(g, 1, TUFF_F32), tuff_literal(g, 0, TUFF_F32) };
+    const double pi = 3.14159265358979323846;
+    const tuff_tensor y[2] = { tuff_expand(start[0], TUFF_SHAPE(5)), tuff_expand(start[1], TUFF_SHAPE(5)) };
+    cr_assert(tuff_ode_solve(g, y, 2, &(tuff_ode_desc){ .rhs = circle, .t1 = 3 * pi, .h0 = 5, .max_steps = 200, .report = &report }, out) == TUFF_OK, "%s", tuff_graph_error(g));
+    tuff_output(g, "x", out[0]);
+    tuff_output(g, "y", out[1]);
+    tuff_output(g, "report", report);
+    tuff_program *p = compile(dev, g);
+    float x[5], z[5], r[7];
+    result(p, "x", x, 5);
+    result(p, "y", z, 5);
+    result(p, "report", r, 7);
+    cr_expect(fabs((double)x[4] + 1) < 2e-4 && fabs((double)z[4]) < 2e-4, "(%g, %g) is not (-1, 0)", (double)x[4], (double)z[4]);
+    cr_expect(r[0] == (float)(3 * pi), "t is %g at the end", (double)r[0]);
+    cr_expect(r[3] >= 1 && r[2] >= 10 && r[2] < 60, "%g steps accepted, %g rejected; a first step of 5 is too long", (double)r[2], (double)r[3]);
+    cr_expect(r[4] == 6 * (r[2] + r[3]) + 1, "%g evaluations", (double)r[4]);
+    tuff_program_destroy(p);
+    tuff_graph_destroy(g);
+    tuff_device_close(dev);
+}
+
+/* A right side that is never smooth enough: the loop ends at the smallest step and says where it is. */
+static void wall(void *user, tuff_ode_call *c)
+{
+    (void)user;
+    c->dy[0] = tuff_div(c->y[0], tuff_sub(tuff_literal(c->graph, 0.5, TUFF_F32), c->t));
+}
+Test(diffusion, adaptive_steps_give_up)
+{
+    tuff_device *dev = open_device(NULL);
+    tuff_graph *g = tuff_graph_create(NULL);
+    tuff_tensor out, report;
+    const tuff_tensor y = tuff_expand(tuff_literal(g, 1, TUFF_F32), TUFF_SHAPE(3));
+    cr_assert(tuff_ode_solve(g, &y, 1, &(tuff_ode_desc){ .rhs = wall, .t1 = 1, .max_steps = 20, .report = &report }, &out) == TUFF_OK, "%s", tuff_graph_error(g));
+    tuff_output(g, "report", report);
+    tuff_program *p = compile(dev, g);
+    float r[7];
+    result(p, "report", r, 7);
+    cr_expect(r[0] < 1 && r[2] + r[3] <= 20, "t is %g after %g steps", (double)r[0], (double)(r[2] + r[3]));
+    tuff_program_destroy(p);
+    tuff_graph_destroy(g);
+    tuff_device_close(dev);
+}
+
+/* Differences instead of derivatives: probes see the same trace; exactly so for the unit vectors' sum. */
+Test(diffusion, likelihood_by_differences)
+{
+    tuff_device *dev = open_device(NULL);
+    const gaussian d = load_gaussian();
+    tuff_graph *g = tuff_graph_create(NULL);
+    network n = gaussian_network(g, &d);
+    float point[2 * N], got[2];
+    for (int i = 0; i < 2 * N; i++) point[i] = d.mu[i % N] + 0.5f * d.x[i] / 10;
+    const tuff_flow_desc flow = { .denoiser = gaussian_denoiser, .user = &n, .exact_trace = true, .max_steps = 100, .rtol = 1e-4, .atol = 1e-4 };
+    tuff_output(g, "logp", tuff_log_likelihood(tuff_const(g, TUFF_F32, TUFF_SHAPE(2, N), point, NULL), &flow, NULL));
+    tuff_program *p = compile(dev, g);
+    result(p, "logp", got, 2);
+    for (int b = 0; b < 2; b++) {
+        double want = 0;
+        for (int k = 0; k < N; k++) {
+            double e = 0;
+            for (int j = 0; j < N; j++) e += ((double)point[b * N + j] - (double)d.mu[j]) * (double)d.u[j * N + k];
+            want -= 0.5 * (e * e / (double)d.lam[k] + log(2 * 3.14159265358979323846 * (double)d.lam[k]));
+        }
+        cr_expect(fabs((double)got[b] - want) < 2e-2 + 2e-3 * fabs(want), "log p is %g, in closed form %g", (double)got[b], want);
+    }
+    tuff_program_destroy(p);
+    tuff_graph_destroy(g);
+    tuff_device_close(dev);
+}
+
 /* ---- errors ---- */
 
 Test(diffusion, errors_name_what_is_wrong)

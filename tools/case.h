@@ -1,11 +1,12 @@
 /* case.h - how reference cases become graphs: the row of a case op, and what rows with their own C share.
  *
- * A row names one of four targets:
+ * A row names one of five targets:
  *   target  an op row, whose operands, attributes and results the case's names must be;
  *   graph   a graph in text form below the declarations of the case's inputs, where $name is an attribute of the case;
  *   zoo     a graph of samples/zoo ("attention/crate_layer"), whose inputs and outputs carry the case's names and whose
  *           `param`s come from `params`: "N=x.1 heads=$heads" (dim 1 of input x, an attribute);
  *   write   a function that writes such a graph, for cases whose graph depends on more than sizes.
+ *   extend  a function that continues such a graph with the C functions, for what takes callbacks.
  * An attribute, input or output that is neither known to the row nor to the op is a failure that names it. */
 #ifndef TOOL_CASE_H
 #define TOOL_CASE_H
@@ -19,9 +20,11 @@ typedef struct case_row {
     const char *op;
     const char *target, *graph, *zoo;
     bool (*write)(case_builder *b); /* appends statements to b->text; they define a name per output, as for `graph` */
+    bool (*extend)(tuff_graph *g, const cJSON *root); /* builds on the case's inputs with the C functions, and names the outputs */
     const char *params;             /* with zoo */
     const char *renames;            /* attributes, inputs and outputs: "step=draw x=a" */
     const char *constants;          /* inputs that must be known when the graph is compiled: "sigmas alphas" */
+    const char *informative;        /* outputs that are not judged */
     const char *ignored;            /* attributes that are information only, "mean std"; with write: those it reads, too */
     void (*convert)(cJSON *attrs);  /* units; NULL: none */
 } case_row;
@@ -39,7 +42,7 @@ struct case_builder {
 };
 
 /* One list per family, ended by a row without op. */
-extern const case_row core_cases[], scan_cases[], attention_cases[], fft_cases[], gaunt_cases[], ssm_cases[], diffusion_cases[], sampling_cases[], sde_cases[], discrete_cases[], ops_cases[];
+extern const case_row core_cases[], scan_cases[], attention_cases[], fft_cases[], gaunt_cases[], ssm_cases[], diffusion_cases[], sampling_cases[], sde_cases[], discrete_cases[], ode_cases[], ops_cases[];
 
 /* Refuse the case with a sentence; returns false. */
 bool case_refuse(case_builder *b, const char *format, ...) TF_PRINTF(2, 3);

@@ -11,7 +11,7 @@
 
 static const case_row *row_of(const char *op)
 {
-    static const case_row *const lists[] = { core_cases, scan_cases, attention_cases, fft_cases, gaunt_cases, ssm_cases, diffusion_cases, sampling_cases, sde_cases, discrete_cases, ops_cases };
+    static const case_row *const lists[] = { core_cases, scan_cases, attention_cases, fft_cases, gaunt_cases, ssm_cases, diffusion_cases, sampling_cases, sde_cases, discrete_cases, ode_cases, ops_cases };
     for (size_t i = 0; i < TF_COUNT(lists); i++)
         for (const case_row *r = lists[i]; r->op; r++)
             if (!strcmp(r->op, op)) return r;
@@ -311,6 +311,7 @@ static bool build_graph(case_builder *b)
 {
     const cJSON *item;
     if (!known_attributes(b, b->row->graph) || !add_inputs(b)) return false;
+    if (b->row->extend) return true;
     if (b->row->write ? !b->row->write(b) : !substitute(b)) return false;
     cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(b->root, "outputs"))
     {
@@ -379,7 +380,12 @@ void case_graph_build(const cJSON *root, const char *folder, tf_arena *arena, ca
 {
     const char *op = tool_json_text(root, "op", "");
     case_builder b = { .row = row_of(op), .root = root, .folder = folder, .arena = arena, .out = out };
-    *out = (case_graph){ .constants = b.row ? b.row->constants : NULL };
+    *out = (case_graph){ .reason = "" };
+    if (b.row) {
+        out->constants = b.row->constants;
+        out->informative = b.row->informative;
+        out->extend = b.row->extend;
+    }
     if (!b.row) {
         snprintf(out->reason, sizeof out->reason, "op \"%s\" is not known to this version", op);
         return;

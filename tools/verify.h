@@ -38,6 +38,8 @@ typedef struct case_graph {
     const char *const *params; /* overrides of its `param`s */
     uint32_t param_count;
     const char *constants;     /* inputs that the graph reads itself, NULL: none */
+    const char *informative;   /* outputs that are computed and saved but not judged, NULL: none */
+    bool (*extend)(tuff_graph *g, const cJSON *root); /* adds what the text leaves out, and the outputs; NULL: nothing */
     char reason[256];
 } case_graph;
 /* folder: of the case, for inputs that become constants. */

@@ -300,6 +300,69 @@ typedef struct tuff_pc_sample_desc {
 /* From x, noise of the first level, to x_mean of the last predictor. */
 TUFF_API tuff_tensor tuff_pc_sample(tuff_tensor x, const tuff_pc_sample_desc *desc);
 
+/* ---- adaptive integration ------------------------------------------------------------------------------ */
+
+/* dy/dt at t (f32 of rank 0) for n states y; the function sets dy[i] of y[i]'s shape. Called once per stage, not per step. */
+typedef struct tuff_ode_call {
+    tuff_graph *graph;
+    tuff_tensor t;
+    const tuff_tensor *y;
+    tuff_tensor *dy;
+    uint32_t n;
+    void *user;
+} tuff_ode_call;
+typedef void (*tuff_ode_fn)(void *user, tuff_ode_call *call);
+typedef struct tuff_ode_desc {
+    tuff_ode_fn rhs;
+    void *user;
+    double t0, t1;       /* t1 < t0 goes back */
+    double rtol, atol;   /* 0: 1e-5; below 1e-6 f32 gains nothing */
+    double h0;           /* first step; 0: |t1 - t0| / 100 */
+    int64_t max_steps;   /* accepted and rejected; 0: 1000 */
+    uint32_t measured;   /* the first `measured` states decide about steps; 0: all */
+    tuff_tensor *report; /* gets f32[7]: t reached (t1 when done), next step, accepted, rejected, evaluations, sum of |h| |error vector|, largest
+                          * |h| times the stiffness estimate (above 3.25: stiff; arXiv:2105.03918). NULL: not kept */
+    tuff_tensor *trace;  /* gets f32[max_steps, 4]: t, h, error, accepted (1 or 0); rows of steps that did not run are 0 */
+} tuff_ode_desc;
+/* Dormand-Prince 5(4) from t0 to t1 with a PI controller, as one loop on the device: results[i] is y[i] at t1. 1 to 4 states.
+ * The error of a step is the RMS over all elements of error / (atol + rtol max(|y|, |y'|)). */
+TUFF_API tuff_status tuff_ode_solve(tuff_graph *g, const tuff_tensor *y, uint32_t n, const tuff_ode_desc *desc, tuff_tensor *results);
+/* One step of size h (rank 0) from t: results[0..n) the states, then the error and the stiffness estimate |k7 - k6| / |y7 - y6|. */
+TUFF_API tuff_status tuff_rk45_step(tuff_graph *g, tuff_tensor t, tuff_tensor h, const tuff_tensor *y, uint32_t n, const tuff_ode_desc *desc, tuff_tensor *results);
+
+typedef struct tuff_sde_desc {
+    tuff_sde sde;
+    double sigma_min, sigma_max; /* VE; 0: 0.01, 50 */
+    double beta_min, beta_max;   /* VP, sub-VP; 0: 0.1, 20 */
+} tuff_sde_desc;
+/* t[..] in [0, 1] -> results alpha, sigma, drift f, diffusion g^2 of dx = f x dt + g dw. arXiv:2011.13456 */
+TUFF_API tuff_tensor tuff_sde_marginals(tuff_tensor t, const tuff_sde_desc *desc);
+
+typedef struct tuff_flow_desc {
+    tuff_sde_desc process;
+    tuff_denoiser_fn denoiser;
+    void *user;
+    tuff_prediction prediction;   /* X0, EPS, V, SCORE or FLOW */
+    double t0, t1;                /* 0: 1 to 0.001; likelihood: 1e-5 to 1 */
+    double rtol, atol, h0;        /* as in tuff_ode_desc */
+    int64_t max_steps;
+    tuff_tensor *report, *trace;
+    /* likelihood: */
+    tuff_tensor (*derivative)(void *user, const tuff_denoiser_call *call, tuff_tensor v); /* J v of the denoiser's output; NULL: central differences */
+    double difference;            /* their step, times alpha + sigma; 0: 0.01 */
+    bool exact_trace;             /* n derivatives along unit vectors instead of probes: for small n */
+    tuff_tensor probes;           /* [count, batch, ..]; none: drawn from seed, stream, draw = number of the probe */
+    uint32_t probe_count;         /* 0: 1; at most 64 */
+    bool gaussian_probes;         /* instead of signs */
+    uint64_t seed;
+    uint32_t stream;
+} tuff_flow_desc;
+/* x[b, ..] along dx/dt = f x - g^2/2 score from t0 to t1, adaptively. */
+TUFF_API tuff_tensor tuff_probability_flow(tuff_tensor x, const tuff_flow_desc *desc);
+/* log p(x) in nats, [count, b] with one estimate per probe, or [b] with exact_trace; *latent (may be NULL) gets x at t1. Bits per dim:
+ * -log p / (n ln 2). arXiv:2011.13456 section 4.3 */
+TUFF_API tuff_tensor tuff_log_likelihood(tuff_tensor x, const tuff_flow_desc *desc, tuff_tensor *latent);
+
 /* ---- tokens: the last axis of a distribution counts the vocabulary. f32; tokens are i32 ---------------- */
 
 typedef struct tuff_token_filter_desc {
