@@ -397,6 +397,7 @@ static bool join_reader(fuser *u, uint32_t n)
         uint32_t more = 0;
         if (u->f->segment[q->members.data[0]] != u->f->segment[n]) continue;
         if (!r->aligned[i] || q->anchor != TF_NO_NODE || q->stores.n >= 4 || q->text >= MAX_TEXT) continue;
+        if (!narrow_store_ok(u, tf_type_of(g, q->stores.data[0])->dtype)) continue; /* packs whole words of one value */
         for (uint32_t s = 0; s < x->n_src; s++) more += x->src[s] && !has_reader(&u->read[x->src[s]], r->group[i]);
         bool fits = q->leaves + more + q->stores.n <= u->f->limits->storage_bindings;
         for (uint32_t j = 0; j < r->n && fits; j++) fits = j == i || !group_needs(u, r->group[i], r->group[j]);

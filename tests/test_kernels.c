@@ -228,6 +228,18 @@ Test(kernels, many_values_behind_one_anchor)
     tuff_device_close(dev);
 }
 
+/* A value that others read, made by the kernel of a bool that is packed into words where the device cannot store bytes. */
+Test(kernels, value_beside_a_packed_one)
+{
+    static const char text[] = "x = input f32[37]\nh = mul(x, 3)\ng = greater(h, 0.5)\noutput g\noutput h\n";
+    tuff_device *dev = open_device(&(tuff_device_desc){ .toggles = "-storage8,-int8" });
+    tuff_graph *g = NULL;
+    cr_assert(tuff_graph_parse(text, sizeof text - 1, NULL, &g, NULL, 0) == TUFF_OK);
+    expect_graph("beside a packed one", dev, g, &(graph_options){ .seed = 1 });
+    tuff_graph_destroy(g);
+    tuff_device_close(dev);
+}
+
 Test(kernels, cpu_class) { run_all(&(tuff_device_desc){ .toggles = "+cpu" }); }
 Test(kernels, gpu_class) { run_all(&(tuff_device_desc){ .toggles = "-cpu", .limits = "units=16" }); }
 /* No subgroup operations, the smallest workgroups and shared memory; one unit, so that nothing is split and tiles are large. */
