@@ -22,6 +22,14 @@
     { "gaunt", "filter, then product L=" #l, "x = input f32[" #edges ",16," #d "]\nv = input f32[" #edges ",3]\nh = input f32[" #edges ",16," #n "]\n" \
       "f = spherical_harmonics(v) {lmax=" #l "}\ng = unsqueeze(f) {axes=[1]}\ny = gaunt_tp(x, g, w2=h) {lout=" #l "}\noutput y\n", 0.0, BENCH_COPY },
 
+#define SELECTIVE(l) \
+    { "ssm", "selective scan d1536 n16 L" #l, "u = input f32[1,1536," #l "]\ndelta = input f32[1,1536," #l "]\nz = input f32[1,1536," #l "]\nA_log = input f32[1536,16]\n" \
+      "B = input f32[1,16," #l "]\nC = input f32[1,16," #l "]\nD = input f32[1536]\nbias = input f32[1536]\n" \
+      "y, h = selective_scan(u, delta, neg(exp(A_log)), B, C, D=D, z=z, delta_bias=bias) {delta_softplus=true}\noutput y\noutput h\n", 7.0 * 1536 * 16 * (l), BENCH_FMA },
+#define SCAN1(name, call, n) { "ssm", name " of " #n, "x = input f32[" #n "]\ny = " call "\noutput y\n", 1.0 * (n), BENCH_COPY },
+#define LINEAR(n) \
+    { "ssm", "linear recurrence, " #n, "a = input f32[" #n "]\nb = input f32[" #n "]\nh = linear_scan(mul(a, 0.1), b) {axis=0}\noutput h\n", 4.0 * (n), BENCH_COPY },
+
 const bench_case bench_cases[] = {
     { "pointwise", "chain of 8, 16M floats",
       "a = input f32[4096,4096]\nb = input f32[4096,4096]\nr = input f32[4096]\nc = input f32[4096,1]\n"
@@ -68,6 +76,16 @@ const bench_case bench_cases[] = {
     { "nn", "argsort of 1M", "x = input f32[1000000]\ny = argsort(x) {axis=0}\noutput y\n", 0.0, BENCH_COPY },
     { "nn", "topk 50 of rows 16x32000", ROWS(16, 32000, "topk(x) {k=50, axis=1}"), 0.0, BENCH_READ },
 
+    SELECTIVE(512) SELECTIVE(2048) SELECTIVE(16384)
+    { "ssm", "selective step b64 d1536 n16", "h = input f32[64,1536,16]\nx = input f32[64,1536]\ndt = input f32[64,1536]\nA_log = input f32[1536,16]\nB = input f32[64,16]\n"
+      "C = input f32[64,16]\ny, h2 = selective_state_update(h, x, dt, neg(exp(A_log)), B, C) {dt_softplus=true}\noutput y\noutput h2\n", 0.0, BENCH_COPY },
+    { "ssm", "ssd h8 p64 n128 L256", "x = input f32[1,256,8,64]\ndt = input f32[1,256,8]\nA_log = input f32[8]\nB = input f32[1,256,1,128]\nC = input f32[1,256,1,128]\n"
+      "y, h = ssd(x, dt, neg(exp(A_log)), B, C) {dt_softplus=true}\noutput y\noutput h\n", 6.0 * 256 * 8 * 64 * 128, BENCH_FMA },
+    SCAN1("cumsum", "cumsum(x) {axis=0}", 1) SCAN1("cumsum", "cumsum(x) {axis=0}", 1000) SCAN1("cumsum", "cumsum(x) {axis=0}", 100000)
+    SCAN1("cumsum", "cumsum(x) {axis=0}", 10000000) SCAN1("cummax", "cummax(x) {axis=0}", 10000000) SCAN1("logcumsumexp", "logcumsumexp(x) {axis=0}", 10000000)
+    LINEAR(1) LINEAR(1000) LINEAR(100000) LINEAR(10000000)
+    { "ssm", "linear recurrence c64, 5000000", "a = input c64[5000000]\nb = input c64[5000000]\nh = linear_scan(mul(a, complex(0.1, 0.0)), b) {axis=0}\noutput h\n", 0.0, BENCH_COPY },
+    { "ssm", "scan by expression, 10000000", "x = input f32[10000000]\ny = input f32[10000000]\np, q = scan(x=mul(x, 0.1), y=y) {axis=0, combine=\"x = a.x * b.x; y = b.x * a.y + b.y\"}\noutput q\n", 0.0, BENCH_COPY },
     { "ssm", "s4d_kernel h128 n32 L16384, device", "lam = input c64[128,32]\nb = input c64[128,32]\nc = input c64[128,32]\ndt = input f32[128]\n"
       "k = s4d_kernel(lam, b, c, dt) {length=16384}\noutput k\n", 4.0 * 32 * 128 * 16384, BENCH_FMA },
     { "ssm", "S4D layer h128 L16384", "u = input f32[1,128,16384]\nd = input f32[128]\nl, b = s4d_init() {init=lin, n=64}\nlam = expand(l) {shape=[128,32]}\n"

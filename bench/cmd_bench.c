@@ -304,7 +304,7 @@ static int run(const void *options)
 
 const tool_command tool_bench = {
     .name = "bench", .usage = "[SUITE | G.tuff]... [options]", .doc = "speed of this device and of tuff on it, in percent of the device's ceilings",
-    .more = "Suites: ceilings pointwise movement reduce norm matmul nn attention; without one all of them. The ceilings are measured in every run.\n"
+    .more = "Suites: ceilings pointwise movement reduce norm matmul nn ssm attention gaunt; without one all of them. The ceilings are measured in every run.\n"
             "GB/s counts inputs and outputs once. The report holds the environment; bench --compare A.json B.json sets two reports side by side.",
     .options = options_table, .option_count = TF_COUNT(options_table), .options_size = sizeof(bench_options), .most = 100, .run = run,
 };

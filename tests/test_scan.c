@@ -1,0 +1,220 @@
+/* test_scan.c - selective state spaces whole, in chunks and streamed: the same numbers whichever way; steps that continue from the
+ * state of a block by sharing it; extreme time steps and eigenvalues. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "support/support.h"
+
+static tuff_program *compile(tuff_device *dev, const char *text, const tuff_program *share, tuff_graph **g)
+{
+    char message[512];
+    tuff_program *p = NULL;
+    cr_assert(!tuff_graph_parse(text, strlen(text), NULL, g, message, sizeof message), "%s\n%s", message, text);
+    cr_assert(!tuff_compile(dev, *g, &(tuff_compile_desc){ .share = share }, &p), "%s\n%s", tuff_graph_error(*g), text);
+    return p;
+}
+
+static void write(tuff_program *p, const char *name, const float *data, size_t n)
+{
+    cr_assert(!tuff_write(p, name, data, n * sizeof *data), "%s: %s", name, tuff_program_error(p));
+}
+
+static void read(tuff_program *p, const char *name, float *data, size_t n)
+{
+    cr_assert(!tuff_read(p, name, data, n * sizeof *data), "%s: %s", name, tuff_program_error(p));
+}
+
+/* Mean square distance over the mean square. */
+static double distance(const float *got, const float *want, size_t n)
+{
+    double d = 0, w = 0;
+    for (size_t i = 0; i < n; i++) {
+        cr_assert(isfinite(got[i]), "element %zu is %g", i, (double)got[i]);
+        d += ((double)got[i] - (double)want[i]) * ((double)got[i] - (double)want[i]);
+        w += (double)want[i] * (double)want[i];
+    }
+    return w > 0 ? sqrt(d / w) : sqrt(d);
+}
+
+/* ---- one sequence, in blocks of any size and step by step ------------------------------------------------ */
+
+enum { CHANNELS = 6, STATES = 5, LENGTH = 75 };
+
+static float *numbers(rng *r, size_t n, double scale, double shift)
+{
+    float *x = malloc((n + 1) * sizeof *x);
+    cr_assert(x, "out of memory");
+    for (size_t i = 0; i < n; i++) x[i] = (float)(scale * rng_normal(r) + shift);
+    return x;
+}
+
+typedef struct sequence { float *u, *delta, *b, *c, *z, *a, *d, *bias; } sequence;
+
+static sequence random_sequence(void)
+{
+    rng r = { 7 };
+    sequence s = { numbers(&r, LENGTH * CHANNELS, 1, 0), numbers(&r, LENGTH * CHANNELS, 1, -1), numbers(&r, LENGTH * STATES, 1, 0),
+                   numbers(&r, LENGTH * STATES, 1, 0), numbers(&r, LENGTH * CHANNELS, 1, 0), numbers(&r, CHANNELS * STATES, 0.3, -1.5),
+                   numbers(&r, CHANNELS, 1, 0), numbers(&r, CHANNELS, 0.1, 0) };
+    return s;
+}
+
+static void free_sequence(sequence *s)
+{
+    free(s->u); free(s->delta); free(s->b); free(s->c); free(s->z); free(s->a); free(s->d); free(s->bias);
+}
+
+#define OPERANDS(l) \
+    "u = input f32[1," l ",6]\ndelta = input f32[1," l ",6]\nB = input f32[1," l ",5]\nC = input f32[1," l ",5]\nz = input f32[1," l ",6]\n" \
+    "A = input f32[6,5]\nD = input f32[6]\nbias = input f32[6]\n"
+#define SCAN(tail) "y, last = selective_scan(u, delta, A, B, C, D=D, z=z, delta_bias=bias" tail ") {layout=BLD, delta_softplus=true}\noutput y\n"
+
+static void write_steps(tuff_program *p, const sequence *s, size_t first, size_t n)
+{
+    write(p, "u", s->u + first * CHANNELS, n * CHANNELS);
+    write(p, "delta", s->delta + first * CHANNELS, n * CHANNELS);
+    write(p, "z", s->z + first * CHANNELS, n * CHANNELS);
+    write(p, "B", s->b + first * STATES, n * STATES);
+    write(p, "C", s->c + first * STATES, n * STATES);
+    write(p, "A", s->a, CHANNELS * STATES);
+    write(p, "D", s->d, CHANNELS);
+    write(p, "bias", s->bias, CHANNELS);
+}
+
+static const char block_text[] = "dim n <= 75\nstate h f32[1,6,5]\n" OPERANDS("n") SCAN(", h0=h") "h2 = assign(h, last)\n";
+static const char step_text[] = "state h f32[1,6,5]\nx = input f32[1,6]\ndt = input f32[1,6]\nB = input f32[1,5]\nC = input f32[1,5]\nz = input f32[1,6]\n"
+                                "A = input f32[6,5]\nD = input f32[6]\nbias = input f32[6]\n"
+                                "y, next = selective_state_update(h, x, dt, A, B, C, D=D, z=z, dt_bias=bias) {dt_softplus=true}\noutput y\nh2 = assign(h, next)\n";
+
+static void run_step(tuff_program *p, const sequence *s, size_t t, float *y)
+{
+    write(p, "x", s->u + t * CHANNELS, CHANNELS);
+    write(p, "dt", s->delta + t * CHANNELS, CHANNELS);
+    write(p, "z", s->z + t * CHANNELS, CHANNELS);
+    write(p, "B", s->b + t * STATES, STATES);
+    write(p, "C", s->c + t * STATES, STATES);
+    write(p, "A", s->a, CHANNELS * STATES);
+    write(p, "D", s->d, CHANNELS);
+    write(p, "bias", s->bias, CHANNELS);
+    cr_assert(!tuff_run(p), "%s", tuff_program_error(p));
+    read(p, "y", y + t * CHANNELS, CHANNELS);
+}
+
+static void run_block(tuff_program *p, const sequence *s, size_t first, size_t n, float *y)
+{
+    cr_assert(!tuff_set_dim(p, "n", (int64_t)n), "%s", tuff_program_error(p));
+    write_steps(p, s, first, n);
+    cr_assert(!tuff_run(p), "%s", tuff_program_error(p));
+    read(p, "y", y + first * CHANNELS, n * CHANNELS);
+}
+
+static void reset(tuff_program *p)
+{
+    const float zero[CHANNELS * STATES] = { 0 };
+    write(p, "h", zero, CHANNELS * STATES);
+}
+
+Test(scan, whole_blocks_and_steps_agree)
+{
+    tuff_device *dev = open_device(NULL);
+    tuff_graph *g[3];
+    sequence s = random_sequence();
+    tuff_program *whole = compile(dev, OPERANDS("75") SCAN(""), NULL, &g[0]), *block = compile(dev, block_text, NULL, &g[1]);
+    tuff_program *step = compile(dev, step_text, block, &g[2]);
+    float want[LENGTH * CHANNELS], got[LENGTH * CHANNELS];
+    write_steps(whole, &s, 0, LENGTH);
+    cr_assert(!tuff_run(whole));
+    read(whole, "y", want, LENGTH * CHANNELS);
+
+    for (size_t t = 0, n = 1; t < LENGTH; t += n, n = n * 2 + 1) { /* 1, 3, 7, .. steps; the state carries over */
+        if (t == 0) reset(block);
+        n = t + n > LENGTH ? LENGTH - t : n;
+        run_block(block, &s, t, n, got);
+    }
+    cr_expect(distance(got, want, LENGTH * CHANNELS) < 1e-6, "blocks: %g", distance(got, want, LENGTH * CHANNELS));
+
+    memset(got, 0, sizeof got);
+    reset(block);
+    run_block(block, &s, 0, 40, got); /* then single steps, which share the state */
+    for (size_t t = 40; t < LENGTH; t++) run_step(step, &s, t, got);
+    cr_expect(distance(got, want, LENGTH * CHANNELS) < 1e-6, "a block, then steps: %g", distance(got, want, LENGTH * CHANNELS));
+
+    tuff_program_destroy(step);
+    tuff_program_destroy(block);
+    tuff_program_destroy(whole);
+    for (int i = 0; i < 3; i++) tuff_graph_destroy(g[i]);
+    free_sequence(&s);
+    tuff_device_close(dev);
+}
+
+/* ---- chunks of any size ----------------------------------------------------------------------------------- */
+
+Test(scan, ssd_does_not_depend_on_its_chunks)
+{
+    tuff_device *dev = open_device(NULL);
+    static const int sizes[] = { 1, 7, 32, 64, 70, 200 };
+    float want[70 * 2 * 4], got[70 * 2 * 4];
+    for (size_t i = 0; i < COUNT(sizes); i++) {
+        char text[512];
+        tuff_graph *g;
+        rng r = { 3 };
+        snprintf(text, sizeof text,
+                 "x = input f32[1,70,2,4]\ndt = input f32[1,70,2]\nA = input f32[2]\nB = input f32[1,70,1,3]\nC = input f32[1,70,1,3]\nids = input i32[1,70]\n"
+                 "y, h = ssd(x, dt, A, B, C, seq_idx=ids) {dt_softplus=true, chunk=%d}\noutput y\n", sizes[i]);
+        tuff_program *p = compile(dev, text, NULL, &g);
+        static const char *const names[] = { "x", "dt", "B", "C" };
+        static const size_t counts[] = { 560, 140, 210, 210 };
+        for (size_t k = 0; k < COUNT(names); k++) {
+            float *data = numbers(&r, counts[k], 1, 0);
+            write(p, names[k], data, counts[k]);
+            free(data);
+        }
+        write(p, "A", (const float[]){ -0.1f, -1.5f }, 2);
+        int32_t ids[70];
+        for (int t = 0; t < 70; t++) ids[t] = t < 33 ? 4 : t < 34 ? 1 : 4; /* a number that comes again is another sequence */
+        cr_assert(!tuff_write(p, "ids", ids, sizeof ids));
+        cr_assert(!tuff_run(p), "%s", tuff_program_error(p));
+        read(p, "y", i ? got : want, COUNT(got));
+        if (i) cr_expect(distance(got, want, COUNT(got)) < 2e-6, "chunk %d: %g", sizes[i], distance(got, want, COUNT(got)));
+        tuff_program_destroy(p);
+        tuff_graph_destroy(g);
+    }
+    tuff_device_close(dev);
+}
+
+/* ---- extremes ---------------------------------------------------------------------------------------------- */
+
+/* Steps from 1e-7 to 1e2, eigenvalues to -1e5, decays next to 1. */
+static void extreme(void *user, const char *name, tuff_dtype dtype, void *data, size_t n)
+{
+    rng r = { (uint64_t)(unsigned char)name[0] };
+    float *x = data;
+    (void)user;
+    (void)dtype;
+    for (size_t i = 0; i < n; i++) {
+        const double v = rng_uniform(&r);
+        x[i] = (float)(!strcmp(name, "delta") ? pow(10, 9 * v - 7) : !strcmp(name, "A") ? -pow(10, 11 * v - 6) : !strcmp(name, "a") ? 1 - 1e-6 * v : rng_normal(&r));
+    }
+}
+
+Test(scan, extreme_steps_and_eigenvalues)
+{
+    static const char *const texts[] = {
+        "u = input f32[2,7,300]\ndelta = input f32[2,7,300]\nA = input f32[7,4]\nB = input f32[2,4,300]\nC = input f32[2,4,300]\n"
+        "y, h = selective_scan(u, delta, A, B, C)\noutput y\noutput h\n",
+        "u = input f32[1,3,2000]\ndelta = input f32[1,3,2000]\nA = input f32[3,4]\nB = input f32[1,4,2000]\nC = input f32[1,4,2000]\n"
+        "y, h = selective_scan(u, delta, A, B, C)\noutput y\noutput h\n",
+        "a = input f32[2,9000]\nb = input f32[2,9000]\nh = linear_scan(a, b) {axis=1}\noutput h\n",
+    };
+    tuff_device *dev = open_device(NULL);
+    for (size_t i = 0; i < COUNT(texts); i++) {
+        tuff_graph *g;
+        char message[512];
+        cr_assert(!tuff_graph_parse(texts[i], strlen(texts[i]), NULL, &g, message, sizeof message), "%s", message);
+        expect_graph(texts[i], dev, g, &(graph_options){ .seed = 5, .fill = extreme, .tolerance = { .rel = 2e-5 } });
+        tuff_graph_destroy(g);
+    }
+    tuff_device_close(dev);
+}
