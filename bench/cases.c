@@ -21,6 +21,16 @@
       "y = gaunt_conv(x, v, h) {lout=" #l "}\noutput y\n", 0.0, BENCH_COPY }, \
     { "gaunt", "filter, then product L=" #l, "x = input f32[" #edges ",16," #d "]\nv = input f32[" #edges ",3]\nh = input f32[" #edges ",16," #n "]\n" \
       "f = spherical_harmonics(v) {lmax=" #l "}\ng = unsqueeze(f) {axes=[1]}\ny = gaunt_tp(x, g, w2=h) {lout=" #l "}\noutput y\n", 0.0, BENCH_COPY },
+/* One row of a sampler on n elements. */
+#define STATES(n) "row = input f32[24]\ny = input f32[" #n "]\nd = input f32[" #n "]\n"
+#define UPDATES(n) \
+    { "diffusion", "euler, " #n " elements", STATES(n) "a, b, c = solver_step(row, y, d)\noutput a\n", 0.0, BENCH_COPY }, \
+    { "diffusion", "dpmpp_2m, " #n " elements", STATES(n) "m1 = input f32[" #n "]\na, b, c = solver_step(row, y, d, m1=m1)\noutput a\noutput c\n", 0.0, BENCH_COPY }, \
+    { "diffusion", "dpmpp_2m sde, " #n " elements", STATES(n) "m1 = input f32[" #n "]\nz = normal() {shape=[" #n "], seed=1}\na, b, c = solver_step(row, y, d, m1=m1, noise=z)\n" \
+      "output a\noutput c\n", 0.0, BENCH_COPY }, \
+    { "diffusion", "the noise alone, " #n " elements", "z = normal() {shape=[" #n "], seed=1}\noutput z\n", 0.0, BENCH_COPY }, \
+    { "diffusion", "unipc, " #n " elements", STATES(n) "x = input f32[" #n "]\nm1 = input f32[" #n "]\nm2 = input f32[" #n "]\n" \
+      "a, b, c = solver_step(row, y, d, x=x, m1=m1, m2=m2)\noutput a\noutput b\noutput c\n", 0.0, BENCH_COPY },
 
 #define SELECTIVE(l) \
     { "ssm", "selective scan d1536 n16 L" #l, "u = input f32[1,1536," #l "]\ndelta = input f32[1,1536," #l "]\nz = input f32[1,1536," #l "]\nA_log = input f32[1536,16]\n" \
@@ -136,5 +146,7 @@ const bench_case bench_cases[] = {
     { "gaunt", "harmonics L=6, 100000 vectors", "v = input f32[100000,3]\ny = spherical_harmonics(v) {lmax=6}\noutput y\n", 0.0, BENCH_COPY },
     { "gaunt", "sphere transform L=128, synthesis", "x = input f32[16641]\nf = sht_synthesis(x) {nlat=129, nlon=257}\noutput f\n", 0.0, BENCH_COPY },
     { "gaunt", "sphere transform L=128, analysis", "f = input f32[129,257]\nx = sht_analysis(f) {lmax=128}\noutput x\n", 0.0, BENCH_COPY },
+
+    UPDATES(1024) UPDATES(65536) UPDATES(1048576) UPDATES(16777216)
 };
 const uint32_t bench_case_count = TF_COUNT(bench_cases);
