@@ -170,11 +170,12 @@ static tuff_status reference(tf_ref *r)
 /* ---- lowering -------------------------------------------------------------------------------------- */
 
 /* Steps per part, 0: whole. */
-static int64_t chunk_for(const tuff_graph *g, const tf_limits *limits, const tf_type *u, int64_t states)
+static int64_t chunk_for(const tuff_graph *g, const tf_limits *limits, const tf_type *u, const tf_type *a)
 {
     const int64_t rows = tf_dim_bound(g, u->dim[0]) * u->dim[1], l = tf_dim_bound(g, u->dim[2]);
     const int64_t want = limits->cpu ? 4 * (int64_t)tf_units(limits) : 256 * (int64_t)tf_units(limits), least = limits->cpu ? 256 : 64;
-    const int64_t most = limits->cpu ? TF_CPU_TRIPS / ((states + 7) / 4) * 3 : INT64_MAX / 2; /* the loops over n count, too; steps may go one by one */
+    /* The trips over n count, too; complex steps go one by one, others four at a time. */
+    const int64_t most = limits->cpu ? TF_CPU_TRIPS / ((a->dim[1] + 7) / 4) * (a->dtype == TUFF_C64 ? 1 : 3) : INT64_MAX / 2;
     int64_t chunk = 0;
     if (rows < want && l >= 2 * least)
         chunk = TF_MAX(l / ((want + rows - 1) / TF_MAX(rows, 1)), least);
@@ -215,7 +216,7 @@ static tuff_tensor to_state_dtype(tuff_tensor x, tuff_dtype dtype)
 static void run_anchor(tf_lower *l, const tuff_tensor *src, tf_selective_desc d, tuff_tensor *y, tuff_tensor *h)
 {
     const tf_type *u = tf_ty(src[TF_SEL_U]);
-    d.chunk = chunk_for(l->g, l->limits, u, tf_ty(src[TF_SEL_A])->dim[1]);
+    d.chunk = chunk_for(l->g, l->limits, u, tf_ty(src[TF_SEL_A]));
     if (d.chunk) {
         tf_selective_desc fold = d;
         fold.fold = true;

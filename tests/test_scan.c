@@ -192,7 +192,7 @@ static void extreme(void *user, const char *name, tuff_dtype dtype, void *data, 
     rng r = { (uint64_t)(unsigned char)name[0] };
     float *x = data;
     (void)user;
-    (void)dtype;
+    n *= dtype == TUFF_C64 ? 2 : 1;
     for (size_t i = 0; i < n; i++) {
         const double v = rng_uniform(&r);
         x[i] = (float)(!strcmp(name, "delta") ? pow(10, 9 * v - 7) : !strcmp(name, "A") ? -pow(10, 11 * v - 6) : !strcmp(name, "a") ? 1 - 1e-6 * v : rng_normal(&r));
@@ -206,6 +206,8 @@ Test(scan, extreme_steps_and_eigenvalues)
         "y, h = selective_scan(u, delta, A, B, C)\noutput y\noutput h\n",
         "u = input f32[1,3,2000]\ndelta = input f32[1,3,2000]\nA = input f32[3,4]\nB = input f32[1,4,2000]\nC = input f32[1,4,2000]\n"
         "y, h = selective_scan(u, delta, A, B, C)\noutput y\noutput h\n",
+        "u = input f32[1,130,30000]\ndelta = input f32[1,130,30000]\nA = input f32[130,1]\nB = input c64[130,1]\nC = input f32[130,1]\n" /* many trips */
+        "y, h = selective_scan(u, delta, A, B, C)\noutput h\n",
         "a = input f32[2,9000]\nb = input f32[2,9000]\nh = linear_scan(a, b) {axis=1}\noutput h\n",
     };
     tuff_device *dev = open_device(NULL);

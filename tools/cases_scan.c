@@ -92,6 +92,8 @@ const case_row scan_cases[] = {
       .params = "samples=params.0 directions=params.1 features=params.2 length=params.3" },
     { .op = "rmoe_router", .zoo = "ssm/rmoe_router", .ignored = "gate_order",
       .params = "layers=x.0 tokens=x.1 model=x.2 units=Wh.1 experts_all=W2.1 top_k=$top_k" },
+    { .op = "rmoe_layer", .zoo = "ssm/rmoe_layer", .ignored = "router expert",
+      .params = "tokens=x.0 model=x.1 units=h_prev.1 experts=$experts hidden=expert_w1.1 top_k=$top_k" },
     { .op = "co_conv1d", .zoo = "ssm/continual_conv", .ignored = "kernel", .params = "batch=x.0 channels=x.1 length=x.2 outs=w.0 kernel=w.2 stride=$stride" },
     { .op = "co_attention", .write = write_attention, .ignored = "window mode" },
     { .op = NULL }
