@@ -178,10 +178,12 @@ static void tp_lower(tf_lower *l)
     const tp_desc *d = l->desc;
     const tf_type *t = l->out_type;
     tuff_tensor xs[5] = { tf_rows_of(l->src[0], t), tf_rows_of(l->src[1], t) };
-    const tuff_tensor w[3] = { tf_rows_of(l->src[2], t), tf_rows_of(l->src[3], t), tf_rows_of(l->src[4], t) };
+    tuff_tensor w[3] = { tf_rows_of(l->src[2], t), tf_rows_of(l->src[3], t), tf_rows_of(l->src[4], t) };
     if (!xs[0].id || !xs[1].id) return;
     const int32_t degrees[2] = { tf_sh_degree(tf_ty(xs[0])->dim[1]), tf_sh_degree(tf_ty(xs[1])->dim[1]) };
-    tf_gaunt_desc code = { .l = { 2, { degrees[0], degrees[1] } }, .lout = d->lout, .weights = (w[0].id != 0) | (w[1].id != 0) << 1 | (w[2].id != 0) << 2 };
+    const int32_t top = TF_MIN(d->lout, degrees[0] + degrees[1]); /* the product has no higher degrees */
+    if (w[2].id && top < d->lout) w[2] = tuff_slice(w[2], TUFF_INTS(0), TUFF_INTS(top + 1), &(tuff_slice_desc){ .axes = TUFF_INTS(1) });
+    tf_gaunt_desc code = { .l = { 2, { degrees[0], degrees[1] } }, .lout = top, .weights = (w[0].id != 0) | (w[1].id != 0) << 1 | (w[2].id != 0) << 2 };
     const tuff_gaunt_algorithm algorithm = d->algorithm ? d->algorithm : choose(l, &code, rows_bound(l->g, t));
     tuff_tensor y;
     if (d->algorithm) code.why = "as asked";
@@ -195,10 +197,11 @@ static void tp_lower(tf_lower *l)
         y = tf_gaunt_kernel(l, &code, xs, n);
     } else {
         for (int i = 0; i < 2; i++) xs[i] = tf_weighted_rows(xs[i], w[i], degrees[i]);
-        y = tables ? table_product(l, xs, degrees, d->lout) :
-            algorithm == TUFF_GAUNT_DENSE ? dense_product(l, xs, 2, degrees, false, d->lout) : tf_fourier_product(l, xs, degrees, d->lout);
-        y = tf_weighted_rows(y, w[2], d->lout);
+        y = tables ? table_product(l, xs, degrees, top) :
+            algorithm == TUFF_GAUNT_DENSE ? dense_product(l, xs, 2, degrees, false, top) : tf_fourier_product(l, xs, degrees, top);
+        y = tf_weighted_rows(y, w[2], top);
     }
+    if (top < d->lout) y = tuff_pad(y, (tuff_ints){ 2, { 0, 0 } }, (tuff_ints){ 2, { 0, tf_sh_size(d->lout) - tf_sh_size(top) } }, NULL);
     l->out[0] = tf_rows_back(y, t);
 }
 

@@ -247,6 +247,7 @@
     X("spherical_harmonics", "f32[37,3]", "(a) {lmax=5}", 'n') \
     X("spherical_harmonics", "f32[5,2,3]", "(a) {lmax=16, normalization=norm}", 'n') \
     X("spherical_harmonics", "f32[19,3]", "(a) {lmax=4, normalization=component, solid=true}", 'u') \
+    X("gaunt_tp", "f32[3,9] f32[3,4] f32[3,21]", "(a, b, w3=c) {lout=20}", 'n') /* beyond the degrees of the product */ \
     X("gaunt_tp", "f32[33,3,9] f32[33,3,9]", "(a, b) {lout=2}", 'n') \
     X("gaunt_tp", "f32[7,3,16] f32[7,1,9] f32[3,4] f32[3] f32[7,1,7]", "(a, b, w1=c, w2=d, w3=e) {lout=6}", 'n') \
     X("gaunt_tp", "f32[65,25] f32[65,16] f32[5]", "(a, b, w1=c) {lout=3, algorithm=grid}", 'n') \
