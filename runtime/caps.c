@@ -144,17 +144,19 @@ bool tf_caps_switches(const char *toggles, tf_switches *out, tf_fault *f)
 
 /* ---- artificial limits --------------------------------------------------------------------------- */
 
-/* "64", "16K", "1M", "2G" */
+/* "64", "16K", "1M", "2G"; below 2^64. */
 static bool parse_size(const char *s, uint64_t *out)
 {
-    char *end;
+    uint64_t v = 0;
     if (*s < '0' || *s > '9')
         return false;
-    const unsigned long long v = strtoull(s, &end, 10);
-    const uint64_t scale = *end == 'K' ? 1u << 10 : *end == 'M' ? 1u << 20 : *end == 'G' ? 1u << 30 : 1;
+    for (; *s >= '0' && *s <= '9'; s++)
+        if (!tf_mul_u64(&v, v, 10) || !tf_add_u64(&v, v, (uint64_t)(*s - '0')))
+            return false;
+    const uint64_t scale = *s == 'K' ? 1u << 10 : *s == 'M' ? 1u << 20 : *s == 'G' ? 1u << 30 : 1;
     if (scale > 1)
-        end++;
-    return *end == '\0' && tf_mul_u64(out, v, scale);
+        s++;
+    return *s == '\0' && tf_mul_u64(out, v, scale);
 }
 
 static const char *const limit_names[] = { "range", "uniform", "shared", "invocations", "bindings", "uniforms",
@@ -202,10 +204,14 @@ static bool apply_limits(tf_limits *l, const char *text, tf_fault *f)
     for (const char *p = text ? text : ""; next_word(&p, &w);) {
         uint64_t v, floor;
         if (!parse_size(w.value, &v))
-            return tf_fault_set(f, TUFF_E_ATTRIBUTE, "limit \"%s\" needs a size such as 64, 16K or 1M, \"%s\" was given", w.name, w.value);
+            return tf_fault_set(f, TUFF_E_ATTRIBUTE, "limit \"%s\" needs a size below 2^64 such as 64, 16K or 1M, \"%s\" was given", w.name, w.value);
         tf_limits next = *l;
         if (!apply_limit(&next, w.name, v, &floor))
             return unknown_word(f, "limit", w.name, limit_names, TF_COUNT(limit_names));
+        if (strcmp(w.name, "align") == 0 && (v > 256 || (v & (v - 1))))
+            return tf_fault_set(f, TUFF_E_ATTRIBUTE, "limit align=%s is no power of two from 1 to 256", w.value);
+        if (strcmp(w.name, "subgroup") == 0 && v)
+            return tf_fault_set(f, TUFF_E_ATTRIBUTE, "limit subgroup=%s: only 0, \"unknown\", can be set", w.value);
         if (v < floor)
             return tf_fault_set(f, TUFF_E_ATTRIBUTE, "limit %s=%s is below the least usable value %llu", w.name, w.value,
                                 (unsigned long long)floor);

@@ -21,6 +21,7 @@ typedef struct tf_snapshot {
     uint64_t max_allocation;
     uint32_t subgroup_size, subgroup_min, subgroup_max;
     VkSubgroupFeatureFlags subgroup_ops; /* usable in compute shaders */
+    bool memory_budget;             /* VK_EXT_memory_budget */
     uint32_t units;                 /* compute units, SMs or processors; 0: unknown */
     bool compute;                   /* has a queue family with compute */
     bool timeline, storage16, storage8, f16, i8, i16, i64, f64;

@@ -72,9 +72,25 @@ static void block_destroy(tuff_device *dev, tf_block *b)
     tf_free(&dev->allocator, b, sizeof *b);
 }
 
+/* Does the driver expect so much more to fit, beside what other processes use? Without the extension: yes. */
+static bool in_budget(const tuff_device *dev, uint32_t type, uint64_t bytes)
+{
+    if (!dev->snapshot.memory_budget)
+        return true;
+    VkPhysicalDeviceMemoryBudgetPropertiesEXT b = { .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_BUDGET_PROPERTIES_EXT };
+    VkPhysicalDeviceMemoryProperties2 p = { .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_PROPERTIES_2, .pNext = &b };
+    dev->vk.GetPhysicalDeviceMemoryProperties2(dev->physical, &p);
+    const uint32_t heap = dev->memory.memoryTypes[type].heapIndex;
+    const uint64_t budget = b.heapBudget[heap], used = b.heapUsage[heap];
+    return !budget || (used <= budget && bytes <= budget - used); /* 0: not known */
+}
+
 static tf_block *block_create(tuff_device *dev, uint32_t type, uint64_t bytes, VkResult *result)
 {
     const VkMemoryPropertyFlags flags = dev->memory.memoryTypes[type].propertyFlags;
+    *result = VK_ERROR_OUT_OF_DEVICE_MEMORY;
+    if (!in_budget(dev, type, bytes))
+        return NULL;
     tf_block *b = tf_alloc(&dev->allocator, sizeof *b);
     *result = VK_ERROR_OUT_OF_HOST_MEMORY;
     if (!b)

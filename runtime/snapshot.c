@@ -140,6 +140,7 @@ bool tf_snapshot_read(const tf_vk *vk, VkPhysicalDevice physical, uint32_t insta
         if (has_extension(&x, wanted_extensions[i]) && (i > 0 || s->api < VK_API_VERSION_1_3))
             supported->extensions[supported->extension_count++] = wanted_extensions[i];
     const bool size_control = s->api >= VK_API_VERSION_1_3 || has_extension(&x, VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME);
+    s->memory_budget = has_extension(&x, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME);
     s->units = read_units(vk, physical, &x, s->type);
     tf_free(a, x.data, x.n * sizeof *x.data);
     read_properties(vk, physical, size_control, s);

@@ -226,7 +226,10 @@ Test(runtime, limits_come_from_snapshot_toggles_and_limits)
         { "-xyzzy", NULL, "unknown toggle \"xyzzy\"" },
         { "fp16=3", NULL, "unknown toggle" },
         { NULL, "rnage=1M", "unknown limit \"rnage\"; did you mean \"range\"?" },
-        { NULL, "range=lots", "limit \"range\" needs a size such as 64, 16K or 1M, \"lots\" was given" },
+        { NULL, "range=lots", "limit \"range\" needs a size below 2^64 such as 64, 16K or 1M, \"lots\" was given" },
+        { NULL, "shared=99999999999999999999", "limit \"shared\" needs a size below 2^64" },
+        { NULL, "align=3", "limit align=3 is no power of two" },
+        { NULL, "subgroup=8", "limit subgroup=8: only 0" },
         { NULL, "range", "needs a size" },
         { NULL, "invocations=64", "limit invocations=64 is below the least usable value 128" },
         { NULL, "range=99999999999G", "needs a size" },
@@ -1287,4 +1290,45 @@ Test(runtime, equal_outputs)
     tuff_program_destroy(p);
     tuff_graph_destroy(g);
     tuff_device_close(dev);
+}
+
+/* ---- the memory budget ---------------------------------------------------------------------------- */
+
+static uint64_t budget;
+static VKAPI_ATTR void VKAPI_CALL report_budget(VkPhysicalDevice physical, VkPhysicalDeviceMemoryProperties2 *p)
+{
+    VkPhysicalDeviceMemoryBudgetPropertiesEXT *b = p->pNext;
+    (void)physical;
+    for (uint32_t i = 0; i < VK_MAX_MEMORY_HEAPS; i++) {
+        b->heapBudget[i] = budget;
+        b->heapUsage[i] = 1000;
+    }
+}
+
+static void patch_budget(void *user, tf_vk *vk)
+{
+    (void)user;
+    vk->GetPhysicalDeviceMemoryProperties2 = report_budget;
+}
+
+Test(runtime, the_memory_budget_is_kept)
+{
+    static const struct { uint64_t budget; bool fits; } rows[] = { { 0, true }, { 1 << 20, false }, { UINT64_C(1) << 40, true }, { 500, false } };
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        tuff_device *dev = NULL;
+        budget = rows[i].budget;
+        cr_assert(tf_device_open_with(&(tuff_device_desc){ .toggles = "" }, &(tf_device_hooks){ .patch = patch_budget }, &dev) == TUFF_OK, "%s", tuff_device_error(NULL));
+        dev->snapshot.memory_budget = true;
+        tuff_graph *g = tuff_graph_create(NULL);
+        tuff_output(g, "y", tuff_exp(tuff_input(g, "x", TUFF_F32, TUFF_SHAPE(1 << 20))));
+        tuff_program *p = NULL;
+        cr_assert(tuff_compile(dev, g, NULL, &p) == TUFF_OK, "%s", tuff_graph_error(g));
+        float *x = calloc(1 << 20, sizeof *x);
+        const tuff_status s = tuff_write(p, "x", x, sizeof *x << 20);
+        cr_expect(s == (rows[i].fits ? TUFF_OK : TUFF_E_DEVICE_MEMORY), "budget %llu: %s", (unsigned long long)budget, tuff_program_error(p));
+        free(x);
+        tuff_program_destroy(p);
+        tuff_graph_destroy(g);
+        tuff_device_close(dev);
+    }
 }
