@@ -12,7 +12,8 @@
 enum {
     MEMORY_COST = 16,   /* a 4-byte load or store, in flops: 20-50 lane FMAs on software drivers, about 60 on GPUs */
     MAX_READERS = 8,
-    TINY_COST = 96,     /* one element for all of a map is computed by every invocation of it rather than by a kernel before */
+    TINY_COST = 96,     /* flops of a number that every invocation computes rather than a kernel before: coefficients of a step */
+    TINY_SIZE = 64,     /* elements of a value of which only single ones are read */
     MAX_TEXT = 128      /* weight of the nodes a kernel may hold, for compile time */
 };
 
@@ -21,6 +22,7 @@ typedef struct readers {
     bool aligned[MAX_READERS]; /* a map that reads it at its own coordinates */
     uint32_t n;
     bool many;
+    bool wide;              /* read by something of several elements */
     bool heavy;             /* read by an anchor's own loads, not by what is computed once per element */
     double evaluations;     /* element evaluations asked for if recomputed */
 } readers;
@@ -335,9 +337,10 @@ static bool has_reader(const readers *r, uint32_t group)
     return false;
 }
 
-static void demand(fuser *u, uint32_t value, uint32_t group1, double evaluations, bool aligned, bool heavy)
+static void demand(fuser *u, uint32_t value, uint32_t group1, double evaluations, bool aligned, bool wide, bool heavy)
 {
     readers *r = &u->read[value];
+    r->wide |= wide;
     r->heavy |= heavy;
     r->evaluations += evaluations;
     for (uint32_t i = 0; i < r->n; i++)
@@ -355,7 +358,8 @@ static void demand_operands(fuser *u, const tf_node *x, uint32_t group1, double 
     for (uint32_t i = 0; i < x->n_src; i++)
         if (x->src[i] && u->f->risen[tf_val(u->g, x->src[i])->node] != group1)
             demand(u, x->src[i], group1, evaluations * (x->op->partition ? elements(u->g, x->src[i]) / TF_MAX(elements(u->g, x->out), 1.0) : 1),
-                   aligned && x->op->kind == TF_POINTWISE && same_dims(tf_type_of(u->g, x->src[i]), tf_type_of(u->g, x->out)), heavy);
+                   aligned && x->op->kind == TF_POINTWISE && same_dims(tf_type_of(u->g, x->src[i]), tf_type_of(u->g, x->out)),
+                   elements(u->g, x->out) > 1, heavy);
 }
 
 /* Does group a need anything group b computes? Undecided nodes are walked through. */
@@ -425,7 +429,7 @@ static tf_refusal_reason why_store(fuser *u, uint32_t n)
     if (r->many) return TF_REFUSE_READERS;
     const double count = TF_MAX(elements(g, x->out), 1.0) * trips(u, n), cost = u->cost[x->out];
     const double memory = MEMORY_COST * bytes_of(tf_type_of(g, x->out)->dtype) / 4.0;
-    const bool tiny = !r->heavy && elements(g, x->out) == 1 && cost <= TINY_COST;
+    const bool tiny = !r->heavy && cost <= TINY_COST && elements(g, x->out) <= (r->wide ? 1 : TINY_SIZE);
     if (!tiny && r->evaluations * cost > count * (cost + memory) + r->evaluations * memory)
         return r->n > 1 ? TF_REFUSE_READERS : TF_REFUSE_RECOMPUTE;
     for (uint32_t i = 0; i < r->n; i++) {
@@ -448,7 +452,7 @@ static bool sink(fuser *u, uint32_t n)
         for (uint32_t i = 0; i < x->n_src; i++) {
             if (!x->src[i] || u->f->risen[tf_val(g, x->src[i])->node] == id) continue;
             const double reread = a && i < TF_COUNT(a->loads) ? 1.0 + a->loads[i].reread : 1.0;
-            demand(u, x->src[i], id, reread * elements(g, a ? x->src[i] : x->out) * trips(u, n), false, a != NULL);
+            demand(u, x->src[i], id, reread * elements(g, a ? x->src[i] : x->out) * trips(u, n), false, a || elements(g, x->out) > 1, a != NULL);
         }
         return true;
     }

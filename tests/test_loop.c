@@ -298,3 +298,68 @@ Test(loop, too_long)
     tuff_graph_destroy(g);
     tuff_device_close(dev);
 }
+
+/* ---- plans ----------------------------------------------------------------------------------------- */
+
+/* How often a value is copied, and how many steps an iteration has. */
+Test(loop, values_change_in_place)
+{
+    static const struct { const char *text; uint32_t copied, body; const char *why; } rows[] = {
+        { "state m f32[300] state w f32[300] g = input f32[300] n = assign(m, add(mul(m, 0.9), g)) v = assign(w, sub(w, mul(n, 0.1))) output y = v", 0, 0, "" },
+        { "state s f32[4000,16] i = input i32[1] u = input f32[1,16] old = sum(s) t = assign(s, scatter(s, i, u) {axis=0}) output old", 0, 0, "" },
+        { "state s f32[40,16] i = input i32[1] u = input f32[1,16] t = scatter(s, i, u) {axis=0} k = matmul(u, permute(s) {axes=[1,0]}) r = assign(s, t) b = matmul(k, t) output b", 0, 0, "" },
+        { "state a f32[9] x = input f32[9] n = assign(a, add(roll(a) {shift=[1], axes=[0]}, x)) output n", 1, 0, "the kernel that makes its new value reads the old one at other elements" },
+        { "x = input f32[64,64] w = input f32[64,64] y = loop 5 step i (v = x) { h = matmul(v, w) yield add(mul(v, 0.9), mul(tanh(h), 0.1)) } output y", 1, 2, "the kernel that makes its new value reads the old one at other elements" },
+        { "x = input f32[64,64] w = input f32[64,64] t = input f32[5,2] y = loop 5 step i (v = x) { h = softmax(matmul(v, w)) {axis=-1} c = gather(t, i) {axis=0} a = slice(c) {start=[0], stop=[1]} b = slice(c) {start=[1], stop=[2]}"
+          " yield add(mul(v, a), mul(h, b)) } output y", 0, 2, "" },
+        { "x = input f32[64] y, s = loop 5 (v = x) { w = mul(v, 0.5) yield w stack w } output y output s", 0, 2, "" },
+    };
+    tuff_device *dev = open_device(NULL);
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        tuff_graph *g = parse("in place", rows[i].text);
+        tf_plan *plan = NULL;
+        tf_limits limits = dev->caps.limits;
+        cr_assert(g && tf_compile(g, &limits, NULL, NULL, &plan) == TUFF_OK, "%s", tuff_graph_error(g));
+        uint32_t copied = 0;
+        for (uint32_t k = 0; k < plan->commits.n; k++)
+            if (plan->commits.data[k].copied) {
+                copied++;
+                cr_expect(!strcmp(plan->commits.data[k].copied, rows[i].why), "%zu: %s", i, plan->commits.data[k].copied);
+            }
+        cr_expect(copied == rows[i].copied, "%zu: %u copies", i, copied);
+        const uint32_t body = plan->regions.n ? plan->regions.data[0].end - plan->regions.data[0].first : 0;
+        cr_expect(body == rows[i].body, "%zu: %u steps in the body", i, body);
+        for (uint32_t k = 0; !rows[i].copied && k < plan->steps.n; k++) cr_expect(plan->steps.data[k].kind != TF_STEP_COPY, "%zu: %s", i, plan->steps.data[k].label);
+        tf_plan_destroy(plan);
+        tuff_graph_destroy(g);
+    }
+    tuff_device_close(dev);
+}
+
+/* The checker sees what only a second iteration would meet. */
+Test(loop, checked_beyond_the_first_iteration)
+{
+    tuff_device *dev = open_device(NULL);
+    tuff_graph *g = parse("checked", "x = input f32[64,64] w = input f32[64,64] e = matmul(w, w) y = loop 5 (v = x) { h = softmax(matmul(v, e)) {axis=-1} yield add(matmul(h, w), v) } output y");
+    tf_plan *plan = NULL;
+    cr_assert(g && tf_compile(g, &dev->caps.limits, NULL, NULL, &plan) == TUFF_OK, "%s", tuff_graph_error(g));
+    const tf_plan_region *r = &plan->regions.data[0];
+    uint32_t found = 0;
+    for (uint32_t b = 0; b < plan->buffers.n; b++) {
+        tf_buffer *x = &plan->buffers.data[b];
+        const uint32_t last = plan->steps.data[r->end - 1].wave;
+        tf_str message;
+        tf_str_init(&message, &(tuff_allocator){ 0 });
+        if (x->kind != TF_BUF_ARENA || x->last_wave != last || x->first_wave >= plan->steps.data[r->first].wave) continue;
+        x->last_wave = plan->steps.data[r->first].wave; /* an invariant, read only at the start of an iteration */
+        const char *wrong = tf_plan_check(plan, &message);
+        found += wrong && strstr(wrong, "is kept from one iteration of loop 1 to the next");
+        x->last_wave = last;
+        tf_str_release(&message);
+    }
+    cr_expect(found >= 1, "no buffer outlives an iteration");
+    cr_expect(!tf_plan_check(plan, &(tf_str){ 0 }));
+    tf_plan_destroy(plan);
+    tuff_graph_destroy(g);
+    tuff_device_close(dev);
+}
