@@ -381,7 +381,7 @@ static bool bind(compiler *c)
     tf_plan *p = c->plan;
     if (!tf_plan_commit(p)) return stop(c, TUFF_E_MEMORY, NULL);
     const char *wrong = tf_plan_gate(p, c->n_emitters, &c->raw);
-    if (wrong) return stop(c, p->arena.failed ? TUFF_E_MEMORY : TUFF_E_LIMIT, wrong);
+    if (wrong) return stop(c, strcmp(wrong, "out of host memory") ? TUFF_E_LIMIT : TUFF_E_MEMORY, wrong);
     if (!tf_copy_in_externals(p)) return stop(c, TUFF_E_MEMORY, NULL);
     for (uint32_t i = 0; i < c->n_emitters + c->raw.n; i++)
         if (p->kernels.n == p->kernels.cap && !tf_array_grow(&p->arena, (void **)&p->kernels.data, &p->kernels.cap, p->kernels.n, sizeof *p->kernels.data))

@@ -459,11 +459,13 @@ static void write_yield(printer *p, uint32_t r)
         tf_str_add(p->out, i ? ", " : "");
         write_value(p, x->carries.data[i].next);
     }
-    const size_t before = p->out->n;
-    tf_str_add(p->out, n ? " stack " : "stack ");
-    write_stacked(p, r, false, &any);
-    if (!any) /* take the word back */
-        p->out->data[p->out->n = before] = 0;
+    for (uint32_t i = 0; i < p->g->nodes.n && !any; i++)
+        any = p->g->nodes.data[i].op == &tf_op_stacked && tf_def(p->g, p->g->nodes.data[i].src[0])->region == r;
+    if (any) {
+        bool first = false;
+        tf_str_add(p->out, n ? " stack " : "stack ");
+        write_stacked(p, r, false, &first);
+    }
     if (x->is_while) {
         tf_str_add(p->out, n || any ? " again " : "again ");
         write_value(p, x->carries.data[n].next);

@@ -6,6 +6,7 @@
 
 #include <tuff/tuff_vulkan.h>
 
+#include "graph/interp.h"
 #include "graph/op.h"
 #include "runtime/program.h"
 #include "support/support.h"
@@ -362,4 +363,39 @@ Test(loop, checked_beyond_the_first_iteration)
     tf_plan_destroy(plan);
     tuff_graph_destroy(g);
     tuff_device_close(dev);
+}
+
+/* ---- short of memory -------------------------------------------------------------------------------- */
+
+/* Parse, print, compile and evaluate with the n-th allocation failing, for every n. */
+Test(loop, short_of_memory)
+{
+    static const char text[] = "state s f32[4] x = input f32[4] no = less(x, x) y, st, n, more = while go <= 4 step i (v = x) { t = assign(s, add(s, v))"
+                               " u = loop 2 (u = roll(v) {shift=[1], axes=[0]}) { yield roll(u) {shift=[1], axes=[0]} } go = less(i, 1) yield u stack mul(u, 2.0) }"
+                               " output y output st output n output more";
+    tuff_device *dev = open_device(NULL);
+    const tf_limits limits = dev->caps.limits;
+    tuff_device_close(dev);
+    uint64_t n = 1, failed = 0;
+    for (bool done = false; !done && n < 100000; n++) {
+        failing_allocator f = { .fail_at = n, .sticky = n % 2 };
+        const tuff_allocator a = failing(&f);
+        tuff_graph *g = NULL;
+        tf_plan *plan = NULL;
+        char message[256], printed[4096];
+        tuff_status s = tuff_graph_parse(text, sizeof text - 1, &(tuff_parse_desc){ .allocator = a }, &g, message, sizeof message);
+        if (!s) tuff_graph_print(g, printed, sizeof printed);
+        if (!s) s = tf_compile(g, &limits, NULL, &a, &plan);
+        tf_interp *in = s ? NULL : tf_interp_create(g, &a);
+        const float x[4] = { 1, 2, 3, 4 };
+        if (in && !tf_interp_write(in, "x", x, sizeof x)) s = tf_interp_run(in);
+        done = f.calls < n;
+        failed += s != TUFF_OK;
+        cr_expect(s == TUFF_OK || s == TUFF_E_MEMORY, "allocation %llu: %s, %s", (unsigned long long)n, tuff_status_text(s), g ? tuff_graph_error(g) : message);
+        tf_interp_destroy(in);
+        tf_plan_destroy(plan);
+        tuff_graph_destroy(g);
+        cr_expect(f.live == 0, "allocation %llu: %llu bytes are left", (unsigned long long)n, (unsigned long long)f.live);
+    }
+    cr_expect(failed > 20, "%llu failures in %llu allocations", (unsigned long long)failed, (unsigned long long)n);
 }
