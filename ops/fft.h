@@ -74,6 +74,8 @@ typedef struct tf_fft_lanes {
     uint32_t at_q, at_v, at_u, count;
 } tf_fft_lanes;
 tf_fft_lanes tf_fft_lanes_of(int64_t points, uint32_t lanes, tf_fft_real real);
+/* Is that kernel the one for this device? */
+bool tf_fft_by_lanes(const tf_limits *limits);
 /* Lanes per line of that kernel; 0: it is not for this device or length. strided: neighbours in a line are none in memory. */
 uint32_t tf_fft_choose_lanes(const tf_limits *limits, int64_t points, bool strided);
 void tf_fft_lane_table(const tf_fft_lanes *f, double *out); /* 4 * count numbers */

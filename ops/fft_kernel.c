@@ -12,7 +12,7 @@
 bool tf_fft_fits(const tf_limits *limits, int64_t points)
 {
     if (!tf_fft_smooth(points)) return false;
-    return limits->cpu ? tf_fft_choose_lanes(limits, points, false) != 0 : points <= TF_MIN((int64_t)limits->shared_bytes / 8, 4096);
+    return tf_fft_by_lanes(limits) ? tf_fft_choose_lanes(limits, points, false) != 0 : points <= TF_MIN((int64_t)limits->shared_bytes / 8, 4096);
 }
 
 /* ---- the row -------------------------------------------------------------------------------------- */

@@ -1,4 +1,4 @@
-/* fft_lanes.c - the transform for devices that are CPUs: a line lies in the registers of one lane, or of `lanes` neighbours of a
+/* fft_lanes.c - the transform for CPUs with subgroups of 8 lanes and more: a line lies in the registers of one lane, or of `lanes` neighbours of a
  * subgroup. No shared memory, no barrier, no array: software drivers pay most for memory, and indexed arrays are memory.
  *
  * n = lanes * m. Lane l holds points l * m + i. First each i is transformed across the lanes by exchanges at distances
@@ -22,15 +22,19 @@ tf_fft_lanes tf_fft_lanes_of(int64_t points, uint32_t lanes, tf_fft_real real)
     return f;
 }
 
-uint32_t tf_fft_choose_lanes(const tf_limits *l, int64_t points, bool strided)
+bool tf_fft_by_lanes(const tf_limits *l)
 {
     const uint32_t size = l->subgroup_size;
     const bool fixed = (l->subgroup_min == size && l->subgroup_max == size) || l->subgroup_control;
-    const bool exchange = l->subgroup_shuffle && fixed && size >= 8 && size <= 64 && (size & (size - 1)) == 0 && size <= l->max_invocations;
+    return l->cpu && l->subgroup_shuffle && fixed && size >= 8 && size <= 64 && (size & (size - 1)) == 0 && size <= l->max_invocations;
+}
+
+uint32_t tf_fft_choose_lanes(const tf_limits *l, int64_t points, bool strided)
+{
     const int64_t fair = strided ? 4 : 8; /* strided: lanes in many rows at once hide the latency of memory */
-    if (!l->cpu || !tf_fft_smooth(points)) return 0;
     uint32_t lanes = 1;
-    while (exchange && 2 * lanes <= size && points % (2 * lanes) == 0 && points / lanes > fair) lanes *= 2;
+    if (!tf_fft_by_lanes(l) || !tf_fft_smooth(points)) return 0;
+    while (2 * lanes <= l->subgroup_size && points % (2 * lanes) == 0 && points / lanes > fair) lanes *= 2;
     return points / lanes <= MOST ? lanes : 0;
 }
 

@@ -1,7 +1,7 @@
 #!/bin/sh
 # long.sh SOURCE BUILD SWIFTSHADER-DIR: everything ./check --long runs, one line per part, then the count of all.
 #   the short tests | the same under AddressSanitizer and UBSan | clang, warnings as errors | gcc -O0 -std=c17 strict
-#   longer fuzzing, synchronisation validation | the configuration without glslang, also cross-built for Windows
+#   longer fuzzing, every length of a transform, synchronisation validation | the configuration without glslang, also cross-built for Windows
 set -u
 source=$1 build=$2 swift=$3
 logs=$build/long
@@ -96,9 +96,16 @@ for entry in $(ctest --test-dir "$build" -N | sed -n 's/.*: \(fuzz@[a-z]*\)$/\1/
     part "long-$entry" ctest --test-dir "$build" -R "^$entry\$" --timeout 3000 --output-on-failure --no-tests=error
 done
 
+# Every length of a transform up to 4096, and some up to 2^24, against double precision.
+for entry in $(ctest --test-dir "$build" -N | sed -n 's/.*: \(fft@[a-z]*\)$/\1/p'); do
+    for lengths in 1,4096 65521 65536 100003 531441 1048576 1000000 16777216; do
+        part "lengths-$lengths-$entry" env TUFF_TEST_FFT_LENGTHS=$lengths ctest --test-dir "$build" -R "^$entry\$" --timeout 6000 --output-on-failure --no-tests=error
+    done
+done
+
 # Every device under the validation layer with its synchronisation checks; a message fails the test.
 if ls /usr/share/vulkan/explicit_layer.d/VkLayer_khronos_validation.json >/dev/null 2>&1; then
-    for entry in $(ctest --test-dir "$build" -N | sed -n 's/.*: \(\(runtime\|ops_gpu\|kernels\|attention\|fuzz\)@[a-z]*\)$/\1/p'); do
+    for entry in $(ctest --test-dir "$build" -N | sed -n 's/.*: \(\(runtime\|ops_gpu\|kernels\|attention\|fft\|fuzz\)@[a-z]*\)$/\1/p'); do
         part "validate-$entry" env TUFF_TEST_VALIDATE=1 TUFF_FUZZ=60 ctest --test-dir "$build" -R "^$entry\$" --timeout 3000 --output-on-failure --no-tests=error
     done
 else
