@@ -150,8 +150,8 @@ static tuff_graph *build(int batch)
     tuff_tensor to = tuff_sub(tuff_unsqueeze(x, TUFF_INTS(1)), tuff_unsqueeze(x, TUFF_INTS(2))); /* [b, i, j, 3] = x_j - x_i */
     tuff_tensor y = tuff_spherical_harmonics(to, LMAX, NULL);                                     /* [b, i, j, lm] */
     tuff_tensor r = tuff_norm(to, &(tuff_norm_desc){ .axes = TUFF_INTS(3) });
-    /* [b, i, k, j]: bumps at 0.8, 1.3, .. angstrom, fading out at 6; the atom itself is left out */
-    tuff_tensor bump = tuff_map(g, "let d = (r - (0.8 + 0.5 * f32(i2))) / 0.4; r < 0.01 || r > 6.0 ? 0.0 * z : z * exp(-0.5 * d * d) * (1.0 + cos(pi * r / 6.0)) + 0.0 * k", 3,
+    /* [b, i, k, j]: bumps (1 - d^2)^2 around 0.8, 1.3, .. angstrom; the atom itself is left out */
+    tuff_tensor bump = tuff_map(g, "let d = (r - (0.8 + 0.5 * f32(i2))) / 0.9; let q = max(0.0, 1.0 - d * d); r < 0.01 ? 0.0 * z : z * q * q + 0.0 * k", 3,
                                 (tuff_named[]){ { "r", tuff_unsqueeze(r, TUFF_INTS(2)) }, { "z", tuff_unsqueeze(z, TUFF_INTS(1, 2)) },
                                                 { "k", tuff_expand(tuff_literal(g, 0, TUFF_F32), TUFF_SHAPE(1, 1, RADII, 1)) } });
     tuff_tensor c = tuff_matmul(bump, y, NULL); /* [b, i, k, lm] */
