@@ -84,7 +84,7 @@ static int falling(const void *a, const void *b)
 }
 static void filter_row(const filter_desc *d, const double *x, double *y, uint64_t n, ranked *r)
 {
-    double most = -INFINITY, sum = 0, kept = 0, before = 0, mass = 0;
+    double most = -INFINITY, sum = 0, kept = 0, before = 0;
     for (uint64_t k = 0; k < n; k++) most = fmax(most, x[k] / d->temperature);
     for (uint64_t k = 0; k < n; k++) {
         r[k] = (ranked){ exp(x[k] / d->temperature - most), k };
@@ -96,7 +96,7 @@ static void filter_row(const filter_desc *d, const double *x, double *y, uint64_
     uint64_t end = 0;
     for (; end < m && before < d->top_p; end++) before += r[end].p / sum;
     for (uint64_t k = 0; k < end; k++) kept += r[k].p;
-    for (uint64_t k = 0; k < end; k++) mass += y[r[k].token] = r[k].p / kept;
+    for (uint64_t k = 0; k < end; k++) y[r[k].token] = r[k].p / kept;
 }
 static tuff_status token_probabilities_reference(tf_ref *r)
 {

@@ -270,8 +270,8 @@ static const tf_attr attrs[] = {
 };
 static const tf_anchor anchor = {
     .name = "fft",
-    .loads = { { "x", 1, 1 }, { "w", 1, 255 }, { "h", 1, 255 } },
-    .stores = { { "y", 1, 0 } },
+    .loads = { { "x", 1, 1, false }, { "w", 1, 255, false }, { "h", 1, 255, false } },
+    .stores = { { "y", 1, 0, false } },
     .configure = configure,
 };
 const tf_op tf_op_fft_anchor = {

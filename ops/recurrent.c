@@ -102,7 +102,7 @@ static const tf_attr cell_attrs[] = {
     TF_A(cell_desc, order, TF_ATTR_ENUM, "of the gates in the rows of gi, wh, bh", .choices = orders),
 };
 static const tf_anchor cell_anchor = {
-    .name = "gru", .loads = { { "gi", 1, 0 }, { "wh", 4, 255 }, { "bh", 1, 255 }, { "h0", 1, 0 } }, .stores = { { "y", 1, 0 } }, .configure = cell_configure,
+    .name = "gru", .loads = { { "gi", 1, 0, false }, { "wh", 4, 255, false }, { "bh", 1, 255, false }, { "h0", 1, 0, false } }, .stores = { { "y", 1, 0, false } }, .configure = cell_configure,
 };
 const tf_op tf_op_gru_anchor = {
     .name = "_gru", .doc = "gi[t,b,3 h], wh[3 h,h], bh[3 h] -> h[t,b,h]", .operands = "gi wh bh", .kind = TF_ANCHOR, .internal = true, .attrs = cell_attrs,

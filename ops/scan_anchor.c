@@ -430,9 +430,9 @@ static const tf_attr anchor_attrs[] = {
 };
 static const tf_anchor scan_anchor = {
     .name = "scan",
-    .loads = { { "x0", 5, 1 }, { "x1", 5, 1 }, { "x2", 5, 1 }, { "x3", 5, 1 }, { "seg", 5, 1 }, { "init0", 1, 0 }, { "init1", 1, 0 }, { "init2", 1, 0 },
-               { "init3", 1, 0 }, { "carry0", 1, 0 }, { "carry1", 1, 0 }, { "carry2", 1, 0 }, { "carry3", 1, 0 } },
-    .stores = { { "y0", 5, 0 }, { "y1", 5, 0 }, { "y2", 5, 0 }, { "y3", 5, 0 }, { "reset", 1, 0 } },
+    .loads = { { "x0", 5, 1, false }, { "x1", 5, 1, false }, { "x2", 5, 1, false }, { "x3", 5, 1, false }, { "seg", 5, 1, false }, { "init0", 1, 0, false }, { "init1", 1, 0, false }, { "init2", 1, 0, false },
+               { "init3", 1, 0, false }, { "carry0", 1, 0, false }, { "carry1", 1, 0, false }, { "carry2", 1, 0, false }, { "carry3", 1, 0, false } },
+    .stores = { { "y0", 5, 0, false }, { "y1", 5, 0, false }, { "y2", 5, 0, false }, { "y3", 5, 0, false }, { "reset", 1, 0, false } },
     .configure = configure, .join = join_hook,
 };
 const tf_op tf_op_anchor_scan = {

@@ -192,8 +192,8 @@ static const tf_attr attrs[] = {
 };
 static const tf_anchor selective_anchor = {
     .name = "selective",
-    .loads = { { "u", 5, 0 }, { "dt", 5, 0 }, { "a", 1, 0 }, { "b", 5, 16 }, { "c", 5, 16 }, { "h0", 1, 0 }, { "seg", 5, 0 }, { "carry", 1, 0 } },
-    .stores = { { "y", 5, 0 }, { "h", 1, 0 } }, .configure = configure,
+    .loads = { { "u", 5, 0, false }, { "dt", 5, 0, false }, { "a", 1, 0, false }, { "b", 5, 16, false }, { "c", 5, 16, false }, { "h0", 1, 0, false }, { "seg", 5, 0, false }, { "carry", 1, 0, false } },
+    .stores = { { "y", 5, 0, false }, { "h", 1, 0, false } }, .configure = configure,
 };
 const tf_op tf_op_selective_anchor = {
     .name = "_selective", .doc = "a selective scan of states per channel in one kernel, in parts, or each part folded", .operands = "u dt a b",

@@ -123,7 +123,7 @@ static int built_in(molecule *out)
         snprintf(out[i].name, sizeof out[i].name, "%s", list[i].name);
         out[i].atoms = list[i].n;
         for (int k = 0; k < list[i].n; k++) {
-            const char element[2] = { list[i].elements[k], 0 };
+            const char element[3] = { list[i].elements[k], 0 };
             out[i].charge[k] = charge_of(element);
             memcpy(out[i].position[k], list[i].r[k], sizeof list[i].r[k]);
         }

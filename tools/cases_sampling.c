@@ -162,7 +162,7 @@ static void add_noise(sampling *s)
 static void add_loop(sampling *s, int first, int end)
 {
     tf_str *t = &s->b->text;
-    static const char *const memories[] = { "m1", "m2", "m3" };
+    static const char *const memories[] = { "m1", "m2", "m3" }, *const shifted[] = { "m", "m1", "m2" };
     tf_str_printf(t, "y%d", end);
     if (s->base) tf_str_printf(t, ", x%d", end);
     for (int k = 0; k < s->history; k++) tf_str_printf(t, ", %s_%d", memories[k], end);
@@ -178,7 +178,7 @@ static void add_loop(sampling *s, int first, int end)
     tf_str_printf(t, "next_y, next_x, m = solver_step(table, y, d, step=r%s", s->base ? ", x=x" : "");
     for (int k = 0; k < s->history; k++) tf_str_printf(t, ", %s=%s", memories[k], memories[k]);
     tf_str_printf(t, "%s)\nyield next_y%s", s->noisy ? ", noise=z" : "", s->base ? ", next_x" : "");
-    for (int k = 0; k < s->history; k++) tf_str_printf(t, ", %s", k ? memories[k - 1] : "m");
+    for (int k = 0; k < s->history; k++) tf_str_printf(t, ", %s", shifted[k]);
     tf_str_printf(t, "%s stack next_y, d\n}\n", s->apg ? ", next_buffer" : "");
 }
 
