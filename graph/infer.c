@@ -124,3 +124,24 @@ bool tf_unify(tf_infer *c, uint32_t first, uint32_t n, tf_type *out)
     out->dtype = t;
     return true;
 }
+
+bool tf_infer_single(tf_infer *c, uint32_t i)
+{
+    const tf_type *t = i < c->n_src ? c->type[i] : NULL;
+    return !t || tf_dtype_is_single(t->dtype) ||
+           tf_bad(c, TUFF_E_DTYPE, "%s is not among its dtypes: f32 f16 bf16 (%s)", tuff_dtype_name(t->dtype), tf_src_text(c, i));
+}
+
+bool tf_infer_dims(tf_infer *c, uint32_t i, int32_t rank, const int64_t *dim)
+{
+    const tf_type *t = i < c->n_src ? c->type[i] : NULL;
+    if (!t)
+        return true;
+    tf_type want = { .dtype = t->dtype, .rank = rank };
+    bool same = t->rank == rank;
+    for (int32_t k = 0; k < rank; k++) {
+        want.dim[k] = dim[k];
+        same = same && tf_dim_equal(t->dim[k], dim[k]);
+    }
+    return same || tf_bad(c, TUFF_E_SHAPE, "%s needs to be %s", tf_src_text(c, i), tf_type_text(c->g, &want));
+}

@@ -80,6 +80,9 @@ bool tf_unify(tf_infer *c, uint32_t first, uint32_t n, tf_type *out);
 unsigned tf_dtype_class(tuff_dtype t);
 /* Axis in [-rank, rank) -> [0, rank); false: tf_bad was called. */
 bool tf_axis(tf_infer *c, int64_t axis, int32_t rank, int32_t *out);
+/* Source i, where present, is f32, f16 or bf16; has the dims of a shape. False: tf_bad was called. */
+bool tf_infer_single(tf_infer *c, uint32_t i);
+bool tf_infer_dims(tf_infer *c, uint32_t i, int32_t rank, const int64_t *dim);
 
 /* ---- reference ----
  * Every element is held as double (complex: im too), so one plain C function serves all dtypes. The interpreter

@@ -31,7 +31,6 @@ static const struct { const char *name; tuff_dtype dtype; } options[TF_ATT_SCORE
     [TF_ATT_K_ZERO] = { "k_zero", 0 }, [TF_ATT_V_SCALE] = { "v_scale", 0 }, [TF_ATT_V_ZERO] = { "v_zero", 0 },
 };
 
-static bool is_float(tuff_dtype t) { return t == TUFF_F32 || t == TUFF_F16 || t == TUFF_BF16; }
 static bool is_flag(tuff_dtype t) { return t == TUFF_BOOL || t == TUFF_U8; }
 static bool is_code(tuff_dtype t)
 {
@@ -45,7 +44,7 @@ static bool check_operand(tf_infer *c, uint32_t i, const char *axes, int32_t ran
     const bool codes = i != TF_ATT_Q && c->type[i == TF_ATT_K ? TF_ATT_K_SCALE : TF_ATT_V_SCALE];
     if (t->rank != rank)
         return tf_bad(c, TUFF_E_SHAPE, "%s has rank %d, it needs %s (%s)", options[i].name, (int)t->rank, axes, tf_src_text(c, i));
-    if (codes ? !is_code(t->dtype) : !is_float(t->dtype))
+    if (codes ? !is_code(t->dtype) : !tf_dtype_is_single(t->dtype))
         return tf_bad(c, TUFF_E_DTYPE, codes ? "%s is %s; with a scale it needs i8, u8, i4, u4, f8e4m3 or f8e5m2 (%s)"
                                        : i == TF_ATT_Q ? "%s is %s, it needs f32, f16 or bf16 (%s)"
                                                        : "%s is %s, it needs f32, f16 or bf16, or codes with a scale (%s)",
@@ -162,7 +161,7 @@ static bool check_masks(tf_infer *c, const layout *y)
     const tuff_attention_desc *d = c->desc;
     const tf_type *bias = c->type[TF_ATT_BIAS], *mask = c->type[TF_ATT_MASK], *block = c->type[TF_ATT_BLOCK], *tree = c->type[TF_ATT_TREE];
     const int64_t scores[4] = { y->b, y->hq, y->sq, y->sk };
-    if (bias && !is_float(bias->dtype))
+    if (bias && !tf_dtype_is_single(bias->dtype))
         return tf_bad(c, TUFF_E_DTYPE, "bias is %s, it needs f32, f16 or bf16 (%s)", tuff_dtype_name(bias->dtype), tf_src_text(c, TF_ATT_BIAS));
     if ((mask && !is_flag(mask->dtype)) || (block && !is_flag(block->dtype)))
         return tf_bad(c, TUFF_E_DTYPE, "masks need bool or u8 (%s)", tf_src_text(c, mask && !is_flag(mask->dtype) ? TF_ATT_MASK : TF_ATT_BLOCK));
@@ -201,7 +200,7 @@ static bool check_scale(tf_infer *c, uint32_t i, uint32_t codes)
     bool ok = t->rank == x->rank;
     for (int32_t a = 0; ok && a < x->rank; a++)
         ok = t->dim[a] == 1 || tf_dim_equal(t->dim[a], want.dim[a]);
-    if (!is_float(t->dtype) && !tf_dtype_is_int(t->dtype))
+    if (!tf_dtype_is_single(t->dtype) && !tf_dtype_is_int(t->dtype))
         return tf_bad(c, TUFF_E_DTYPE, "%s is %s, it needs a float or integer dtype (%s)", options[i].name, tuff_dtype_name(t->dtype), tf_src_text(c, i));
     return ok || tf_bad(c, TUFF_E_SHAPE, "%s needs the shape %s, or 1 in place of any dim (%s)", options[i].name, tf_type_text(c->g, &want), tf_src_text(c, i));
 }
@@ -211,7 +210,7 @@ static bool check_options(tf_infer *c, const layout *y)
     const tuff_attention_desc *d = c->desc;
     const int64_t heads[1] = { y->hq }, batches[1] = { y->b }, ends[1] = { tf_dim_bin(c->g, TUFF_DIM_ADD, y->b, 1) };
     const int64_t table[2] = { y->b, -1 };
-    if (d->dtype && !is_float(d->dtype))
+    if (d->dtype && !tf_dtype_is_single(d->dtype))
         return tf_bad(c, TUFF_E_ATTRIBUTE, "dtype is %s, it needs f32, f16 or bf16", tuff_dtype_name(d->dtype));
     if (d->group && !c->type[TF_ATT_K_SCALE] && !c->type[TF_ATT_V_SCALE])
         return tf_bad(c, TUFF_E_ATTRIBUTE, "group is %d, but neither k_scale nor v_scale is given", (int)d->group);

@@ -37,8 +37,8 @@ static bool check_operands(tf_infer *c, int32_t *n)
     if (w->rank != x->rank)
         return tf_bad(c, TUFF_E_SHAPE, "the weight has rank %d, x has rank %d (%s; %s)", (int)w->rank, (int)x->rank, tf_src_text(c, 0), tf_src_text(c, 1));
     for (uint32_t i = 0; i < 2; i++)
-        if (!tf_dtype_is_float(c->type[i]->dtype) || c->type[i]->dtype == TUFF_F64)
-            return tf_bad(c, TUFF_E_DTYPE, "%s is not among its dtypes: f32 f16 bf16 (%s)", tuff_dtype_name(c->type[i]->dtype), tf_src_text(c, i));
+        if (!tf_infer_single(c, i))
+            return false;
     for (int32_t a = 0; a < w->rank; a++)
         if (tf_dim_is_dynamic(w->dim[a]) || w->dim[a] < 1)
             return tf_bad(c, TUFF_E_SHAPE, "dims of the weight are fixed and at least 1 (%s)", tf_src_text(c, 1));

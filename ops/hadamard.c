@@ -14,8 +14,8 @@ static bool infer(tf_infer *c)
 {
     hadamard_desc *d = c->mut;
     const tf_type *x = c->type[0];
-    if (!tf_dtype_is_float(x->dtype) || x->dtype == TUFF_F64)
-        return tf_bad(c, TUFF_E_DTYPE, "%s is not among its dtypes: f32 f16 bf16 (%s)", tuff_dtype_name(x->dtype), tf_src_text(c, 0));
+    if (!tf_infer_single(c, 0))
+        return false;
     if (!tf_axis(c, d->axis, x->rank, &d->axis))
         return false;
     const int64_t n = x->dim[d->axis];

@@ -11,12 +11,10 @@ typedef tuff_linear_attention_desc desc;
 enum { Q, K, V, STATE, NORM };
 enum { CHUNK = 64 };
 
-static bool is_float(tuff_dtype t) { return t == TUFF_F32 || t == TUFF_F16 || t == TUFF_BF16; }
-
 static bool check_layout(tf_infer *c, uint32_t i, const char *name)
 {
     const tf_type *t = c->type[i];
-    if (t->rank != 4 || !is_float(t->dtype))
+    if (t->rank != 4 || !tf_dtype_is_single(t->dtype))
         return tf_bad(c, t->rank != 4 ? TUFF_E_SHAPE : TUFF_E_DTYPE, "%s needs to be f32, f16 or bf16 [batch, token, head, channel] (%s)", name, tf_src_text(c, i));
     if (tf_dim_is_dynamic(t->dim[2]) || tf_dim_is_dynamic(t->dim[3]) || t->dim[2] < 1)
         return tf_bad(c, TUFF_E_SHAPE, "heads and channels of %s need fixed sizes, at least one head (%s)", name, tf_src_text(c, i));

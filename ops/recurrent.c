@@ -5,30 +5,6 @@
 #include <math.h>
 #include <string.h>
 
-static bool f32_or_narrow(tf_infer *c)
-{
-    for (uint32_t i = 0; i < c->n_src; i++) {
-        const tuff_dtype t = c->type[i] ? c->type[i]->dtype : TUFF_F32;
-        if (t != TUFF_F32 && t != TUFF_F16 && t != TUFF_BF16)
-            return tf_bad(c, TUFF_E_DTYPE, "%s is not among its dtypes: f32 f16 bf16 (%s)", tuff_dtype_name(t), tf_src_text(c, i));
-    }
-    return true;
-}
-
-static bool shaped(tf_infer *c, uint32_t i, int32_t rank, const int64_t *dim)
-{
-    const tf_type *t = i < c->n_src ? c->type[i] : NULL;
-    if (!t)
-        return true;
-    tf_type want = { .dtype = t->dtype, .rank = rank };
-    bool same = t->rank == rank;
-    for (int32_t k = 0; k < rank; k++) {
-        want.dim[k] = dim[k];
-        same = same && tf_dim_equal(t->dim[k], dim[k]);
-    }
-    return same || tf_bad(c, TUFF_E_SHAPE, "%s needs to be %s", tf_src_text(c, i), tf_type_text(c->g, &want));
-}
-
 static double sigmoid(double x) { return 1 / (1 + exp(-x)); }
 
 /* ---- _gru ------------------------------------------------------------------------------------------ */
@@ -116,8 +92,9 @@ enum { X, WI, WH_, BI, BH_, H0 };
 static bool gru_infer(tf_infer *c)
 {
     const tf_type *x = c->type[X], *wh = c->type[WH_];
-    if (!f32_or_narrow(c))
-        return false;
+    for (uint32_t i = 0; i < c->n_src; i++)
+        if (!tf_infer_single(c, i))
+            return false;
     if (x->rank != 3 || wh->rank != 2)
         return tf_bad(c, TUFF_E_SHAPE, "x needs rank 3, Wh rank 2 (%s, %s)", tf_src_text(c, X), tf_src_text(c, WH_));
     const int64_t n = wh->dim[1];
@@ -125,8 +102,8 @@ static bool gru_infer(tf_infer *c)
         return tf_bad(c, TUFF_E_LIMIT, "Wh has %s units; there are 1 to 2044 (%s)", tf_dim_text(c->g, n), tf_src_text(c, WH_));
     const int64_t three = 3 * n;
     c->out[0] = (tf_type){ .dtype = x->dtype, .rank = 3, .dim = { x->dim[0], x->dim[1], n } };
-    return shaped(c, WI, 2, (int64_t[]){ three, x->dim[2] }) && shaped(c, WH_, 2, (int64_t[]){ three, n }) && shaped(c, BI, 1, &three) && shaped(c, BH_, 1, &three) &&
-           shaped(c, H0, 2, (int64_t[]){ x->dim[1], n });
+    return tf_infer_dims(c, WI, 2, (int64_t[]){ three, x->dim[2] }) && tf_infer_dims(c, WH_, 2, (int64_t[]){ three, n }) && tf_infer_dims(c, BI, 1, &three) && tf_infer_dims(c, BH_, 1, &three) &&
+           tf_infer_dims(c, H0, 2, (int64_t[]){ x->dim[1], n });
 }
 
 static tuff_status gru_reference(tf_ref *r)

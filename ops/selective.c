@@ -15,29 +15,8 @@ enum { U, DELTA, A, B, C, D, Z, BIAS, H0, SEQ };
 static bool complex_or_real(tf_infer *c, uint32_t i)
 {
     const tuff_dtype t = c->type[i]->dtype;
-    return t == TUFF_C64 || t == TUFF_F32 || t == TUFF_F16 || t == TUFF_BF16 ||
+    return t == TUFF_C64 || tf_dtype_is_single(t) ||
            tf_bad(c, TUFF_E_DTYPE, "%s is not among its dtypes: f32 f16 bf16 c64 (%s)", tuff_dtype_name(t), tf_src_text(c, i));
-}
-
-static bool real(tf_infer *c, uint32_t i)
-{
-    const tuff_dtype t = c->type[i]->dtype;
-    return t == TUFF_F32 || t == TUFF_F16 || t == TUFF_BF16 ||
-           tf_bad(c, TUFF_E_DTYPE, "%s is not among its dtypes: f32 f16 bf16 (%s)", tuff_dtype_name(t), tf_src_text(c, i));
-}
-
-static bool shaped(tf_infer *c, uint32_t i, int32_t rank, const int64_t *dim)
-{
-    const tf_type *t = i < c->n_src ? c->type[i] : NULL;
-    if (!t)
-        return true;
-    tf_type want = { .dtype = t->dtype, .rank = rank };
-    bool same = t->rank == rank;
-    for (int32_t k = 0; k < rank; k++) {
-        want.dim[k] = dim[k];
-        same = same && tf_dim_equal(t->dim[k], dim[k]);
-    }
-    return same || tf_bad(c, TUFF_E_SHAPE, "%s needs to be %s", tf_src_text(c, i), tf_type_text(c->g, &want));
 }
 
 /* b or c: [d, n], [nb, (groups,) n, l] or, by layout, [nb, l, (groups,) n]. */
@@ -46,15 +25,15 @@ static bool coefficient_shape(tf_infer *c, uint32_t i, bool bld, const tf_type *
     const tf_type *t = c->type[i];
     const int64_t l = u->dim[bld ? 1 : 2], nb = u->dim[0];
     if (t->rank == 2)
-        return shaped(c, i, 2, (int64_t[]){ channels, states });
+        return tf_infer_dims(c, i, 2, (int64_t[]){ channels, states });
     if (t->rank == 3)
-        return bld ? shaped(c, i, 3, (int64_t[]){ nb, l, states }) : shaped(c, i, 3, (int64_t[]){ nb, states, l });
+        return bld ? tf_infer_dims(c, i, 3, (int64_t[]){ nb, l, states }) : tf_infer_dims(c, i, 3, (int64_t[]){ nb, states, l });
     if (t->rank != 4)
         return tf_bad(c, TUFF_E_SHAPE, "%s has rank %d; it is 2, 3 or 4", tf_src_text(c, i), (int)t->rank);
     const int64_t groups = t->dim[bld ? 2 : 1];
     if (tf_dim_is_dynamic(groups) || groups < 1 || channels % groups)
         return tf_bad(c, TUFF_E_SHAPE, "the groups of %s do not divide %lld channels", tf_src_text(c, i), (long long)channels);
-    return bld ? shaped(c, i, 4, (int64_t[]){ nb, l, groups, states }) : shaped(c, i, 4, (int64_t[]){ nb, groups, states, l });
+    return bld ? tf_infer_dims(c, i, 4, (int64_t[]){ nb, l, groups, states }) : tf_infer_dims(c, i, 4, (int64_t[]){ nb, groups, states, l });
 }
 
 static int64_t groups_of(const tf_type *t, bool bld) { return t->rank == 4 ? t->dim[bld ? 2 : 1] : 1; }
@@ -74,15 +53,15 @@ static bool infer(tf_infer *c)
     if (states > 1024)
         return tf_bad(c, TUFF_E_LIMIT, "A has %lld states per channel; there are at most 1024", (long long)states);
     const int64_t nb = u->dim[0], l = u->dim[bld ? 1 : 2];
-    if (!real(c, U) || !real(c, DELTA) || !complex_or_real(c, A) || !complex_or_real(c, B) || !complex_or_real(c, C))
+    if (!tf_infer_single(c, U) || !tf_infer_single(c, DELTA) || !complex_or_real(c, A) || !complex_or_real(c, B) || !complex_or_real(c, C))
         return false;
     for (uint32_t i = D; i <= H0; i++)
-        if (c->type[i] && !(i == H0 ? complex_or_real(c, i) : real(c, i)))
+        if (c->type[i] && !(i == H0 ? complex_or_real(c, i) : tf_infer_single(c, i)))
             return false;
     if (c->type[SEQ] && c->type[SEQ]->dtype != TUFF_BOOL && !tf_dtype_is_int(c->type[SEQ]->dtype))
         return tf_bad(c, TUFF_E_DTYPE, "seq_start needs bool or an integer (%s)", tf_src_text(c, SEQ));
-    if (!shaped(c, DELTA, 3, u->dim) || !shaped(c, Z, 3, u->dim) || !shaped(c, D, 1, &channels) || !shaped(c, BIAS, 1, &channels) ||
-        !shaped(c, H0, 3, (int64_t[]){ nb, channels, states }) || !shaped(c, SEQ, 2, (int64_t[]){ nb, l }) ||
+    if (!tf_infer_dims(c, DELTA, 3, u->dim) || !tf_infer_dims(c, Z, 3, u->dim) || !tf_infer_dims(c, D, 1, &channels) || !tf_infer_dims(c, BIAS, 1, &channels) ||
+        !tf_infer_dims(c, H0, 3, (int64_t[]){ nb, channels, states }) || !tf_infer_dims(c, SEQ, 2, (int64_t[]){ nb, l }) ||
         !coefficient_shape(c, B, bld, u, channels, states) || !coefficient_shape(c, C, bld, u, channels, states))
         return false;
     const int64_t gb = groups_of(c->type[B], bld), gc = groups_of(c->type[C], bld);

@@ -6,27 +6,6 @@
 #include <math.h>
 #include <string.h>
 
-static bool shaped(tf_infer *c, uint32_t i, int32_t rank, const int64_t *dim)
-{
-    const tf_type *t = i < c->n_src ? c->type[i] : NULL;
-    if (!t)
-        return true;
-    tf_type want = { .dtype = t->dtype, .rank = rank };
-    bool same = t->rank == rank;
-    for (int32_t k = 0; k < rank; k++) {
-        want.dim[k] = dim[k];
-        same = same && tf_dim_equal(t->dim[k], dim[k]);
-    }
-    return same || tf_bad(c, TUFF_E_SHAPE, "%s needs to be %s", tf_src_text(c, i), tf_type_text(c->g, &want));
-}
-
-static bool real(tf_infer *c, uint32_t i)
-{
-    const tuff_dtype t = i < c->n_src && c->type[i] ? c->type[i]->dtype : TUFF_F32;
-    return t == TUFF_F32 || t == TUFF_F16 || t == TUFF_BF16 ||
-           tf_bad(c, TUFF_E_DTYPE, "%s is not among its dtypes: f32 f16 bf16 (%s)", tuff_dtype_name(t), tf_src_text(c, i));
-}
-
 /* ---- dwconv_causal --------------------------------------------------------------------------------- */
 
 enum { CX, CW, CBIAS, CSTATE };
@@ -35,7 +14,7 @@ static bool conv_infer(tf_infer *c)
 {
     const tf_type *x = c->type[CX], *w = c->type[CW];
     for (uint32_t i = 0; i <= CSTATE; i++)
-        if (!real(c, i))
+        if (!tf_infer_single(c, i))
             return false;
     if (x->rank != 3 || w->rank != 2)
         return tf_bad(c, TUFF_E_SHAPE, "x needs rank 3, w rank 2 (%s, %s)", tf_src_text(c, CX), tf_src_text(c, CW));
@@ -47,7 +26,7 @@ static bool conv_infer(tf_infer *c)
     c->n_out = 2;
     c->out[0] = *x;
     c->out[1] = (tf_type){ .dtype = x->dtype, .rank = 3, .dim = { x->dim[0], d, k - 1 } };
-    return shaped(c, CBIAS, 1, &d) && shaped(c, CSTATE, 3, c->out[1].dim);
+    return tf_infer_dims(c, CBIAS, 1, &d) && tf_infer_dims(c, CSTATE, 3, c->out[1].dim);
 }
 
 static double past(const tf_ref *r, uint64_t row, int64_t at) /* input `at` of a row; below 0: the state */
@@ -132,10 +111,10 @@ static bool update_infer(tf_infer *c)
             return tf_bad(c, TUFF_E_SHAPE, "channels and states need fixed sizes (%s)", tf_src_text(c, US));
     const int64_t bd[2] = { s->dim[0], s->dim[1] }, dn[2] = { s->dim[1], s->dim[2] };
     for (uint32_t i = UX; i <= UBIAS; i++)
-        if (i != UA && i != UB && i != UC && !real(c, i))
+        if (i != UA && i != UB && i != UC && !tf_infer_single(c, i))
             return false;
     for (uint32_t i = UA; i <= UC; i++)
-        if (c->type[i]->dtype != TUFF_C64 && !real(c, i))
+        if (c->type[i]->dtype != TUFF_C64 && !tf_infer_single(c, i))
             return false;
     if (s->dtype != TUFF_F32 && s->dtype != TUFF_C64)
         return tf_bad(c, TUFF_E_DTYPE, "state is %s; it needs f32 or c64", tuff_dtype_name(s->dtype));
@@ -148,8 +127,8 @@ static bool update_infer(tf_infer *c)
     c->n_out = 2;
     c->out[0] = (tf_type){ .dtype = c->type[UX]->dtype, .rank = 2, .dim = { bd[0], bd[1] } };
     c->out[1] = *s;
-    return shaped(c, UX, 2, bd) && shaped(c, UDT, 2, bd) && shaped(c, UZ, 2, bd) && shaped(c, UA, 2, dn) && shaped(c, UD, 1, &bd[1]) && shaped(c, UBIAS, 1, &bd[1]) &&
-           shaped(c, UB, b->rank == 3 ? 3 : 2, b->rank == 3 ? grouped : flat) && shaped(c, UC, cc->rank == 3 ? 3 : 2, cc->rank == 3 ? grouped : flat);
+    return tf_infer_dims(c, UX, 2, bd) && tf_infer_dims(c, UDT, 2, bd) && tf_infer_dims(c, UZ, 2, bd) && tf_infer_dims(c, UA, 2, dn) && tf_infer_dims(c, UD, 1, &bd[1]) && tf_infer_dims(c, UBIAS, 1, &bd[1]) &&
+           tf_infer_dims(c, UB, b->rank == 3 ? 3 : 2, b->rank == 3 ? grouped : flat) && tf_infer_dims(c, UC, cc->rank == 3 ? 3 : 2, cc->rank == 3 ? grouped : flat);
 }
 
 static tf_scalar element(const tf_ref_tensor *t, uint64_t i) { return (tf_scalar){ t->re[i], t->im ? t->im[i] : 0 }; }
@@ -225,7 +204,7 @@ static bool s5_infer(tf_infer *c)
 {
     const tuff_s5_desc *d = c->desc;
     const tf_type *u = c->type[SU], *lam = c->type[SLAM];
-    if (!real(c, SU) || !real(c, SDT) || !real(c, SD))
+    if (!tf_infer_single(c, SU) || !tf_infer_single(c, SDT) || !tf_infer_single(c, SD))
         return false;
     for (uint32_t i = SLAM; i <= SC; i++)
         if (c->type[i]->dtype != TUFF_C64)
@@ -234,8 +213,8 @@ static bool s5_infer(tf_infer *c)
         return tf_bad(c, TUFF_E_SHAPE, "u needs rank 3, lam rank 1 (%s, %s)", tf_src_text(c, SU), tf_src_text(c, SLAM));
     const int64_t h = u->dim[2], p = lam->dim[0];
     c->out[0] = *u;
-    return shaped(c, SB, 2, (int64_t[]){ p, h }) && shaped(c, SC, 2, (int64_t[]){ h, d->bidirectional ? tf_dim_bin(c->g, TUFF_DIM_MUL, p, 2) : p }) && shaped(c, SDT, 1, &p) &&
-           shaped(c, SD, 1, &h);
+    return tf_infer_dims(c, SB, 2, (int64_t[]){ p, h }) && tf_infer_dims(c, SC, 2, (int64_t[]){ h, d->bidirectional ? tf_dim_bin(c->g, TUFF_DIM_MUL, p, 2) : p }) && tf_infer_dims(c, SDT, 1, &p) &&
+           tf_infer_dims(c, SD, 1, &h);
 }
 
 /* States of one batch entry in one direction, and what they add to y. */

@@ -13,27 +13,6 @@ enum { T_X, T_DT, T_A, T_LAM, T_B, T_C };
 
 /* ---- shapes -------------------------------------------------------------------------------------- */
 
-static bool real(tf_infer *c, uint32_t i)
-{
-    const tuff_dtype t = c->type[i] ? c->type[i]->dtype : TUFF_F32;
-    return t == TUFF_F32 || t == TUFF_F16 || t == TUFF_BF16 ||
-           tf_bad(c, TUFF_E_DTYPE, "%s is not among its dtypes: f32 f16 bf16 (%s)", tuff_dtype_name(t), tf_src_text(c, i));
-}
-
-static bool shaped(tf_infer *c, uint32_t i, int32_t rank, const int64_t *dim)
-{
-    const tf_type *t = i < c->n_src ? c->type[i] : NULL;
-    if (!t)
-        return true;
-    tf_type want = { .dtype = t->dtype, .rank = rank };
-    bool same = t->rank == rank;
-    for (int32_t k = 0; k < rank; k++) {
-        want.dim[k] = dim[k];
-        same = same && tf_dim_equal(t->dim[k], dim[k]);
-    }
-    return same || tf_bad(c, TUFF_E_SHAPE, "%s needs to be %s", tf_src_text(c, i), tf_type_text(c->g, &want));
-}
-
 /* x[b, l, heads, p] and b, c[b, l, groups, n]; results y like x, h_last[b, heads, p, n]. */
 static bool infer_heads(tf_infer *c, uint32_t b, uint32_t cc)
 {
@@ -46,7 +25,7 @@ static bool infer_heads(tf_infer *c, uint32_t b, uint32_t cc)
             return tf_bad(c, TUFF_E_SHAPE, "length, heads and channels need fixed sizes (%s, %s)", tf_src_text(c, X), tf_src_text(c, b));
     if (groups < 1 || heads % groups)
         return tf_bad(c, TUFF_E_SHAPE, "%lld groups do not divide %lld heads (%s)", (long long)groups, (long long)heads, tf_src_text(c, b));
-    if (!shaped(c, b, 4, (int64_t[]){ x->dim[0], x->dim[1], groups, bt->dim[3] }) || !shaped(c, cc, 4, bt->dim))
+    if (!tf_infer_dims(c, b, 4, (int64_t[]){ x->dim[0], x->dim[1], groups, bt->dim[3] }) || !tf_infer_dims(c, cc, 4, bt->dim))
         return false;
     c->n_out = 2;
     c->out[0] = *x;
@@ -58,7 +37,7 @@ static bool infer(tf_infer *c)
 {
     const tuff_ssd_desc *d = c->desc;
     for (uint32_t i = 0; i <= H0; i++)
-        if (!real(c, i))
+        if (!tf_infer_single(c, i))
             return false;
     if (!infer_heads(c, B, C))
         return false;
@@ -68,19 +47,19 @@ static bool infer(tf_infer *c)
         return tf_bad(c, TUFF_E_DTYPE, "seq_idx needs an integer dtype (%s)", tf_src_text(c, SEQ));
     if (d->dt_max != 0 && !(d->dt_min <= d->dt_max))
         return tf_bad(c, TUFF_E_ATTRIBUTE, "dt_min is %g, above dt_max, %g", (double)d->dt_min, (double)d->dt_max);
-    return shaped(c, DT, 3, x->dim) && shaped(c, A, 1, &heads) && shaped(c, D, c->type[D] && c->type[D]->rank == 2 ? 2 : 1, head) && shaped(c, Z, 4, x->dim) &&
-           shaped(c, BIAS, 1, &heads) && shaped(c, H0, 4, c->out[1].dim) && shaped(c, SEQ, 2, x->dim);
+    return tf_infer_dims(c, DT, 3, x->dim) && tf_infer_dims(c, A, 1, &heads) && tf_infer_dims(c, D, c->type[D] && c->type[D]->rank == 2 ? 2 : 1, head) && tf_infer_dims(c, Z, 4, x->dim) &&
+           tf_infer_dims(c, BIAS, 1, &heads) && tf_infer_dims(c, H0, 4, c->out[1].dim) && tf_infer_dims(c, SEQ, 2, x->dim);
 }
 
 static bool trapezoidal_infer(tf_infer *c)
 {
     for (uint32_t i = 0; i <= T_C; i++)
-        if (!real(c, i))
+        if (!tf_infer_single(c, i))
             return false;
     if (!infer_heads(c, T_B, T_C))
         return false;
     const tf_type *x = c->type[T_X];
-    return shaped(c, T_DT, 3, x->dim) && shaped(c, T_A, 1, &x->dim[2]) && shaped(c, T_LAM, 3, x->dim);
+    return tf_infer_dims(c, T_DT, 3, x->dim) && tf_infer_dims(c, T_A, 1, &x->dim[2]) && tf_infer_dims(c, T_LAM, 3, x->dim);
 }
 
 /* ---- references: the recurrence, one head at a time -------------------------------------------------- */

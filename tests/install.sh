@@ -1,12 +1,12 @@
 #!/bin/sh
-# install.sh SOURCE BUILD: what is installed can be used: by find_package, by pkg-config, and the shared library
+# install.sh SOURCE BUILD GENERATOR: what is installed can be used: by find_package, by pkg-config, and the shared library
 # exports nothing but tuff_*.
 set -eu
 source=$1 build=$2
 work=$build/install-test
 rm -rf "$work"
 cmake --install "$build" --prefix "$work/prefix" >/dev/null
-cmake -G "${3:-Ninja}" -S "$source/tests/install" -B "$work/consumer" -DCMAKE_PREFIX_PATH="$work/prefix" -DHELLO="$source/samples/hello.c" >/dev/null
+cmake -G "$3" -S "$source/tests/install" -B "$work/consumer" -DCMAKE_PREFIX_PATH="$work/prefix" -DHELLO="$source/samples/hello.c" >/dev/null
 cmake --build "$work/consumer"
 "$work/consumer/consumer_static"
 "$work/consumer/consumer_shared"

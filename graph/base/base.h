@@ -78,6 +78,7 @@ uint64_t tf_align_up(uint64_t x, uint64_t a); /* a > 0, no overflow expected: x 
 uint32_t tf_dtype_bits(tuff_dtype t);
 tuff_dtype tf_dtype_by_name(const char *name, size_t n); /* NONE if unknown */
 bool tf_dtype_is_float(tuff_dtype t);   /* f32 f16 bf16 f64 */
+bool tf_dtype_is_single(tuff_dtype t);  /* f32 f16 bf16: an f32 in kernels */
 bool tf_dtype_is_int(tuff_dtype t);     /* i/u 32 16 8, not bool, not packed */
 bool tf_dtype_is_signed_int(tuff_dtype t);
 

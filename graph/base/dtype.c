@@ -34,9 +34,14 @@ tuff_dtype tf_dtype_by_name(const char *name, size_t n)
     return TUFF_DTYPE_NONE;
 }
 
+bool tf_dtype_is_single(tuff_dtype t)
+{
+    return t == TUFF_F32 || t == TUFF_F16 || t == TUFF_BF16;
+}
+
 bool tf_dtype_is_float(tuff_dtype t)
 {
-    return t == TUFF_F32 || t == TUFF_F16 || t == TUFF_BF16 || t == TUFF_F64;
+    return tf_dtype_is_single(t) || t == TUFF_F64;
 }
 
 bool tf_dtype_is_signed_int(tuff_dtype t)
