@@ -458,25 +458,46 @@ static void emit_anchor(tf_emitter *m)
 /* How an argument's elements are declared and converted. Element type, its vector of 4, and expressions around `%s`. */
 typedef struct storage { const char *scalar, *vector, *load, *load4, *store, *store4; bool words; } storage;
 
+/* CPUs pay per loaded component, whatever its width: there, vectors travel as words of 64 bits. */
+static bool long_words(const tf_emitter *m) { return m->build.limits->cpu && m->build.limits->i64; }
+
+/* Elements of 32 bits in memory. */
+static storage storage_32(const tf_emitter *m, tuff_dtype t)
+{
+    const char *g = tf_glsl_type(t);
+    const bool wide = long_words(m);
+    if (t == TUFF_BOOL)
+        return wide ? (storage){ "uint", "u64vec2", "(%s != 0u)", "notEqual(tf_four_words(%s), uvec4(0u))", "uint(%s)", "tf_two_longs(uvec4(%s))", false }
+                    : (storage){ "uint", "uvec4", "(%s != 0u)", "notEqual(%s, uvec4(0u))", "uint(%s)", "uvec4(%s)", false };
+    if (!strcmp(g, "int"))
+        return wide ? (storage){ "int", "u64vec2", "%s", "ivec4(tf_four_words(%s))", "%s", "tf_two_longs(uvec4(%s))", false }
+                    : (storage){ "int", "ivec4", "%s", "%s", "%s", "%s", false };
+    if (!strcmp(g, "uint"))
+        return wide ? (storage){ "uint", "u64vec2", "%s", "tf_four_words(%s)", "%s", "tf_two_longs(%s)", false }
+                    : (storage){ "uint", "uvec4", "%s", "%s", "%s", "%s", false };
+    return wide ? (storage){ "float", "u64vec2", "%s", "uintBitsToFloat(tf_four_words(%s))", "%s", "tf_two_longs(floatBitsToUint(%s))", false }
+                : (storage){ "float", "vec4", "%s", "%s", "%s", "%s", false };
+}
+
 static storage storage_of(const tf_emitter *m, const tf_kernel_arg *a)
 {
     const tuff_dtype t = tf_type_of(m->g, a->value)->dtype;
-    const char *g = tf_glsl_type(t);
+    const bool wide = long_words(m);
     if (a->uniform) return (storage){ .words = true };
-    if (a->wide || tf_dtype_bits(t) == 32) {
-        if (t == TUFF_BOOL) return (storage){ "uint", "uvec4", "(%s != 0u)", "notEqual(%s, uvec4(0u))", "uint(%s)", "uvec4(%s)", false };
-        if (!strcmp(g, "int")) return (storage){ "int", "ivec4", "%s", "%s", "%s", "%s", false };
-        if (!strcmp(g, "uint")) return (storage){ "uint", "uvec4", "%s", "%s", "%s", "%s", false };
-        return (storage){ "float", "vec4", "%s", "%s", "%s", "%s", false };
-    }
-    if (t == TUFF_C64) return (storage){ "vec2", NULL, "%s", NULL, "%s", NULL, false };
+    if (a->wide || tf_dtype_bits(t) == 32) return storage_32(m, t);
+    if (t == TUFF_C64)
+        return wide ? (storage){ "uint64_t", NULL, "uintBitsToFloat(unpackUint2x32(%s))", NULL, "packUint2x32(floatBitsToUint(%s))", NULL, false }
+                    : (storage){ "vec2", NULL, "%s", NULL, "%s", NULL, false };
     if (t == TUFF_F64) return (storage){ "double", "dvec4", "%s", "%s", "%s", "%s", false };
     if (packed_here(m, t)) return (storage){ .words = true };
     switch (t) {
     /* Vectors of narrow elements travel as words: software drivers pay per load, GPUs do not care. */
-    case TUFF_F16: return (storage){ "float16_t", "uvec2", "float(%s)", "tf_halves(%s)", "float16_t(%s)", "tf_words(%s)", false };
-    case TUFF_BF16: return (storage){ "uint16_t", "uvec2", "uintBitsToFloat(uint(%s) << 16)", "uintBitsToFloat(tf_shorts(%s) << 16)",
-                                      "uint16_t(floatBitsToUint(%s) >> 16)", "tf_short_words(floatBitsToUint(%s) >> 16)", false };
+    case TUFF_F16: return wide ? (storage){ "float16_t", "uint64_t", "float(%s)", "tf_halves(unpackUint2x32(%s))", "float16_t(%s)", "packUint2x32(tf_words(%s))", false }
+                               : (storage){ "float16_t", "uvec2", "float(%s)", "tf_halves(%s)", "float16_t(%s)", "tf_words(%s)", false };
+    case TUFF_BF16: return wide ? (storage){ "uint16_t", "uint64_t", "uintBitsToFloat(uint(%s) << 16)", "tf_bhalves(unpackUint2x32(%s))",
+                                             "uint16_t(floatBitsToUint(%s) >> 16)", "packUint2x32(tf_short_words(floatBitsToUint(%s) >> 16))", false }
+                                : (storage){ "uint16_t", "uvec2", "uintBitsToFloat(uint(%s) << 16)", "tf_bhalves(%s)",
+                                             "uint16_t(floatBitsToUint(%s) >> 16)", "tf_short_words(floatBitsToUint(%s) >> 16)", false };
     case TUFF_I16: return (storage){ "int16_t", "uvec2", "int(%s)", "(ivec4(tf_shorts(%s) << 16) >> 16)", "int16_t(%s)", "tf_short_words(uvec4(%s))", false };
     case TUFF_U16: return (storage){ "uint16_t", "uvec2", "uint(%s)", "tf_shorts(%s)", "uint16_t(%s)", "tf_short_words(%s)", false };
     case TUFF_I8: return (storage){ "int8_t", "uint", "int(%s)", "(ivec4(tf_bytes(%s) << 24) >> 24)", "int8_t(%s)", "tf_byte_word(uvec4(%s))", false };
@@ -593,6 +614,7 @@ static void prelude(tf_emitter *m, tf_str *out, const char *declarations)
     const bool many = tf_dim_is_dynamic(k->groups) ? tf_dim_bound(m->g, k->groups) > l->max_groups[0] : k->groups > (int64_t)l->max_groups[0];
     tf_str_add(out, "#version 450\n#extension GL_EXT_control_flow_attributes : enable\n");
     if (strstr(declarations, "16_t") || strstr(declarations, "16vec4")) tf_str_add(out, "#extension GL_EXT_shader_16bit_storage : require\n");
+    if (strstr(declarations, "64_t") || strstr(declarations, "u64vec2")) tf_str_add(out, "#extension GL_EXT_shader_explicit_arithmetic_types_int64 : require\n");
     if (strstr(declarations, "int16_t") || strstr(declarations, "i16vec4") || strstr(declarations, "u16vec4")) tf_str_add(out, "#extension GL_EXT_shader_explicit_arithmetic_types_int16 : enable\n");
     if (strstr(declarations, "float16_t") || strstr(declarations, "f16vec4")) tf_str_add(out, "#extension GL_EXT_shader_explicit_arithmetic_types_float16 : enable\n");
     if (strstr(declarations, "int8_t") || strstr(declarations, "8vec4")) tf_str_add(out, "#extension GL_EXT_shader_8bit_storage : require\n#extension GL_EXT_shader_explicit_arithmetic_types_int8 : enable\n");

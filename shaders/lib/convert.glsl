@@ -272,6 +272,11 @@ vec4 tf_bhalves(uvec2 w) { return uintBitsToFloat(uvec4(w.x << 16, w.x & 0xffff0
 
 uvec2 tf_words(vec4 v) { return uvec2(packHalf2x16(v.xy), packHalf2x16(v.zw)); }
 
+// Four words in two of 64 bits, and back.
+uvec4 tf_four_words(u64vec2 v) { return uvec4(unpackUint2x32(v.x), unpackUint2x32(v.y)); }
+
+u64vec2 tf_two_longs(uvec4 v) { return u64vec2(packUint2x32(v.xy), packUint2x32(v.zw)); }
+
 // Vectors of 16-bit and 8-bit elements.
 uvec4 tf_shorts(uvec2 w) { return uvec4(w.x & 0xffffu, w.x >> 16, w.y & 0xffffu, w.y >> 16); }
 
