@@ -42,49 +42,75 @@ static tuff_tensor kept_sum(tuff_tensor x, tuff_ints axes) { return axes.n ? tuf
 
 /* ---- classifier-free guidance ---- */
 
-typedef struct cfg_desc { tuff_tensor scale; } cfg_desc;
+/* Sources: the estimates, then scale and level. */
+typedef struct cfg_desc {
+    tuff_tensor scale, level;
+    double low, high;
+} cfg_desc;
 
 static bool cfg_infer(tf_infer *c)
 {
     tf_infer values = *c;
     const uint32_t n = tf_positional(c->op, c->n_src, c->desc);
-    const tf_type *s = c->n_src > n ? c->type[n] : NULL;
+    const cfg_desc *d = c->desc;
+    const tf_type *s = c->n_src > n ? c->type[n] : NULL, *level = c->n_src > n + 1 ? c->type[n + 1] : NULL;
     values.n_src = n;
     if (n < 2) return tf_bad(c, TUFF_E_ARGUMENT, "one estimate is no guidance; the unconditional one is followed by conditional ones");
     if (!s) return tf_bad(c, TUFF_E_ARGUMENT, "the operand scale is missing");
     if (!alike(&values)) return false;
     c->out[0] = values.out[0];
+    if (level && (level->dtype != TUFF_F32 || level->rank != 0)) return tf_bad(c, TUFF_E_SHAPE, "%s must be f32 of rank 0", tf_src_text(c, n + 1));
+    if (!level && (d->low != 0 || d->high != 0)) return tf_bad(c, TUFF_E_ARGUMENT, "an interval needs the operand level");
+    if (d->high != 0 && d->low >= d->high) return tf_bad(c, TUFF_E_ATTRIBUTE, "low is %g, high %g; low must be smaller", d->low, d->high);
     if (s->dtype != TUFF_F32) return tf_bad(c, TUFF_E_DTYPE, "%s must be f32", tf_src_text(c, n));
     if (s->rank == 0 || (s->rank == 1 && (s->dim[0] == 1 || s->dim[0] == (int64_t)n - 1))) return true;
     return tf_bad(c, TUFF_E_SHAPE, "%s must be one number or one per condition", tf_src_text(c, n));
 }
 static void cfg_lower(tf_lower *l)
 {
-    const uint32_t n = l->n_src - 1;
+    const cfg_desc *d = l->desc;
+    const uint32_t n = l->n_src - 2;
     const tuff_tensor s = l->src[n];
-    tuff_tensor y = l->src[0];
+    tuff_tensor y = l->src[0], inside = { NULL, 0 };
+    if (l->src[n + 1].id) {
+        inside = tuff_greater(l->src[n + 1], number(l, d->low));
+        if (d->high != 0) inside = tuff_logical_and(inside, tuff_less_equal(l->src[n + 1], number(l, d->high)));
+    }
     for (uint32_t k = 1; k < n && n >= 2; k++) {
         const bool one = tf_ty(s)->rank == 0 || tf_ty(s)->dim[0] == 1;
-        const tuff_tensor w = tf_reshaped(one ? s : tuff_slice(s, TUFF_INTS((int64_t)k - 1), TUFF_INTS((int64_t)k), NULL), 0, NULL);
+        tuff_tensor w = tf_reshaped(one ? s : tuff_slice(s, TUFF_INTS((int64_t)k - 1), TUFF_INTS((int64_t)k), NULL), 0, NULL);
+        if (inside.id) w = tuff_where(inside, w, number(l, 1));
         y = tuff_add(y, tuff_mul(w, tuff_sub(l->src[k], l->src[0])));
     }
     l->out[0] = y;
 }
 static tuff_status cfg_reference(tf_ref *r)
 {
-    const tf_ref_tensor *s = r->src[r->n_src - 1];
+    const cfg_desc *d = r->desc;
+    const uint32_t n = r->n_src - 2;
+    const tf_ref_tensor *s = r->src[n], *level = r->src[n + 1];
+    const bool outside = level && (level->re[0] <= d->low || (d->high != 0 && level->re[0] > d->high));
     for (uint64_t i = 0; i < r->out[0].n; i++) {
         double y = r->src[0]->re[i];
-        for (uint32_t k = 1; k + 1 < r->n_src; k++) y += (s->n == 1 ? s->re[0] : s->re[k - 1]) * (r->src[k]->re[i] - r->src[0]->re[i]);
+        for (uint32_t k = 1; k < n; k++) y += (outside ? 1 : s->n == 1 ? s->re[0] : s->re[k - 1]) * (r->src[k]->re[i] - r->src[0]->re[i]);
         r->out[0].re[i] = y;
     }
     return TUFF_OK;
 }
-static const tf_attr cfg_attrs[] = { TF_A(cfg_desc, scale, TF_ATTR_TENSOR, "one number, or one per condition; it must be given") };
-const tf_op tf_op_cfg = { .name = "cfg", .doc = "xs = unconditional, conditional.. [b, ..] -> xs0 + sum_k scale_k (xs_k - xs0)", .source = "arXiv:2207.12598, arXiv:2206.01714",
+static const tf_attr cfg_attrs[] = {
+    TF_A(cfg_desc, scale, TF_ATTR_TENSOR, "one number, or one per condition; it must be given"),
+    TF_A(cfg_desc, level, TF_ATTR_TENSOR, "the noise level, rank 0: outside (low, high] the scales are 1; absent: no interval"),
+    TF_A(cfg_desc, low, TF_ATTR_DOUBLE, "guidance acts above this level", .min = 0, .max = 1e30), TF_A(cfg_desc, high, TF_ATTR_DOUBLE, "and up to this one; 0: any", .min = 0, .max = 1e30),
+};
+const tf_op tf_op_cfg = { .name = "cfg", .doc = "xs = unconditional, conditional.. [b, ..] -> xs0 + sum_k scale_k (xs_k - xs0)", .source = "arXiv:2207.12598, arXiv:2206.01714, arXiv:2404.07724",
     .operands = "xs...", .kind = TF_COMPOSITE, .attrs = cfg_attrs, .attr_count = TF_COUNT(cfg_attrs), .desc_size = sizeof(cfg_desc), .infer = cfg_infer,
     .reference = cfg_reference, .lower = cfg_lower, .rel = 32 };
-tuff_tensor tuff_cfg(const tuff_tensor *xs, uint32_t n, tuff_tensor scale) { return tf_add(NULL, &tf_op_cfg, xs, n, &(cfg_desc){ scale }); }
+tuff_tensor tuff_cfg(const tuff_tensor *xs, uint32_t n, tuff_tensor scale, const tuff_cfg_desc *desc)
+{
+    cfg_desc d = { .scale = scale };
+    if (desc) d = (cfg_desc){ scale, desc->level, desc->low, desc->high };
+    return tf_add(NULL, &tf_op_cfg, xs, n, &d);
+}
 
 /* ---- adaptive projected guidance ---- */
 

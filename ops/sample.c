@@ -2,7 +2,8 @@
  *
  * No op of its own: it builds a loop whose body reads row `step` of the table, runs the user's network, and updates the
  * state by solver_step. Which parts the state has (a base state apart from y, memories, noise) is read from the table when
- * it is constant, or from desc.like; a table written at run time then only has to fit. Rows without evaluation stand between loops. */
+ * it is constant, or from desc.like; a table written at run time then only has to fit. Rows without evaluation stand between loops, and
+ * rows in and out of the interval of guidance are loops of their own, so that the unconditional network runs where it counts. */
 #include "anchors.h"
 #include "ops.h"
 #include "schedule.h"
@@ -24,6 +25,7 @@ typedef struct sampler {
     tuff_graph *g;
     form f;
     int64_t first_row;       /* of the present loop */
+    bool guided;             /* the rows of the present loop are in the interval of guidance, or it is not known */
     tuff_shape shape;
     bool momentum;
 } sampler;
@@ -76,15 +78,15 @@ static tuff_tensor network(sampler *s, tuff_denoiser_call *call, uint32_t condit
     return tuff_solver_denoised(call->table, call->state, f, call->step);
 }
 
-/* D from the network with guidance; *momentum is APG's, *plain the unconditional D of CFG++. */
-static tuff_tensor estimate(sampler *s, tuff_denoiser_call *call, tuff_tensor *momentum, tuff_tensor *plain)
+/* Is a level inside the interval of guidance? */
+static bool in_interval(const tuff_guidance *q, double level) { return level > q->low && (q->high <= 0 || level <= q->high); }
+static bool has_interval(const tuff_guidance *q) { return q->low > 0 || q->high > 0; }
+
+/* xs by the kind of guidance; *momentum is APG's. */
+static tuff_tensor combined(sampler *s, const tuff_tensor *xs, uint32_t n, tuff_tensor *momentum)
 {
     const tuff_guidance *q = &s->d->guidance;
-    tuff_tensor xs[TUFF_MAX_CONDITIONS + 1], d;
-    if (q->kind == TUFF_GUIDANCE_NONE) return network(s, call, 0);
-    const uint32_t n = q->conditions ? q->conditions : 1;
-    for (uint32_t k = 0; k <= n; k++) xs[k] = network(s, call, k);
-    const tuff_tensor scale = q->scale_tensor.id ? q->scale_tensor : f32(s->g, q->scale);
+    tuff_tensor d;
     switch (q->kind) {
     case TUFF_GUIDANCE_APG:
         d = tuff_apg(xs[1], xs[0], q->scale, &(tuff_apg_desc){ .momentum = *momentum, .eta = q->eta, .limit = q->limit, .beta = q->beta });
@@ -92,9 +94,29 @@ static tuff_tensor estimate(sampler *s, tuff_denoiser_call *call, tuff_tensor *m
         return d;
     case TUFF_GUIDANCE_RESCALE: return tuff_cfg_rescale(xs[1], xs[0], q->scale, q->rescale);
     case TUFF_GUIDANCE_ZERO_STAR: return tuff_cfg_zero_star(xs[1], xs[0], q->scale);
-    case TUFF_GUIDANCE_CFG_PP: *plain = xs[0]; return tuff_cfg(xs, n + 1, scale);
-    default: return tuff_cfg(xs, n + 1, scale);
+    default: return tuff_cfg(xs, n + 1, q->scale_tensor.id ? q->scale_tensor : f32(s->g, q->scale), NULL);
     }
+}
+
+/* D from the network with guidance; *plain is the unconditional D of CFG++. Outside the interval the scales are 1: with one condition its D. */
+static tuff_tensor estimate(sampler *s, tuff_denoiser_call *call, tuff_tensor *momentum, tuff_tensor *plain)
+{
+    const tuff_guidance *q = &s->d->guidance;
+    tuff_tensor xs[TUFF_MAX_CONDITIONS + 1], before = *momentum;
+    if (q->kind == TUFF_GUIDANCE_NONE) return network(s, call, 0);
+    const uint32_t n = q->conditions ? q->conditions : 1;
+    if (!s->guided && n == 1 && q->kind != TUFF_GUIDANCE_CFG_PP) return network(s, call, 1);
+    for (uint32_t k = 0; k <= n; k++) xs[k] = network(s, call, k);
+    if (q->kind == TUFF_GUIDANCE_CFG_PP) *plain = xs[0];
+    const tuff_tensor unguided = n == 1 ? xs[1] : tuff_cfg(xs, n + 1, f32(s->g, 1), NULL);
+    if (!s->guided) return unguided;
+    const tuff_tensor d = combined(s, xs, n, momentum);
+    if (s->f.known_eval || !has_interval(q)) return d;
+    const tuff_tensor level = tuff_div(call->sigma, call->alpha);
+    tuff_tensor inside = tuff_greater(level, f32(s->g, q->low));
+    if (q->high > 0) inside = tuff_logical_and(inside, tuff_less_equal(level, f32(s->g, q->high)));
+    if (before.id) *momentum = tuff_where(inside, *momentum, before);
+    return tuff_where(inside, d, unguided);
 }
 
 static tuff_tensor limited(sampler *s, tuff_tensor d)
@@ -189,13 +211,20 @@ static state row_without_network(sampler *s, state in, int64_t r)
     return in;
 }
 
+/* Rows of a loop are alike in this. */
+static bool guides(const sampler *s, int64_t r)
+{
+    const double *row = s->f.values + r * TUFF_ROW_COLUMNS;
+    return !s->f.known_eval || in_interval(&s->d->guidance, row[TUFF_ROW_SIGMA] / row[TUFF_ROW_ALPHA]);
+}
 static bool evaluates(const sampler *s, int64_t r) { return !s->f.known_eval || s->f.values[r * TUFF_ROW_COLUMNS + TUFF_ROW_EVAL] != 0; }
 
 static tuff_tensor run_rows(sampler *s, state v, tuff_tensor *parts, uint32_t *n_parts)
 {
     for (int64_t r = 0; r < s->f.rows;) {
         int64_t end = r;
-        while (end < s->f.rows && evaluates(s, end)) end++;
+        s->guided = guides(s, r);
+        while (end < s->f.rows && evaluates(s, end) && guides(s, end) == s->guided) end++;
         if (end == r) {
             v = row_without_network(s, v, r++);
             if (s->d->states) parts[(*n_parts)++] = tuff_unsqueeze(v.y, TUFF_INTS(0));
@@ -221,6 +250,10 @@ static bool check(tuff_graph *g, const tuff_sample_desc *d, const tuff_shape *sh
     if (d->like.id && !is_table(d->like)) { tf_fail(g, TUFF_E_SHAPE, "sample: `like` is no table f32[rows, %d]", TUFF_ROW_COLUMNS); return false; }
     if (d->guidance.conditions > TUFF_MAX_CONDITIONS) {
         tf_fail(g, TUFF_E_LIMIT, "sample: %u conditions; at most %d are possible", d->guidance.conditions, TUFF_MAX_CONDITIONS);
+        return false;
+    }
+    if (d->guidance.high > 0 && d->guidance.low >= d->guidance.high) {
+        tf_fail(g, TUFF_E_ARGUMENT, "sample: the interval of guidance is from %g to %g; the first must be smaller", d->guidance.low, d->guidance.high);
         return false;
     }
     if (!d->mask.id != !d->known.id) { tf_fail(g, TUFF_E_ARGUMENT, "sample: mask and known go together"); return false; }

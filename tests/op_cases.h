@@ -382,6 +382,8 @@
     X("cfg", "f32[5,33] f32[5,33] f32[5,33] f32[2]", "(a, b, c, scale=d)", 'n') \
     X("apg", "f32[5,300] f32[5,300] f32[5,300]", "(a, b, momentum=c) {scale=7, eta=0.3, limit=2.5, beta=-0.5}", 'n') \
     X("apg", "f32[3,4,5,6] f32[3,4,5,6]", "(a, b) {scale=4, axes=[1]}", 'n') \
+    X("cfg", "f32[5,33] f32[5,33] f32[] f32[]", "(a, b, scale=c, level=d) {low=0.1, high=1e6}", 'n') \
+    X("cfg", "f32[5,33] f32[5,33] f32[] f32[]", "(a, b, scale=c, level=d) {low=1000}", 'n') \
     X("cfg_rescale", "f32[5,300] f32[5,300]", "(a, b) {scale=7.5, rescale=0.7}", 'n') \
     X("cfg_zero_star", "f32[5,300] f32[5,300]", "(a, b) {scale=3}", 'n') \
     X("classifier_guidance", "f32[5,33] f32[5,33] f32[] f32[]", "(a, b, c, d) {scale=2}", 'p') \

@@ -296,6 +296,59 @@ Test(diffusion, guidance_agrees_with_its_limits)
     tuff_device_close(dev);
 }
 
+/* Intervals: all levels, none, and a part; a table of which nothing is known agrees. Counts the calls of the network that are built. */
+typedef struct counted { int calls[2]; } counted;
+static tuff_tensor count_calls(void *user, const tuff_denoiser_call *c)
+{
+    ((counted *)user)->calls[c->condition]++;
+    return simple_noise(NULL, c);
+}
+static void sampled_in_interval(tuff_device *dev, tuff_guidance guidance, bool known, counted *calls, float *out)
+{
+    tuff_graph *g = tuff_graph_create(NULL);
+    tuff_tensor table = tuff_solver_table(tuff_schedule_karras(g, 6, NULL), TUFF_SOLVER_EULER, &(tuff_solver_desc){ .prediction = TUFF_PREDICT_EPS });
+    double rows[6 * TUFF_ROW_COLUMNS];
+    float narrow[6 * TUFF_ROW_COLUMNS];
+    cr_assert(tuff_host_value(table, rows, COUNT(rows)) == TUFF_OK);
+    for (size_t k = 0; k < COUNT(rows); k++) narrow[k] = (float)rows[k];
+    if (!known) table = tuff_input(g, "table", TUFF_F32, TUFF_SHAPE(6, TUFF_ROW_COLUMNS));
+    *calls = (counted){ { 0 } };
+    tuff_output(g, "x", tuff_sample((tuff_tensor){ NULL, 0 }, &(tuff_sample_desc){ .table = table, .denoiser = count_calls, .user = calls, .shape = TUFF_SHAPE(4, 33), .seed = 5,
+                                                                                 .guidance = guidance }));
+    tuff_program *p = compile(dev, g);
+    if (!known) cr_assert(tuff_write(p, "table", narrow, sizeof narrow) == TUFF_OK);
+    result(p, "x", out, 4 * 33);
+    tuff_program_destroy(p);
+    tuff_graph_destroy(g);
+}
+
+Test(diffusion, guidance_in_an_interval)
+{
+    static const tuff_guidance_kind kinds[] = { TUFF_GUIDANCE_CFG, TUFF_GUIDANCE_APG, TUFF_GUIDANCE_RESCALE, TUFF_GUIDANCE_ZERO_STAR };
+    tuff_device *dev = open_device(NULL);
+    for (size_t i = 0; i < COUNT(kinds); i++) {
+        tuff_guidance q = { .kind = kinds[i], .scale = 3, .rescale = 0.7, .beta = -0.5 };
+        float always[4 * 33], all[4 * 33], never[4 * 33], plain[4 * 33], part[4 * 33], unknown[4 * 33];
+        counted calls;
+        guided(dev, q, simple_noise, always);
+        guided(dev, (tuff_guidance){ .kind = TUFF_GUIDANCE_NONE }, conditional_only, plain);
+        q.high = 1e6;
+        sampled_in_interval(dev, q, true, &calls, all);
+        cr_expect_arr_eq(all, always, sizeof all);
+        q.low = 1e5;
+        sampled_in_interval(dev, q, true, &calls, never);
+        cr_expect(calls.calls[0] == 0 && calls.calls[1] == 1, "the unconditional network was built %d times", calls.calls[0]);
+        cr_expect(distance(never, plain, COUNT(plain)) < 1e-6);
+        q.low = 0.1, q.high = 5;
+        sampled_in_interval(dev, q, true, &calls, part);
+        cr_expect(calls.calls[0] == 1 && calls.calls[1] == 3, "%d and %d networks", calls.calls[0], calls.calls[1]);
+        cr_expect(distance(part, plain, COUNT(plain)) > 1e-3 && distance(part, always, COUNT(plain)) > 1e-3);
+        sampled_in_interval(dev, q, false, &calls, unknown);
+        cr_expect(distance(unknown, part, COUNT(part)) < 1e-5, "kind %zu: %.3g from the constant table", i, distance(unknown, part, COUNT(part)));
+    }
+    tuff_device_close(dev);
+}
+
 Test(diffusion, inpainting_keeps_what_is_known)
 {
     tuff_device *dev = open_device(NULL);
@@ -484,6 +537,8 @@ Test(diffusion, errors_name_what_is_wrong)
         { "s = schedule_karras() {n=4, sigma_min=2, sigma_max=1}", "the first must be smaller" },
         { "x = input f32[2,3]\nr = input f32[23]\ny, z, m = solver_step(r, x, x)", "is no row of a solver table: f32[24]" },
         { "x = input f32[2,3]\ny = cfg(x, x)", "the operand scale is missing" },
+        { "x = input f32[2,3]\ny = cfg(x, x, scale=2.0) {low=1}", "an interval needs the operand level" },
+        { "x = input f32[2,3]\ny = cfg(x, x, scale=2.0, level=3.0) {low=2, high=1}", "low is 2, high 1; low must be smaller" },
     };
     for (size_t i = 0; i < COUNT(bad); i++) {
         tuff_graph *g = NULL;

@@ -175,8 +175,13 @@ TUFF_API tuff_tensor tuff_precondition(tuff_tensor x, tuff_tensor f, tuff_tensor
 
 /* ---- guidance and thresholds: estimates [b, ..], f32, norms per sample -------------------------------- */
 
-/* xs[0] unconditional, xs[1..] conditional: xs[0] + sum_k scale_k (xs[k] - xs[0]). scale: one number or one per condition. */
-TUFF_API tuff_tensor tuff_cfg(const tuff_tensor *xs, uint32_t n, tuff_tensor scale);
+typedef struct tuff_cfg_desc {
+    tuff_tensor level; /* the noise level sigma / alpha, f32 of rank 0: outside (low, high] every scale is 1; none: no interval */
+    double low, high;  /* high 0: any level */
+} tuff_cfg_desc;
+/* xs[0] unconditional, xs[1..] conditional: xs[0] + sum_k scale_k (xs[k] - xs[0]). scale: one number or one per condition.
+ * arXiv:2207.12598, arXiv:2206.01714 (several conditions), arXiv:2404.07724 (interval) */
+TUFF_API tuff_tensor tuff_cfg(const tuff_tensor *xs, uint32_t n, tuff_tensor scale, const tuff_cfg_desc *desc);
 typedef struct tuff_apg_desc {
     tuff_tensor momentum; /* result 1 of the step before; none: 0 */
     double eta;           /* how much of the part along cond stays */
@@ -237,6 +242,8 @@ typedef struct tuff_guidance {
     tuff_tensor scale_tensor; /* CFG, CFG_PP: instead of scale; one number or one per condition */
     double eta, limit, beta;  /* APG */
     double rescale;           /* RESCALE */
+    double low, high;         /* noise levels sigma / alpha: guidance acts in (low, high] only, high 0: any level (arXiv:2404.07724). Elsewhere scales
+                               * are 1; with one condition and a constant table the unconditional network does not even run there (except CFG_PP) */
 } tuff_guidance;
 
 typedef struct tuff_sample_desc {
