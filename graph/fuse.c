@@ -4,6 +4,7 @@
  * size whose other operands are ready before the anchor runs; these become store hooks, evaluated once per element.
  * `sink` goes backward over what is left: every reader of a node is known when it is reached, so it is either stored
  * by a map kernel of its own or recomputed inside its readers, whichever the cost model says moves less. */
+#include "expr.h"
 #include "fuse.h"
 #include "kernel.h"
 
@@ -12,6 +13,8 @@
 enum {
     MEMORY_COST = 16,   /* a 4-byte load or store, in flops: 20-50 lane FMAs on software drivers, about 60 on GPUs */
     MAX_READERS = 8,
+    LAUNCH_COST = 65536, /* a dispatch and its barrier, in flops: 3-10 us wherever it was measured */
+    ANCHOR_COST = 64,   /* flops above which an anchor's loads, of which a kernel holds many copies, are no place to save a launch */
     TINY_COST = 96,     /* flops of a number that every invocation computes rather than a kernel before: coefficients of a step */
     TINY_SIZE = 64,     /* elements of a value of which only single ones are read */
     MAX_TEXT = 128      /* weight of the nodes a kernel may hold, for compile time */
@@ -35,6 +38,8 @@ typedef struct fuser {
     bool *port;                  /* [value] an output or a state's new value */
     double *trips;               /* [region] how often a run executes its nodes */
     double *cost;                /* [value] flops to recompute one element from memory */
+    double *flops;               /* [node] flops of one element, operands given */
+    uint32_t **reads;            /* [INDEXED node] how many elements of each operand one element reads */
     uint32_t *layout;            /* [value] inside the store side being grown: which order its elements are in */
     uint32_t *mark, epoch;       /* [node] visited stamps */
     uint32_t *stack;
@@ -49,11 +54,12 @@ static double elements(const tuff_graph *g, uint32_t value)
 
 static bool is_free(const tf_node *n) { return n->op->kind == TF_VIEW; }
 
-static void add_op(tf_group *q, const tf_node *n)
+static void add_op(fuser *u, tf_group *q, uint32_t node)
 {
     q->ops++;
-    q->text += 1 + n->op->flops / 8;
+    q->text += 1 + (uint32_t)(u->flops[node] / 8);
 }
+
 static bool is_buffer(const tf_node *n)
 {
     return n->op->kind == TF_SOURCE && strcmp(n->op->name, "literal") && strcmp(n->op->name, "scalar") && n->op != &tf_op_step;
@@ -114,21 +120,65 @@ static bool index_uses(fuser *u)
 
 static uint32_t bytes_of(tuff_dtype t) { return (tf_dtype_bits(t) + 7) / 8; }
 
+/* ---- costs --------------------------------------------------------------------------------------- */
+
+typedef struct leaf_set { tf_exprs x; tf_ex *seen; uint32_t n, cap; uint32_t *reads; } leaf_set;
+
+static tf_ex count_read(tf_view_map *m, uint32_t i, const tf_ex *coords)
+{
+    leaf_set *s = m->user;
+    const tf_ex e = tf_ex_load(m->x, m->node->src[i], tf_ex_linear(m->x, tf_type_of(m->g, m->node->src[i]), coords), 0, 0);
+    for (uint32_t k = 0; k < s->n; k++)
+        if (s->seen[k] == e) return e;
+    if (!tf_array_grow(m->x->arena, (void **)&s->seen, &s->cap, s->n, sizeof *s->seen)) return e;
+    s->seen[s->n++] = e;
+    s->reads[i]++;
+    return e;
+}
+
+/* What an INDEXED row computes is in its expression: built once with its operands as loads, its rows are counted. */
+static void weigh_indexed(fuser *u, uint32_t node, leaf_set *s)
+{
+    const tuff_graph *g = u->g;
+    const tf_node *n = &g->nodes.data[node];
+    const tf_type *t = tf_type_of(g, n->out);
+    tf_ex out[TUFF_MAX_RANK] = { 0 };
+    s->reads = u->reads[node] = tf_arena_array(u->f->arena, uint32_t, (size_t)n->n_src + 1);
+    if (!s->reads) return;
+    s->n = 0;
+    tf_exprs_init(&s->x, u->f->arena, g); /* nodes are made in one go: all that are rows belong to this expression */
+    for (int32_t i = 0; i < t->rank; i++) out[i] = tf_ex_var(&s->x, i, t->dim[i]);
+    tf_view_map m = { .x = &s->x, .g = g, .node = n, .desc = n->desc, .out = out, .out_type = t, .operand = count_read, .user = s,
+                      .src_type = n->n_src && n->src[0] ? tf_type_of(g, n->src[0]) : NULL };
+    n->op->expr(&m);
+    u->flops[node] = 4;
+    for (uint32_t i = 1; i < s->x.nodes.n; i++)
+        if (s->x.nodes.data[i].kind == TF_EX_OP) u->flops[node] += TF_MAX(s->x.nodes.data[i].op->flops, 1u);
+}
+
+static double reads_of(const fuser *u, uint32_t node, uint32_t i)
+{
+    return u->reads[node] ? TF_MAX(u->reads[node][i], 1u) : 1;
+}
+
 /* Optimistic: everything pointwise below is recomputed, down to memory. Broadcast operands are loaded less often. */
 static void estimate_costs(fuser *u)
 {
     const tuff_graph *g = u->g;
+    leaf_set leaves = { .n = 0 };
     for (uint32_t n = 0; n < g->nodes.n; n++) {
         const tf_node *node = &g->nodes.data[n];
         double c = 0;
+        if (node->op->kind == TF_INDEXED && u->f->live[n]) weigh_indexed(u, n, &leaves);
+        else u->flops[n] = node->op->kind == TF_POINTWISE ? TF_MAX(node->op->flops, 1u) : node->op->flops;
         switch (node->op->kind) {
         case TF_POINTWISE: case TF_VIEW: case TF_INDEXED: {
             const double out = TF_MAX(elements(g, node->out), 1.0);
-            c = node->op->kind == TF_POINTWISE ? TF_MAX(node->op->flops, 1u) : node->op->kind == TF_INDEXED ? 4 : 0;
+            c = u->flops[n];
             for (uint32_t i = 0; i < node->n_src; i++)
                 if (node->src[i]) {
                     const double ratio = elements(g, node->src[i]) / out;
-                    c += u->cost[node->src[i]] * (ratio < 1 ? TF_MAX(ratio, 1.0 / 64) : 1);
+                    c += u->cost[node->src[i]] * (ratio < 1 ? TF_MAX(ratio, 1.0 / 64) : 1) * reads_of(u, n, i);
                 }
             break;
         }
@@ -305,7 +355,7 @@ static bool rise(fuser *u, uint32_t node)
         *m = n;
         u->f->risen[n] = id;
         u->layout[x->out] = layout;
-        if (!is_free(x)) { q->leaves += more; add_op(q, x); }
+        if (!is_free(x)) { q->leaves += more; add_op(u, q, n); }
     }
     for (uint32_t i = q->members.n; i-- > 1;) { /* trailing views go back */
         const uint32_t n = q->members.data[i];
@@ -357,7 +407,8 @@ static void demand_operands(fuser *u, const tf_node *x, uint32_t group1, double 
 {
     for (uint32_t i = 0; i < x->n_src; i++)
         if (x->src[i] && u->f->risen[tf_val(u->g, x->src[i])->node] != group1)
-            demand(u, x->src[i], group1, evaluations * (x->op->partition ? elements(u->g, x->src[i]) / TF_MAX(elements(u->g, x->out), 1.0) : 1),
+            demand(u, x->src[i], group1,
+                   evaluations * (x->op->partition ? elements(u->g, x->src[i]) / TF_MAX(elements(u->g, x->out), 1.0) : reads_of(u, tf_val(u->g, x->out)->node, i)),
                    aligned && x->op->kind == TF_POINTWISE && same_dims(tf_type_of(u->g, x->src[i]), tf_type_of(u->g, x->out)),
                    elements(u->g, x->out) > 1, heavy);
 }
@@ -409,7 +460,7 @@ static bool join_reader(fuser *u, uint32_t n)
         uint32_t *m = tf_push(u->f->arena, &q->members);
         if (!m || !store(u, r->group[i], x->out)) return false;
         *m = n;
-        add_op(q, x);
+        add_op(u, q, n);
         q->leaves--;
         demand_operands(u, x, r->group[i], elements(g, x->out) * trips(u, n), true, false);
         return true;
@@ -430,7 +481,8 @@ static tf_refusal_reason why_store(fuser *u, uint32_t n)
     const double count = TF_MAX(elements(g, x->out), 1.0) * trips(u, n), cost = u->cost[x->out];
     const double memory = MEMORY_COST * bytes_of(tf_type_of(g, x->out)->dtype) / 4.0;
     const bool tiny = !r->heavy && cost <= TINY_COST && elements(g, x->out) <= (r->wide ? 1 : TINY_SIZE);
-    if (!tiny && r->evaluations * cost > count * (cost + memory) + r->evaluations * memory)
+    const double launch = r->heavy && u->flops[n] > ANCHOR_COST ? 0 : LAUNCH_COST * trips(u, n);
+    if (!tiny && r->evaluations * cost > count * (cost + memory) + r->evaluations * memory + launch)
         return r->n > 1 ? TF_REFUSE_READERS : TF_REFUSE_RECOMPUTE;
     for (uint32_t i = 0; i < r->n; i++) {
         const tf_group *q = &u->f->groups.data[r->group[i] - 1];
@@ -463,7 +515,7 @@ static bool sink(fuser *u, uint32_t n)
         if (why != TF_REFUSE_OUTPUT && why != TF_REFUSE_DISABLED) refuse(u, n, u->f->groups.data[u->read[x->out].group[0] - 1].members.data[0], why);
         if (join_reader(u, n)) return true;
         if (!group_new(u, TF_NO_NODE, n, &id) || !store(u, id, x->out)) return false;
-        add_op(&u->f->groups.data[id - 1], x);
+        add_op(u, &u->f->groups.data[id - 1], n);
         u->f->groups.data[id - 1].leaves = 1;
         demand_operands(u, x, id, count, true, false);
         return true;
@@ -471,7 +523,7 @@ static bool sink(fuser *u, uint32_t n)
     const readers r = u->read[x->out];
     for (uint32_t i = 0; i < r.n; i++) {
         u->f->groups.data[r.group[i] - 1].leaves--;
-        if (!is_free(x)) add_op(&u->f->groups.data[r.group[i] - 1], x);
+        if (!is_free(x)) add_op(u, &u->f->groups.data[r.group[i] - 1], n);
         demand_operands(u, x, r.group[i], r.evaluations / r.n, r.aligned[i], r.heavy);
     }
     return true;
@@ -490,6 +542,8 @@ bool tf_fuse(const tuff_graph *g, const tf_limits *limits, const tf_compile_opti
     out->live = tf_arena_array(arena, bool, nodes);
     u.port = tf_arena_array(arena, bool, values);
     u.cost = tf_arena_array(arena, double, values);
+    u.flops = tf_arena_array(arena, double, nodes);
+    u.reads = tf_arena_array(arena, uint32_t *, nodes);
     u.layout = tf_arena_array(arena, uint32_t, values);
     u.mark = tf_arena_array(arena, uint32_t, nodes);
     u.stack = tf_arena_array(arena, uint32_t, nodes);

@@ -9,3 +9,5 @@
       "rownorm+mul; matmul; matmul; matmul; attention; matmul+add; rownorm+mul; matmul; matmul+silu+mul; matmul+add" },
     { "dequant_matmul", "matmul+dequant", "matmul+dequant" },
     { "shared_value", "erf+tanh+mul; reduce; reduce_cols; reduce_cols", "erf+tanh+mul; reduce; reduce_cols" },
+    { "heavy_map", "map; matmul", "map; matmul" },
+    { "stencil_of_noise", "normal; mul+map; map", "normal; mul+map; map" },
