@@ -16,24 +16,27 @@ enum { SPIRV_LIMIT = 16 << 20, PIPELINES_LIMIT = 256 << 20, SPIRV_FILES = 4096, 
 typedef struct header {
     uint64_t magic, format;
     uint64_t key[2];
+    uint64_t compiler;          /* hash of the compiler's version, 0 for what no compiler of ours made */
     uint64_t bytes, hash;       /* of what follows */
 } header;
 
 #define MAGIC UINT64_C(0x0a0d656863616674) /* "tfcache\r\n" less one */
 
-static bool valid(const void *file, size_t size, tf_key key)
+/* Code of another compiler is compiled again, except by a build that has none: so a cache that one build filled serves another. */
+static bool valid(const void *file, size_t size, tf_key key, uint64_t compiler)
 {
     header h;
     if (size < sizeof h)
         return false;
     memcpy(&h, file, sizeof h);
-    return h.magic == MAGIC && h.format == 1 && h.key[0] == key.h[0] && h.key[1] == key.h[1] && h.bytes == size - sizeof h &&
+    return h.magic == MAGIC && h.format == 2 && h.key[0] == key.h[0] && h.key[1] == key.h[1] && (!compiler || h.compiler == compiler) &&
+           h.bytes == size - sizeof h &&
            h.hash == tf_hash(0, (const unsigned char *)file + sizeof h, size - sizeof h);
 }
 
-static bool write_file(tuff_device *dev, const char *path, tf_key key, const void *data, size_t bytes, bool sync)
+static bool write_file(tuff_device *dev, const char *path, tf_key key, uint64_t compiler, const void *data, size_t bytes, bool sync)
 {
-    const header h = { MAGIC, 1, { key.h[0], key.h[1] }, bytes, tf_hash(0, data, bytes) };
+    const header h = { MAGIC, 2, { key.h[0], key.h[1] }, compiler, bytes, tf_hash(0, data, bytes) };
     unsigned char *file = tf_alloc(&dev->allocator, sizeof h + bytes);
     if (!file)
         return false;
@@ -61,7 +64,9 @@ static tf_key hash_pair(const char *salt, const void *data, size_t size)
 
 /* ---- SPIR-V ------------------------------------------------------------------------------------- */
 
-tf_key tf_spirv_key(const char *glsl) { return hash_pair(tf_jit_version(), glsl, strlen(glsl)); }
+tf_key tf_spirv_key(const char *glsl) { return hash_pair("vulkan 1.1, spir-v 1.3", glsl, strlen(glsl)); }
+
+static uint64_t compiler_hash(void) { return tf_jit_version() ? tf_hash_string(0, tf_jit_version()) : 0; }
 
 /* Instructions of plausible lengths up to exactly the end, with an entry point: what a driver may rely on before it
  * looks closer. The file's hash has excluded damage; this excludes a well-made header around something else. */
@@ -89,7 +94,7 @@ bool tf_spirv_load(tuff_device *dev, tf_key key, tf_spirv *out)
     unsigned char *file = tf_os_file_read(&dev->allocator, path, SPIRV_LIMIT, &size);
     if (!file)
         return false;
-    bool ok = valid(file, size, key) && size >= sizeof(header) + 20 && (size - sizeof(header)) % 4 == 0;
+    bool ok = valid(file, size, key, compiler_hash()) && size >= sizeof(header) + 20 && (size - sizeof(header)) % 4 == 0;
     if (ok) {
         out->n = (size - sizeof(header)) / 4;
         out->words = malloc(out->n * 4);
@@ -110,10 +115,10 @@ void tf_spirv_store(tuff_device *dev, tf_key key, const tf_spirv *s)
     if (!cache_path(dev, "spv", key, path, sizeof path))
         return;
     /* Not synced: a module lost to a power cut is compiled again, and a torn one fails its hash. */
-    if (write_file(dev, path, key, s->words, s->n * 4, false))
+    if (write_file(dev, path, key, compiler_hash(), s->words, s->n * 4, false))
         goto trim;
     snprintf(directory, sizeof directory, "%s/spirv", dev->cache_dir);
-    if (!tf_make_directories(directory) || !write_file(dev, path, key, s->words, s->n * 4, false)) {
+    if (!tf_make_directories(directory) || !write_file(dev, path, key, compiler_hash(), s->words, s->n * 4, false)) {
         tf_log(dev, TUFF_LOG_DEBUG, "the cache %s cannot be written", path);
         return;
     }
@@ -159,7 +164,7 @@ static VkPipelineCache load(tuff_device *dev, uint64_t *hash)
     *hash = 0;
     if (cache_path(dev, "pipelines", key, path, sizeof path) && (file = tf_os_file_read(&dev->allocator, path, PIPELINES_LIMIT, &size))) {
         const unsigned char *data = file + sizeof(header);
-        if (valid(file, size, key) && driver_header_fits(dev, data, size - sizeof(header))) {
+        if (valid(file, size, key, 0) && driver_header_fits(dev, data, size - sizeof(header))) {
             info.initialDataSize = size - sizeof(header);
             info.pInitialData = data;
             *hash = tf_hash(0, data, info.initialDataSize);
@@ -194,8 +199,8 @@ static void write_pipelines(tuff_device *dev, VkPipelineCache cache, const char 
     size_t got = size;
     if (dev->vk.GetPipelineCacheData(dev->device, cache, &got, data) == VK_SUCCESS) {
         const uint64_t hash = tf_hash(0, data, got);
-        if (hash != dev->cache_hash && (write_file(dev, path, key, data, got, true) ||
-                                        (tf_make_directories(dev->cache_dir) && write_file(dev, path, key, data, got, true))))
+        if (hash != dev->cache_hash && (write_file(dev, path, key, 0, data, got, true) ||
+                                        (tf_make_directories(dev->cache_dir) && write_file(dev, path, key, 0, data, got, true))))
             dev->cache_hash = hash;
     }
     tf_free(&dev->allocator, data, size);

@@ -122,7 +122,7 @@ void tf_heap_release(tuff_device *dev);
 
 /* ---- jit.c: GLSL to SPIR-V ---- */
 typedef struct tf_spirv { uint32_t *words; size_t n; } tf_spirv;
-/* Text that names compiler, version and target: part of every cache key. */
+/* Text that names compiler and version; NULL: this build has none. */
 const char *tf_jit_version(void);
 /* Thread-safe. words come from the C heap (free). */
 bool tf_jit(const char *name, const char *glsl, tf_spirv *out, tf_fault *f);

@@ -17,7 +17,7 @@
 
 const char *tf_jit_version(void)
 {
-    return "glslang " STR(GLSLANG_VERSION_MAJOR) "." STR(GLSLANG_VERSION_MINOR) "." STR(GLSLANG_VERSION_PATCH) ", vulkan 1.1, spir-v 1.3";
+    return "glslang " STR(GLSLANG_VERSION_MAJOR) "." STR(GLSLANG_VERSION_MINOR) "." STR(GLSLANG_VERSION_PATCH);
 }
 
 /* The compiler's own ceilings; the true ones are the device's and were respected when the text was made. */
@@ -122,13 +122,13 @@ bool tf_jit(const char *name, const char *glsl, tf_spirv *out, tf_fault *f)
 
 #else
 
-const char *tf_jit_version(void) { return "no compiler, vulkan 1.1, spir-v 1.3"; }
+const char *tf_jit_version(void) { return NULL; }
 
 bool tf_jit(const char *name, const char *glsl, tf_spirv *out, tf_fault *f)
 {
     (void)glsl;
     (void)out;
-    return tf_fault_set(f, TUFF_E_UNSUPPORTED, "kernel %s must be compiled, and this build of tuff has no shader compiler", name);
+    return tf_fault_set(f, TUFF_E_UNSUPPORTED, "kernel %s is not in the cache, and this build of tuff has no shader compiler: fill the cache directory with one that has", name);
 }
 
 #endif

@@ -86,7 +86,7 @@ cJSON *tool_environment(const tuff_device *dev, const tool_common *common)
     tool_system_name(text, sizeof text);
     cJSON_AddStringToObject(o, "system", text);
     cJSON_AddNumberToObject(o, "cores", tf_cores());
-    cJSON_AddStringToObject(o, "compiler", tf_jit_version());
+    cJSON_AddStringToObject(o, "compiler", tf_jit_version() ? tf_jit_version() : "none");
     cJSON_AddItemToObject(o, "device", driver_of(&dev->snapshot));
     cJSON_AddItemToObject(o, "limits", limits_of(&dev->caps.limits));
     cJSON_AddItemToObject(o, "tiers", tiers_of(&dev->caps.limits));
