@@ -352,7 +352,7 @@ static bool configure(tf_kernel_build *k)
     while (wg * (fields * 8 + 8) > k->limits->shared_bytes)
         wg /= 2;
     const uint32_t lanes = lanes_per_part(k, wg, rows_bound, vectors, d->across);
-    const uint32_t unroll = tf_unroll((vectors + lanes - 1) / lanes, costly ? 1 : fields > 1 ? 2 : 4);
+    const uint32_t unroll = tf_unroll((vectors + lanes - 1) / lanes, d->op == TF_SCAN_EXPRESSION ? 1 : fields > 1 ? 2 : 4);
     const bool whole = !tf_dim_is_dynamic(x->dim[1]) && x->dim[1] % (lanes * unroll * width) == 0 && length % (lanes * unroll * width) == 0;
 
     tf_define(k, "OP", "%d", (int)d->op);

@@ -63,12 +63,31 @@ S neutral()
 #define TIMES(a, b) ((a) * (b))
 #endif
 /* A product that overflows stays finite, so that times 0 it is 0. */
-#if BOUNDED && COMPLEX
-vec2 bounded(vec2 a) { return vec2(abs(a.x) > 3.0e38 ? sign(a.x) * 3.0e38 : a.x, abs(a.y) > 3.0e38 ? sign(a.y) * 3.0e38 : a.y); }
-#elif BOUNDED
-float bounded(float a) { return abs(a) > 3.0e38 ? sign(a) * 3.0e38 : a; }
+#if BOUNDED
+#define bounded(a) clamp(a, -3.0e38, 3.0e38)
 #else
 #define bounded(a) a
+#endif
+
+#if OP == LOGSUMEXP
+/* exp_of: e^x for x <= 0; below e^-87 what it is added to does not notice it.
+ * log_of: log s for s >= 1 = 2^e (1 + f), log(1 + f) = 2 artanh(q). */
+#define EXP_AND_LOG(F, I, LESS) \
+    F exp_of(F x) \
+    { \
+        const F t = x * 1.44269502, c = mix(t, F(-126.0), LESS(t, F(-126.0))), k = roundEven(c), f = c - k; \
+        const F p = 1.0 + f * (0.693147182 + f * (0.240222052 + f * (0.0555036664 + f * (0.00967336260 + f * 0.00133882219)))); \
+        return intBitsToFloat(floatBitsToInt(p) + (I(k) << 23)); \
+    } \
+    F log_of(F s) \
+    { \
+        const I e = (floatBitsToInt(s) - 0x3f3504f3) >> 23; \
+        const F f = s * intBitsToFloat(0x3f800000 - (e << 23)) - 1.0, q = f / (2.0 + f), z = q * q; \
+        return F(e) * 0.693147182 + q * (2.0 + z * (0.666666865 + z * (0.3998878 + z * 0.295799494))); \
+    }
+#define LESS_ONE(a, b) ((a) < (b))
+EXP_AND_LOG(float, int, LESS_ONE)
+EXP_AND_LOG(vec4, ivec4, lessThan)
 #endif
 
 /* a, then b. */
@@ -84,8 +103,8 @@ S combine(S a, S b)
 #elif OP == MINIMUM
     s.f0 = tf_min(a.f0, b.f0);
 #elif OP == LOGSUMEXP
-    const float e = tf_exp(a.f0 == b.f0 ? 0.0 : -abs(a.f0 - b.f0));
-    s.f0 = tf_max(a.f0, b.f0);
+    const float e = exp_of(a.f0 == b.f0 ? 0.0 : -abs(a.f0 - b.f0));
+    s.f0 = a.f0 < b.f0 ? b.f0 : a.f0;
     s.f1 = a.f0 < b.f0 ? a.f1 * e + b.f1 : a.f1 + b.f1 * e;
 #elif OP == LINEAR
     s.f0 = TIMES(b.f1, a.f0) + b.f0;
@@ -115,6 +134,25 @@ S join(S a, S b)
     return combine(a, b);
 #endif
 }
+
+#if OP == LOGSUMEXP && INPUTS == 1
+/* a, then the number b.f0: a sum of one. */
+S append(S a, S b)
+{
+    S s = b;
+#if FLAGS
+    if (b.reset) a = neutral();
+    s.reset = a.reset || b.reset;
+#endif
+    const bool above = b.f0 > a.f0;
+    const float e = exp_of(a.f0 == b.f0 ? 0.0 : -abs(a.f0 - b.f0));
+    s.f0 = above ? b.f0 : a.f0;
+    s.f1 = a.f1 * (above ? e : 1.0) + (above ? 1.0 : e);
+    return s;
+}
+#else
+#define append(a, b) join(a, b)
+#endif
 
 /* The logarithm of one number as a sum of one: -inf is a sum of none. */
 #define LIFT(s) s.f1 = s.f0 < -3.0e38 ? 0.0 : 1.0; s.f0 = s.f0 < -3.0e38 ? -3.0e38 : s.f0;
@@ -222,7 +260,7 @@ S before_lane(S own, out S total)
 #define DROP(r)
 #endif
 #if PROJECT
-#define WRITE PICK(v0) = y.f0 + tf_log(y.f1);
+#define WRITE const float sum = y.f0 + log_of(y.f1), none = -tf_inf(); PICK(v0) = y.f1 < 0.5 ? none : sum;
 #else
 #define WRITE_FIELD(i) PICK(v##i) = y.f##i;
 #define WRITE EACH_WANTED(WRITE_FIELD)
@@ -248,16 +286,35 @@ S before_lane(S own, out S total)
 #define SET_SOME
 #define MASK if (!inside) s = neutral();
 #endif
-#if OP == LOGSUMEXP && INPUTS == 1
-#define LIFT_ELEMENT LIFT(s)
-#else
-#define LIFT_ELEMENT
-#endif
 #define ELEMENT(s) \
     S s = neutral(); \
     const bool inside = !bool(MASKED) || i + u * WIDTH + e < end; \
     EACH_INPUT(ELEMENT_X) \
-    LIFT_ELEMENT SET_RESET SET_SOME MASK
+    SET_RESET SET_SOME MASK
+
+#if PROJECT && CHAIN && INPUTS == 1 && WIDTH == 4
+#define VECTORS 1
+/* Four elements after `base`: what chains is short, exponentials and logarithms stand side by side. */
+#if SEGMENTED
+#define RISE(c) if (seg[u].c) base.f0 = NEUTRAL0; m.c = base.f0; base.f0 = x.c > base.f0 ? x.c : base.f0; top.c = base.f0;
+#define GROW(c) if (seg[u].c) base.f1 = 0.0; before.c = base.f1; base.f1 = base.f1 * kept.c + own.c; after.c = base.f1;
+#else
+#define RISE(c) m.c = base.f0; base.f0 = x.c > base.f0 ? x.c : base.f0; top.c = base.f0;
+#define GROW(c) before.c = base.f1; base.f1 = base.f1 * kept.c + own.c; after.c = base.f1;
+#endif
+#define SCAN_VECTOR { \
+    const vec4 x = v0[u]; \
+    vec4 m, top, before, after; \
+    RISE(x) RISE(y) RISE(z) RISE(w) \
+    const vec4 e = exp_of(mix(-abs(x - m), vec4(0.0), equal(x, m))); \
+    const bvec4 above = greaterThan(x, m); \
+    const vec4 kept = mix(vec4(1.0), e, above), own = mix(e, vec4(1.0), above); \
+    GROW(x) GROW(y) GROW(z) GROW(w) \
+    const vec4 s = EXCLUSIVE != 0 ? before : after, y = (EXCLUSIVE != 0 ? m : top) + log_of(s); \
+    v0[u] = mix(y, vec4(-tf_inf()), lessThan(s, vec4(0.5))); }
+#else
+#define VECTORS 0
+#endif
 
 void main()
 {
@@ -287,7 +344,7 @@ void main()
 #if LANES > 1
         EACH EVERY {
             ELEMENT(s)
-            own = join(own, s);
+            own = append(own, s);
         }
         S total;
         const S from = join(base, before_lane(own, total));
@@ -297,7 +354,7 @@ void main()
         EACH {
             EVERY {
                 ELEMENT(s)
-                const S next = join(own, s);
+                const S next = append(own, s);
                 PUT(RESET, from, own, next)
                 own = next;
             }
@@ -306,10 +363,13 @@ void main()
 #endif
 #else
         EACH {
+#if VECTORS
+            SCAN_VECTOR
+#else
             EVERY {
                 ELEMENT(s)
 #if FOLD
-                own = join(own, s);
+                own = append(own, s);
 #else
 #if SEGMENTED
                 if (RESET) {
@@ -318,16 +378,17 @@ void main()
                 }
 #endif
 #if CHAIN
-                const S next = join(base, s);
+                const S next = append(base, s);
                 PUT(RESET, next, base, next)
                 base = next;
 #else
-                const S next = join(own, s);
+                const S next = append(own, s);
                 PUT(RESET, base, own, next)
                 own = next;
 #endif
 #endif
             }
+#endif
 #if !FOLD
             STORE_ALL
 #endif
