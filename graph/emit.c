@@ -293,24 +293,33 @@ static void print_load_hook(tf_emitter *m, const char *name, uint32_t value, uin
     else tf_str_printf(&m->body, "    return %s;\n}\n", v[0]);
 }
 
-/* Coordinates of every value on the store side, from the anchor's result 0 outward. */
-static bool forward_coords(tf_emitter *m, const tf_group *q, const tf_ex *anchor, tf_ex (*at)[TUFF_MAX_RANK])
+typedef struct placed { tf_ex at[TUFF_MAX_RANK]; bool here; } placed;
+
+/* Coordinates of the values on the store side that grow from one result of the anchor, outward. */
+static bool forward_coords(tf_emitter *m, const tf_group *q, uint32_t result, const tf_ex *anchor, placed *p)
 {
-    for (uint32_t i = 0; i < q->members.n; i++) {
+    memcpy(p[0].at, anchor, sizeof p[0].at);
+    for (uint32_t i = 1; i < q->members.n; i++) {
         const tf_node *n = &m->g->nodes.data[q->members.data[i]];
-        const tf_type *t = tf_type_of(m->g, n->out);
-        if (i == 0) { memcpy(at[0], anchor, sizeof at[0]); continue; }
-        const tf_ex *from = NULL;
+        const placed *from = NULL;
         uint32_t source = 0;
+        bool inside = false;
         for (uint32_t s = 0; s < n->n_src && !from; s++)
-            for (uint32_t j = 0; j < i; j++)
-                if (n->src[s] && tf_val(m->g, n->src[s])->node == q->members.data[j]) { from = at[j]; source = n->src[s]; break; }
-        if (!from) return false;
-        if (n->op->kind == TF_VIEW) {
-            tf_view_map v = { .x = &m->x, .g = m->g, .node = n, .desc = n->desc, .out = from, .out_type = t, .src_type = tf_type_of(m->g, source) };
+            for (uint32_t j = 0; n->src[s] && j < i && !from; j++) {
+                const tf_value *v = tf_val(m->g, n->src[s]);
+                if (v->node != q->members.data[j]) continue;
+                inside = true;
+                if (j ? !p[j].here : v->result != result) continue;
+                from = &p[j];
+                source = n->src[s];
+            }
+        if (!inside) return false;
+        p[i].here = from != NULL;
+        if (from && n->op->kind == TF_VIEW) {
+            tf_view_map v = { .x = &m->x, .g = m->g, .node = n, .desc = n->desc, .out = from->at, .out_type = tf_type_of(m->g, n->out), .src_type = tf_type_of(m->g, source) };
             n->op->inverse(&v);
-            memcpy(at[i], v.src, sizeof at[i]);
-        } else memcpy(at[i], from, sizeof at[i]);
+            memcpy(p[i].at, v.src, sizeof p[i].at);
+        } else if (from) memcpy(p[i].at, from->at, sizeof p[i].at);
     }
     return true;
 }
@@ -322,8 +331,8 @@ static void print_store_hook(tf_emitter *m, const char *name, uint32_t result, u
     const tf_type *rt = tf_type_of(m->g, a->out + result);
     const char *type = tf_glsl_type(rt->dtype);
     const char *vector = tf_glsl_vector(rt->dtype);
-    const uint32_t members = result == 0 ? q->members.n : 1;
-    tf_ex (*lane_at[4])[TUFF_MAX_RANK];
+    const uint32_t members = q->members.n;
+    placed *lane_at[4];
     const int64_t inner = rt->rank ? rt->dim[rt->rank - 1] : 1;
     const bool guard = width == 4 && (tf_dim_is_dynamic(inner) || inner % 4 != 0);
     for (uint32_t k = 0; k < width; k++) {
@@ -331,8 +340,7 @@ static void print_store_hook(tf_emitter *m, const char *name, uint32_t result, u
         hook_coords(m, rt, width, k, coords);
         lane_at[k] = tf_arena_alloc_array(m->arena, members, sizeof *lane_at[k]);
         if (!lane_at[k]) { m->failed = true; return; }
-        if (result > 0) memcpy(lane_at[k][0], coords, sizeof coords);
-        else if (!forward_coords(m, q, coords, lane_at[k])) { m->failed = true; m->error = "a store hook lost its anchor"; return; }
+        if (!forward_coords(m, q, result, coords, lane_at[k])) { m->failed = true; m->error = "a store hook lost its anchor"; return; }
     }
     /* lanes see their own component of the result */
     tf_ex roots[4 * TF_MAX_STORES], index[4 * TF_MAX_STORES];
@@ -342,13 +350,13 @@ static void print_store_hook(tf_emitter *m, const char *name, uint32_t result, u
         const uint32_t v = q->stores.data[s], node = tf_val(m->g, v)->node;
         uint32_t member = 0;
         while (member < members && q->members.data[member] != node) member++;
-        if (member == members || (node == q->anchor && tf_val(m->g, v)->result != result)) continue;
+        if (member == members || (member ? !lane_at[0][member].here : tf_val(m->g, v)->result != result)) continue;
         for (uint32_t k = 0; k < width; k++) {
             m->lane = width == 4 ? k + 1 : 0;
             m->memo.n = 0; /* RESULT means another component in each lane */
             if (m->memo_cap) memset(m->memo_table, 0, m->memo_cap * sizeof *m->memo_table);
-            roots[n * width + k] = tf_hook_value(m, v, lane_at[k][member], 0, true);
-            index[n * width + k] = tf_ex_linear(&m->x, tf_type_of(m->g, v), lane_at[k][member]);
+            roots[n * width + k] = tf_hook_value(m, v, lane_at[k][member].at, 0, true);
+            index[n * width + k] = tf_ex_linear(&m->x, tf_type_of(m->g, v), lane_at[k][member].at);
         }
         values[n++] = v;
     }
@@ -414,7 +422,11 @@ static void emit_anchor(tf_emitter *m)
         plain[i] = n->src[i] && (m->fusion->stored[n->src[i]] || tf_def(m->g, n->src[i])->op->kind == TF_SOURCE);
     }
     for (uint32_t r = 0; r < n->n_out; r++) want[r] = m->fusion->stored[n->out + r] != 0;
-    if (q->members.n > 1) want[0] = true;
+    for (uint32_t i = 1; i < q->members.n; i++) {
+        const tf_node *x = &m->g->nodes.data[q->members.data[i]];
+        for (uint32_t s = 0; s < x->n_src; s++)
+            if (x->src[s] && tf_val(m->g, x->src[s])->node == q->anchor) want[tf_val(m->g, x->src[s])->result] = true;
+    }
     k->node = n;
     k->desc = n->desc;
     k->src = src;

@@ -340,7 +340,7 @@ static bool rise(fuser *u, uint32_t node)
     u->f->risen[node] = id;
     tf_group *q = &u->f->groups.data[id - 1];
     for (uint32_t i = 0; i < a->n_src; i++) q->leaves += a->src[i] != 0;
-    u->layout[a->out] = !a->op->anchor->in_place; /* hooks grow from result 0 only, and where all of it passes by */
+    for (uint32_t r = 0; r < a->n_out; r++) u->layout[a->out + r] = a->op->anchor->in_place ? 0 : layouts++; /* hooks grow where all of a result passes by */
     for (uint32_t n = node + 1; n < g->nodes.n; n++) {
         const tf_node *x = &g->nodes.data[n];
         const uint32_t layout = rise_layout(u, n, id, &layouts);

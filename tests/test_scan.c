@@ -209,6 +209,14 @@ Test(scan, extreme_steps_and_eigenvalues)
         "u = input f32[1,130,30000]\ndelta = input f32[1,130,30000]\nA = input f32[130,1]\nB = input c64[130,1]\nC = input f32[130,1]\n" /* many trips */
         "y, h = selective_scan(u, delta, A, B, C)\noutput h\n",
         "a = input f32[2,9000]\nb = input f32[2,9000]\nh = linear_scan(a, b) {axis=1}\noutput h\n",
+        "x = input f32[1,150,2,4]\ndelta = input f32[1,150,2]\nA = input f32[2]\nB = input f32[1,150,1,3]\nC = input f32[1,150,1,3]\n"
+        "y, h = ssd(x, delta, A, B, C)\noutput y\noutput h\n",
+        "h = input f32[2,7,4]\nx = input f32[2,7]\ndelta = input f32[2,7]\nA = input f32[7,4]\nB = input f32[2,4]\nC = input f32[2,4]\n"
+        "y, h2 = selective_state_update(h, x, delta, A, B, C)\noutput y\noutput h2\n",
+        "delta = input f32[5]\nA = input f32[5,6]\nB = input c64[5,6]\nC = input c64[5,6]\nlam = complex(A, mul(A, 0.7))\n" /* device: steps, and the kernel */
+        "k = s4d_kernel(lam, B, C, delta) {length=700}\noutput k\n",
+        "u = input f32[1,5,300]\ndelta = input f32[5]\nA = input f32[5,6]\nB = input c64[5,6]\nC = input c64[5,6]\nlam = complex(A, mul(A, 0.7))\n"
+        "y, h = s4_scan(u, lam, B, C, delta)\noutput y\noutput h\n",
     };
     tuff_device *dev = open_device(NULL);
     for (size_t i = 0; i < COUNT(texts); i++) {
@@ -218,5 +226,73 @@ Test(scan, extreme_steps_and_eigenvalues)
         expect_graph(texts[i], dev, g, &(graph_options){ .seed = 5, .fill = extreme, .tolerance = { .rel = 2e-5 } });
         tuff_graph_destroy(g);
     }
+    tuff_device_close(dev);
+}
+
+/* ---- running sums of exponentials: jumps, infinities, NaN ----------------------------------------------------- */
+
+Test(scan, logcumsumexp_of_anything)
+{
+    enum { N = 4099 }; /* parts, and a ragged end */
+    tuff_device *dev = open_device(NULL);
+    tuff_graph *g;
+    tuff_program *p = compile(dev, "x = input f32[3,4099]\ny = logcumsumexp(x) {axis=1}\nz = logcumsumexp(x) {axis=1, reverse=true, exclusive=true}\noutput y\noutput z\n", NULL, &g);
+    float *x = malloc(3 * N * sizeof *x), *y = malloc(3 * N * sizeof *y), *z = malloc(3 * N * sizeof *z);
+    cr_assert(x && y && z);
+    for (int i = 0; i < N; i++) {
+        x[i] = i < 5 ? -INFINITY : i < 2000 ? -300.0f + (float)(i % 7) : i < 3000 ? 80.0f : -1e30f; /* nothing, far below, then a jump */
+        x[N + i] = i == 2500 ? INFINITY : (float)sin(i);
+        x[2 * N + i] = i == 70 ? NAN : -0.25f;
+    }
+    write(p, "x", x, 3 * N);
+    cr_assert(!tuff_run(p), "%s", tuff_program_error(p));
+    read(p, "y", y, 3 * N);
+    read(p, "z", z, 3 * N);
+    double sum[3] = { 0 }, most[3] = { -INFINITY, -INFINITY, -INFINITY };
+    for (int r = 0; r < 2; r++)
+        for (int i = 0; i < N; i++) {
+            const double v = x[r * N + i], m = fmax(most[r], v);
+            sum[r] = isinf(m) && m < 0 ? 0 : (most[r] == m ? sum[r] : sum[r] * exp(most[r] - m)) + (v == m ? 1 : exp(v - m));
+            most[r] = m;
+            const double want = isinf(m) ? m : m + log(sum[r]);
+            cr_assert(isinf(want) ? y[r * N + i] == want : fabs(y[r * N + i] - want) <= 4e-7 * fmax(fabs(want), 1) + 1e-9 * i, "row %d, %d: %g, not %g", r, i, (double)y[r * N + i], want);
+        }
+    for (int i = 0; i < N; i++) {
+        cr_assert(isnan(y[2 * N + i]) == (i >= 70), "NaN, %d: %g", i, (double)y[2 * N + i]);
+        cr_assert(isnan(z[2 * N + i]) == (i < 70), "NaN from the end, %d: %g", i, (double)z[2 * N + i]);
+    }
+    cr_expect(z[N - 1] == -INFINITY && z[2 * N - 1] == -INFINITY, "an exclusive scan starts with nothing");
+    cr_expect(z[N] == INFINITY && isfinite(z[N + 2600]));
+    free(x);
+    free(y);
+    free(z);
+    tuff_program_destroy(p);
+    tuff_graph_destroy(g);
+    tuff_device_close(dev);
+}
+
+/* Products that overflow: a state of 0 stays 0 and what follows a 0 is what it is by itself. */
+Test(scan, overflowing_products)
+{
+    enum { N = 3001 };
+    tuff_device *dev = open_device(NULL);
+    tuff_graph *g;
+    tuff_program *p = compile(dev, "a = input f32[3001]\nb = input f32[3001]\nh = linear_scan(a, b) {axis=0}\noutput h\n", NULL, &g);
+    float a[N], b[N], h[N];
+    for (int i = 0; i < N; i++) {
+        a[i] = i < 2000 ? (i % 2 ? -1e9f : 1e8f) : i == 2000 ? 0.0f : 0.5f;
+        b[i] = i < 2000 ? 0.0f : 1.0f;
+    }
+    write(p, "a", a, N);
+    write(p, "b", b, N);
+    cr_assert(!tuff_run(p), "%s", tuff_program_error(p));
+    read(p, "h", h, N);
+    double want = 0;
+    for (int i = 0; i < N; i++) {
+        want = want * (double)a[i] + (double)b[i];
+        cr_assert(fabs(h[i] - want) <= 1e-6 * want, "%d: %g, not %g", i, (double)h[i], want);
+    }
+    tuff_program_destroy(p);
+    tuff_graph_destroy(g);
     tuff_device_close(dev);
 }
