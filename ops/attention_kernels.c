@@ -38,16 +38,32 @@ static uint32_t lanes_of(const tf_limits *l)
     return l->subgroup_shuffle && fixed && n >= 4 && n <= 128 && (n & (n - 1)) == 0 && n <= l->max_invocations ? n : 0;
 }
 
+/* Key heads of one CHANNELS workgroup on a CPU: with all heads of a key before the next key memory is read in order, which
+ * caches and their prefetchers need. Each head is more code; where loads of one address are dear that code takes long to compile,
+ * so there only keys beyond the caches are worth it. */
+static uint32_t heads_in_order(const tf_limits *l, const tf_attention_shape *s, uint32_t lanes, uint32_t rows)
+{
+    const int64_t slots = ceildiv(TF_MAX(s->dk, s->dv), 4 * (int64_t)lanes), sites = l->uniform_loads ? 32 : 16, cached = INT64_C(1) << 21;
+    uint32_t heads = 1;
+    if (!l->uniform_loads && s->longest * s->hk * (s->dk + s->dv) < cached)
+        return 1;
+    while (s->hk % (2 * heads) == 0 && 2 * heads * rows <= lanes && 2 * heads * rows * slots <= 32 && 2 * heads * slots <= sites)
+        heads *= 2;
+    return heads == s->hk || heads * s->dk >= 1024 ? heads : 1;
+}
+
 static void choose_kernel(tf_attention_choice *c, const tf_limits *l, const tf_attention_shape *s)
 {
     const uint32_t lanes = lanes_of(l);
     const int64_t group = s->hq / s->hk, rows = group * s->sq, widest = TF_MAX(s->dk, s->dv);
+    c->heads = 1;
     if (lanes && rows <= 4 && widest <= (l->cpu ? 32 : 16) * (int64_t)lanes) {
         c->kernel = TF_ATT_CHANNELS;
         c->lanes = lanes;
         c->rows = tf_pow2_ceil((uint64_t)rows);
-        c->keys = lanes / c->rows;
         c->pack = (uint32_t)group;
+        c->heads = l->cpu ? heads_in_order(l, s, lanes, c->rows) : 1;
+        c->keys = lanes / c->rows / c->heads;
     } else if (l->cpu) {
         c->kernel = TF_ATT_ROWS;
         c->shuffle = lanes == 4 || lanes == 8 || lanes == 16;
@@ -73,14 +89,14 @@ static int64_t tile_of(const tf_attention_choice *c)
 static uint32_t choose_splits(const tf_attention_choice *c, const tf_limits *l, const tf_attention_shape *s)
 {
     const int64_t tile = tile_of(c);
-    const int64_t groups = ceildiv(c->pack * s->sq, tile) * (s->hq / c->pack) * TF_MAX(s->b, 1), wanted = 2 * (int64_t)tf_units(l);
+    const int64_t groups = ceildiv(c->pack * s->sq, tile) * (s->hq / c->pack / c->heads) * TF_MAX(s->b, 1), wanted = 2 * (int64_t)tf_units(l);
     int64_t splits = 1;
     if (groups < wanted)
         splits = TF_MIN(TF_MIN(ceildiv(wanted, groups), ceildiv(s->sk, 256)), 64);
     if (l->cpu) {
         const int64_t trips = c->kernel == TF_ATT_ROWS ? ceildiv(s->dk, 4) + ceildiv(s->dv, 4) + c->keys + 1 : 2 * (int64_t)c->keys + 1;
-        const int64_t longest = c->kernel == TF_ATT_CHANNELS && s->hk > 1 ? 512 : TF_CPU_TRIPS / trips * c->keys; /* 512: keys of all heads stay in cache */
-        splits = TF_MAX(splits, ceildiv(s->longest, longest));
+        const bool in_turn = c->kernel == TF_ATT_CHANNELS && s->hk > c->heads;
+        splits = TF_MAX(splits, ceildiv(s->longest, in_turn ? 512 : TF_CPU_TRIPS / trips * c->keys)); /* 512: keys of all heads stay in cache */
     }
     return splits > 1 ? (uint32_t)TF_MIN(splits, 4096) : 0;
 }
@@ -147,6 +163,7 @@ static void define_problem(tf_kernel_build *k, const tf_attention_desc *d, const
     tf_define(k, "BLOCK_KV", "%d", TF_MAX(u->block_kv, 1));
     tf_define(k, "SPLITS", "%d", (int)d->splits);
     tf_define(k, "PACK", "%u", c->pack);
+    tf_define(k, "HEADS", "%u", c->heads);
     tf_define(k, "LANES", "%u", c->lanes);
     tf_define(k, "ROWS", "%u", c->rows);
     tf_define(k, "KEYS", "%u", c->keys);
@@ -207,7 +224,7 @@ static bool configure(tf_kernel_build *k)
     int64_t tiles = tf_dim_ceildiv(k->g, rows, tile);
     if (cu_q) /* as the kernel counts them: one more for each segment and for what lies behind the last */
         tiles = tf_dim_bin(k->g, TUFF_DIM_ADD, tf_dim_bin(k->g, TUFF_DIM_FLOORDIV, rows, tile), cu_q->dim[0]);
-    const int64_t groups = tf_dim_bin(k->g, TUFF_DIM_MUL, tf_dim_bin(k->g, TUFF_DIM_MUL, tiles, q->dim[0]), q->dim[2] / c.pack);
+    const int64_t groups = tf_dim_bin(k->g, TUFF_DIM_MUL, tf_dim_bin(k->g, TUFF_DIM_MUL, tiles, q->dim[0]), q->dim[2] / c.pack / c.heads);
     k->groups = tf_dim_bin(k->g, TUFF_DIM_MUL, groups, TF_MAX(d->splits, 1));
     k->flops = 2 * (uint64_t)(s.b * s.hq * s.sq) * (uint64_t)(s.sk * (s.dk + s.dv)) / (d->user.causal ? 2 : 1);
     choose_hooks(k, &c, step, tf_dim_bound(k->g, tiles));

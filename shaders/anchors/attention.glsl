@@ -9,6 +9,7 @@
  * CAPPED(s)      softcap, if there is one
  * HAS_x          optional operand x is there
  * SPLITS         > 0: a workgroup does one of that many parts of its keys; results carry the part in front
+ * HEADS          head groups per workgroup, a power of two
  * KEYS           keys per step, a power of two
  * TILE           rows per workgroup
  * PACKED_Q       queries are tokens [1, TOKENS, ..] in SEGMENTS segments; PACKED_KV: keys too */
@@ -35,7 +36,7 @@ const uint NEGATIVE_INFINITY = 0xff800000u;
 /* Rows of one key head in a tile's numbering: head by head, query by query. */
 #define TILE_ROWS(w) (PACK * QUERIES(w))
 
-/* What a workgroup does: rows of tile `tile` of head group `group`. Keys [0, len), query 0 at position `first` among them. */
+/* What a workgroup does: rows of tile `tile` of head group `group` (and of the HEADS - 1 groups after it). Keys [0, len), query 0 at position `first` among them. */
 struct Work {
     uint tile, group, b, kv_head;
     int part, len, first;
@@ -109,8 +110,8 @@ Work work_of(uint x)
     w.tile = (w.tile & 1u) == 0u ? w.tile / 2u : tiles - 1u - w.tile / 2u;
 #endif
     x /= tiles;
-    w.group = x % (HQ / PACK);
-    x /= HQ / PACK;
+    w.group = x % (HQ / PACK / HEADS) * HEADS;
+    x /= HQ / PACK / HEADS;
 #if PACKED_Q
     w.part = int(x);
     find_segment(w);

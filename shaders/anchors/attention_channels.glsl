@@ -1,9 +1,9 @@
 /* Attention of few rows (decoding): the lanes of a subgroup share the channels of a key, so every element of K and V is
  * loaded once and by neighbours.
  *
- * The workgroup is one subgroup of LANES lanes and does ROWS rows, KEYS = LANES / ROWS keys per step. Channel 4 * (c * LANES +
- * lane) and its three successors are slot c of a lane. Lane e is at home with row e / KEYS and key e % KEYS of the step:
- * it computes that logit and weight, and the others fetch it by a shuffle. q is read and o is written at one place in
+ * The workgroup is one subgroup of LANES lanes and does ROWS rows of each of HEADS key heads, KEYS = LANES / (ROWS * HEADS) keys per
+ * step. Channel 4 * (c * LANES + lane) and its three successors are slot c of a lane. Line = head * ROWS + row; lane e is at
+ * home with line e / KEYS and key e % KEYS of the step: it computes that logit and weight, and the others fetch it by a shuffle. q is read and o is written at one place in
  * the code: memory accesses are what CPU drivers compile slowly. */
 #define Q_SLOTS ((DK + 4 * LANES - 1) / (4 * LANES))
 #define O_SLOTS ((DV + 4 * LANES - 1) / (4 * LANES))
@@ -13,6 +13,9 @@
 #else
 #define EACH_KEY [[dont_unroll]] for (int u = 0; u < KEYS; u++)
 #endif
+#define LINES (ROWS * HEADS)
+#define EACH_LINE [[unroll]] for (int n = 0; n < LINES; n++)
+#define EACH_HEAD [[unroll]] for (int i = 0; i < HEADS; i++)
 #define EACH_ROW [[unroll]] for (int r = 0; r < ROWS; r++)
 #define EACH_Q_SLOT [[unroll]] for (int c = 0; c < Q_SLOTS; c++)
 #define EACH_O_SLOT [[unroll]] for (int c = 0; c < O_SLOTS; c++)
@@ -35,6 +38,14 @@ FOLD(sum_lanes, PLUS, LANES)
 FOLD(sum_keys, PLUS, KEYS)
 FOLD(max_keys, max, KEYS)
 
+/* w for its head i. */
+Work head_of(Work w, int i)
+{
+    w.group += uint(i);
+    w.kv_head = w.group * PACK / (HQ / HK);
+    return w;
+}
+
 void main()
 {
     LEAVE_SPARE_GROUPS
@@ -45,19 +56,19 @@ void main()
     int lo, hi;
     key_range(w, r0, lo, hi);
 
-    vec4 q[ROWS][Q_SLOTS], o[ROWS][O_SLOTS];
-    EACH_ROW {
-        EACH_Q_SLOT q[r][c] = vec4(0.0);
-        EACH_O_SLOT o[r][c] = vec4(0.0);
+    vec4 q[LINES][Q_SLOTS], o[LINES][O_SLOTS];
+    EACH_LINE {
+        EACH_Q_SLOT q[n][c] = vec4(0.0);
+        EACH_O_SLOT o[n][c] = vec4(0.0);
     }
-    [[dont_unroll]] for (int e = 0; e < ROWS * Q_SLOTS; e++) {
-        const int slot = e % Q_SLOTS;
-        const vec4 x = q_scaled(row_at(w, r0 + e / Q_SLOTS), CHANNEL(slot, DK));
+    [[dont_unroll]] for (int e = 0; e < LINES * Q_SLOTS; e++) {
+        const int slot = e % Q_SLOTS, line = e / Q_SLOTS;
+        const vec4 x = q_scaled(row_at(head_of(w, line / ROWS), r0 + line % ROWS), CHANNEL(slot, DK));
         const bool inside = slot * LANES + int(lane) < (DK + 3) / 4;
-        EACH_ROW EACH_Q_SLOT if (inside && e == r * Q_SLOTS + c) q[r][c] = x;
+        EACH_LINE EACH_Q_SLOT if (inside && e == n * Q_SLOTS + c) q[n][c] = x;
     }
-    const Row home = row_at(w, r0 + int(lane) / KEYS);
-    const int mine = int(lane) % KEYS;
+    const int mine = int(lane) % KEYS, line = int(lane) / KEYS;
+    const Row home = row_at(head_of(w, line / ROWS), r0 + line % ROWS);
     float m = EXCLUDED, l = 0.0;
 
     [[dont_unroll]] for (int base = lo; base < hi; base += KEYS) {
@@ -65,15 +76,18 @@ void main()
         float s = 0.0;
         EACH_KEY {
             const int key = min(base + u, hi - 1);
-            vec4 a[ROWS];
-            EACH_ROW a[r] = vec4(0.0);
-            EACH_Q_SLOT {
-                const vec4 x = k_at4(KEY_AT(w, key), CHANNEL(c, DK));
-                EACH_ROW a[r] += q[r][c] * x;
-            }
-            EACH_ROW {
-                const float t = sum_lanes((a[r].x + a[r].y) + (a[r].z + a[r].w));
-                s = int(lane) == r * KEYS + u ? t : s;
+            EACH_HEAD {
+                const Work head = head_of(w, i);
+                vec4 a[ROWS];
+                EACH_ROW a[r] = vec4(0.0);
+                EACH_Q_SLOT {
+                    const vec4 x = k_at4(KEY_AT(head, key), CHANNEL(c, DK));
+                    EACH_ROW a[r] += q[i * ROWS + r][c] * x;
+                }
+                EACH_ROW {
+                    const float t = sum_lanes((a[r].x + a[r].y) + (a[r].z + a[r].w));
+                    s = int(lane) == (i * ROWS + r) * KEYS + u ? t : s;
+                }
             }
         }
         const int j = base + mine;
@@ -85,17 +99,20 @@ void main()
         const float top = max(m, max_keys(s)), f = exp2(m - top), p = weight(s, top);
         m = top;
         l = l * f + p;
-        EACH_ROW {
-            const float g = subgroupShuffle(f, uint(r * KEYS));
-            EACH_O_SLOT o[r][c] *= g;
+        EACH_LINE {
+            const float g = subgroupShuffle(f, uint(n * KEYS));
+            EACH_O_SLOT o[n][c] *= g;
         }
         EACH_KEY {
             const int key = min(base + u, hi - 1);
-            float g[ROWS];
-            EACH_ROW g[r] = subgroupShuffle(p, uint(r * KEYS + u));
-            EACH_O_SLOT {
-                const vec4 x = v_at4(KEY_AT(w, key), CHANNEL(c, DV));
-                EACH_ROW o[r][c] += g[r] * x;
+            EACH_HEAD {
+                const Work head = head_of(w, i);
+                float g[ROWS];
+                EACH_ROW g[r] = subgroupShuffle(p, uint((i * ROWS + r) * KEYS + u));
+                EACH_O_SLOT {
+                    const vec4 x = v_at4(KEY_AT(head, key), CHANNEL(c, DV));
+                    EACH_ROW o[i * ROWS + r][c] += g[r] * x;
+                }
             }
         }
     }
@@ -103,15 +120,15 @@ void main()
     l = sum_keys(l);
     float f = join_sink(home.h, w.part, m, l);
     f *= inverse_sum(l);
-    if (mine == 0 && r0 + int(lane) / KEYS < TILE_ROWS(w)) put_lse(w.part, home, m, l);
-    EACH_ROW {
-        const float g = subgroupShuffle(f, uint(r * KEYS));
-        EACH_O_SLOT o[r][c] *= g;
+    if (mine == 0 && r0 + line % ROWS < TILE_ROWS(w)) put_lse(w.part, home, m, l);
+    EACH_LINE {
+        const float g = subgroupShuffle(f, uint(n * KEYS));
+        EACH_O_SLOT o[n][c] *= g;
     }
-    [[dont_unroll]] for (int e = 0; e < ROWS * O_SLOTS; e++) {
-        const int r1 = r0 + e / O_SLOTS, vector = e % O_SLOTS * LANES + int(lane);
+    [[dont_unroll]] for (int e = 0; e < LINES * O_SLOTS; e++) {
+        const int vector = e % O_SLOTS * LANES + int(lane), to = e / O_SLOTS, r1 = r0 + to % ROWS;
         vec4 x = o[0][0];
-        EACH_ROW EACH_O_SLOT x = e == r * O_SLOTS + c ? o[r][c] : x;
-        if (r1 < TILE_ROWS(w) && vector < (DV + 3) / 4) put_o(w.part, row_at(w, r1), uint(vector) * 4u, x);
+        EACH_LINE EACH_O_SLOT x = e == n * O_SLOTS + c ? o[n][c] : x;
+        if (r1 < TILE_ROWS(w) && vector < (DV + 3) / 4) put_o(w.part, row_at(head_of(w, to / ROWS), r1), uint(vector) * 4u, x);
     }
 }
