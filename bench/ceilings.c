@@ -37,13 +37,14 @@ static uint32_t add_buffer(sketch *s, tf_buffer_kind kind, const char *name, int
     return s->plan->buffers.n - 1;
 }
 
-/* body: the shader's text below arrays x0, x1 of the bindings, GROUP (folded workgroup index), WG and LID. The second element
- * type may be NULL: one binding. */
+/* body: the shader's text below arrays x0, x1 of the bindings, E (the first's element type), GROUP (folded workgroup index), WG
+ * and LID. The second element type may be NULL: one binding. */
 static uint32_t add_kernel(sketch *s, const char *name, uint32_t local, const char *const elements[2], const char *body)
 {
     tf_str text;
     tf_str_init(&text, NULL);
-    tf_str_printf(&text, "#version 450\nlayout(local_size_x = %u) in;\n", local);
+    tf_str_printf(&text, "#version 450\n%slayout(local_size_x = %u) in;\n#define E %s\n",
+                  elements[0][0] == 'u' ? "#extension GL_EXT_shader_explicit_arithmetic_types_int64 : require\n" : "", local, elements[0]);
     const uint32_t n_bindings = elements[1] ? 2 : 1;
     for (uint32_t i = 0; i < n_bindings; i++)
         tf_str_printf(&text, "layout(std430, set = 0, binding = %u) buffer B%u { %s x%u[]; };\n", i, i, elements[i], i);
@@ -111,8 +112,15 @@ typedef struct stream_shape {
 
 #define COPY_ONE "void main() { const uint i = GROUP * WG + LID; if (i < x0.length()) x1[i] = x0[i]; }\n"
 #define COPY_FOUR "void main() { const uint i = GROUP * (4u * WG) + LID; if (i + 3u * WG < x0.length()) {\n" \
-    "  const vec4 a = x0[i], b = x0[i + WG], c = x0[i + 2u * WG], d = x0[i + 3u * WG];\n" \
+    "  const E a = x0[i], b = x0[i + WG], c = x0[i + 2u * WG], d = x0[i + 3u * WG];\n" \
     "  x1[i] = a; x1[i + WG] = b; x1[i + 2u * WG] = c; x1[i + 3u * WG] = d; } }\n"
+#define COPY_TWO "void main() { const uint i = 2u * (GROUP * WG + LID); if (i + 1u < x0.length()) { const E a = x0[i], b = x0[i + 1u]; x1[i] = a; x1[i + 1u] = b; } }\n"
+/* READ_ROWS sums rows of 256 elements, an invocation each; F(e) makes an element a vec4. */
+#define READ_ROWS \
+    "void main() { vec4 s = vec4(0.0), t = vec4(0.0); const uint i = (GROUP * WG + LID) * 256u;\n" \
+    "  for (uint k = 0u; k < 256u; k += 8u) { s += F(x0[i + k]); t += F(x0[i + k + 1u]); s += F(x0[i + k + 2u]); t += F(x0[i + k + 3u]);\n" \
+    "    s += F(x0[i + k + 4u]); t += F(x0[i + k + 5u]); s += F(x0[i + k + 6u]); t += F(x0[i + k + 7u]); }\n" \
+    "  s += t; x1[GROUP * WG + LID] = s.x + s.y + s.z + s.w; }\n"
 
 static const stream_shape copies[] = {
     { "float, group 256", "float", COPY_ONE, 256, 1 },
@@ -120,6 +128,10 @@ static const stream_shape copies[] = {
     { "vec4, group 256", "vec4", COPY_ONE, 256, 4 },
     { "4 strided vec4, group 64", "vec4", COPY_FOUR, 64, 16 },
     { "4 strided vec4, group 256", "vec4", COPY_FOUR, 256, 16 },
+    { "2 longs, group 256", "u64vec2", COPY_ONE, 256, 4 },
+    { "4 longs, group 256", "u64vec4", COPY_ONE, 256, 8 },
+    { "4 strided 2 longs, group 256", "u64vec2", COPY_FOUR, 256, 16 },
+    { "2 neighbouring 4 longs, group 256", "u64vec4", COPY_TWO, 256, 16 },
 };
 
 static const stream_shape reads[] = {
@@ -127,11 +139,9 @@ static const stream_shape reads[] = {
       "void main() { vec4 s = vec4(0.0); const uint i = GROUP * (16u * WG) + LID;\n"
       "  for (uint k = 0u; k < 16u; k++) s += x0[i + k * WG];\n"
       "  x1[GROUP * WG + LID] = s.x + s.y + s.z + s.w; }\n", 256, 64 },
-    { "row of 256 vec4, group 64", "vec4",
-      "void main() { vec4 s = vec4(0.0), t = vec4(0.0); const uint i = (GROUP * WG + LID) * 256u;\n"
-      "  for (uint k = 0u; k < 256u; k += 8u) { s += x0[i + k]; t += x0[i + k + 1u]; s += x0[i + k + 2u]; t += x0[i + k + 3u];\n"
-      "    s += x0[i + k + 4u]; t += x0[i + k + 5u]; s += x0[i + k + 6u]; t += x0[i + k + 7u]; }\n"
-      "  s += t; x1[GROUP * WG + LID] = s.x + s.y + s.z + s.w; }\n", 64, 1024 },
+    { "row of 256 vec4, group 64", "vec4", "#define F(e) e\n" READ_ROWS, 64, 1024 },
+    { "row of 256 x 2 longs, group 64", "u64vec2",
+      "vec4 F(u64vec2 e) { return uintBitsToFloat(uvec4(unpackUint2x32(e.x), unpackUint2x32(e.y))); }\n" READ_ROWS, 64, 1024 },
     { "64 strided vec4, group 256", "vec4",
       "void main() { vec4 s = vec4(0.0), t = vec4(0.0); const uint i = GROUP * (64u * WG) + LID;\n"
       "  for (uint k = 0u; k < 64u; k += 4u) { s += x0[i + k * WG]; t += x0[i + (k + 1u) * WG]; s += x0[i + (k + 2u) * WG]; t += x0[i + (k + 3u) * WG]; }\n"
@@ -152,7 +162,7 @@ static int time_stream(tuff_device *dev, const stream_shape *shape, bool copies_
     bench_time t;
     tuff_program *p;
     *gbs = 0.0;
-    if (shape->local > dev->caps.limits.max_invocations) return TOOL_OK;
+    if (shape->local > dev->caps.limits.max_invocations || (shape->element[0] == 'u' && !dev->caps.limits.i64)) return TOOL_OK;
     sketch s = begin(dev);
     const uint32_t x = add_buffer(&s, TF_BUF_INPUT, "x", n), y = add_buffer(&s, TF_BUF_OUTPUT, "y", copies_all ? n : n / shape->floats);
     const uint32_t kernel = add_kernel(&s, "stream", shape->local, (const char *[]){ shape->element, copies_all ? shape->element : "float" }, shape->body);

@@ -351,6 +351,8 @@ static bool finish_kernel(compiler *c, uint32_t step)
             of->write |= k->write;
             of->vec_read |= k->vec_read;
             of->vec_write |= k->vec_write;
+            of->oct_read |= k->oct_read;
+            of->oct_write |= k->oct_write;
             of->scalar_used |= k->scalar_used;
             k->twin = a->twin;
         }

@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { MAP_UNROLL = 4, SMALL_BODY = 24 };
+enum { MAP_UNROLL = 16, MAP_LARGE = 65536, SMALL_BODY = 24 }; /* most elements a thread; elements of a map that fills a device */
 
 /* ---- arguments and parameters -------------------------------------------------------------------- */
 
@@ -59,24 +59,43 @@ void tf_define_dim(tf_kernel_build *k, const char *name, int64_t dim)
 
 /* ---- stores -------------------------------------------------------------------------------------- */
 
-/* Store lanes of a value: one vector store where their indices are proved contiguous and aligned. */
+/* CPUs pay per loaded component, whatever its width: there, vectors travel as words of 64 bits. */
+static bool long_words(const tf_emitter *m) { return m->build.limits->cpu && m->build.limits->i64; }
+
+bool tf_emit_octets(const tf_emitter *m) { return long_words(m) && !m->build.limits->uniform_loads; }
+
+static const char *lane_list(tf_emitter *m, const char *const *v) { return tf_say(m, "%s, %s, %s, %s", v[0], v[1], v[2], v[3]); }
+
+/* Are the indices one aligned run? */
+static bool is_run(tf_emitter *m, const tf_ex *index, uint32_t n)
+{
+    tf_ex base;
+    int64_t c, d;
+    bool run = tf_ex_quad(&m->x, index[0], &base, &c) && c % n == 0;
+    for (uint32_t k = 1; k < n && run; k++) run = tf_ex_difference(&m->x, index[k], index[0], &d) && d == k;
+    return run;
+}
+
+/* Store lanes of a value: vector stores where their indices are proved contiguous and aligned. */
 static void print_stores(tf_emitter *m, uint32_t value, const tf_ex *index, const tf_ex *e, uint32_t width, const char *const *guard, const char *indent)
 {
     const uint32_t a = tf_emit_arg(m, value);
     if (m->failed) return;
     m->args.data[a].write = true;
     const tuff_dtype t = tf_type_of(m->g, value)->dtype;
-    const uint32_t bits = tf_dtype_bits(t);
-    tf_ex base;
-    int64_t c, d;
-    bool vector = width == 4 && !guard && t != TUFF_F8E4M3 && t != TUFF_F8E5M2 && (m->args.data[a].wide || bits == 32 || (bits < 32 && !packed_here(m, t))) &&
-                  tf_ex_quad(&m->x, index[0], &base, &c) && c % 4 == 0;
-    for (uint32_t k = 1; k < width && vector; k++) vector = tf_ex_difference(&m->x, index[k], index[0], &d) && d == k;
-    const char *v[4];
+    const uint32_t bits = tf_dtype_bits(t), step = TF_MIN(width, 8u);
+    bool vector = width >= 4 && !guard && t != TUFF_F8E4M3 && t != TUFF_F8E5M2 && (m->args.data[a].wide || bits == 32 || (bits < 32 && !packed_here(m, t)));
+    for (uint32_t k = 0; k < width && vector; k += step) vector = is_run(m, index + k, step);
+    const char *v[MAP_UNROLL];
     for (uint32_t k = 0; k < width; k++) v[k] = tf_print(m, e[k], indent);
     if (vector) {
         m->args.data[a].vec_write = true;
-        tf_str_printf(&m->body, "%sSV%u(%s, %s, %s, %s, %s);\n", indent, a, tf_print(m, index[0], indent), v[0], v[1], v[2], v[3]);
+        m->args.data[a].oct_write |= step == 8;
+        for (uint32_t k = 0; k < width; k += step) {
+            const char *at = tf_print(m, index[k], indent), *low = lane_list(m, v + k);
+            if (step == 8) tf_str_printf(&m->body, "%sSO%u(%s, %s, %s)\n", indent, a, at, low, lane_list(m, v + k + 4));
+            else tf_str_printf(&m->body, "%sSV%u(%s, %s);\n", indent, a, at, low);
+        }
         return;
     }
     m->args.data[a].scalar_used = true;
@@ -103,6 +122,7 @@ static uint32_t map_width(const tf_emitter *m, uint32_t value, uint64_t bound, b
     if (bits == 64) return fixed && bound % 2 == 0 ? 2 : 1;
     if (m->fusion->groups.data[m->group - 1].ops > SMALL_BODY) return fixed && bound % 2 == 0 ? 2 : 1;
     const int64_t last = t->rank ? t->dim[t->rank - 1] : 1;
+    if (tf_emit_octets(m) && fixed && bound % MAP_UNROLL == 0 && bound >= MAP_LARGE && m->fusion->groups.data[m->group - 1].stores.n <= 2) return MAP_UNROLL;
     if (fixed ? bound % 4 == 0 : !tf_dim_is_dynamic(last) && last % 4 == 0) return 4;
     return fixed && bound % 2 == 0 ? 2 : 1;
 }
@@ -199,8 +219,9 @@ static void emit_map(tf_emitter *m)
         bool ignored;
         width = TF_MIN(width, map_width(m, q->stores.data[s], bound, fixed, &ignored));
     }
-    const uint32_t wg = TF_MIN(m->build.limits->max_invocations, bound >= 65536 ? 256u : 64u);
-    const uint32_t unroll = q->ops <= SMALL_BODY && bound / width >= (uint64_t)wg * MAP_UNROLL * 16 ? MAP_UNROLL : 1;
+    const uint32_t wg = TF_MIN(m->build.limits->max_invocations, bound >= MAP_LARGE ? 256u : 64u);
+    const uint32_t most = TF_MIN(MAP_UNROLL / width, 4u);
+    const uint32_t unroll = q->ops <= SMALL_BODY && bound / width >= (uint64_t)wg * most * 16 ? most : 1;
     const int64_t round = tail ? tf_dim_bin(g, TUFF_DIM_ADD, count, width - 1) : count;
     const int64_t threads = width == 1 ? round : tf_dim_bin(g, TUFF_DIM_FLOORDIV, round, width);
     const int64_t per_group = (int64_t)wg * unroll;
@@ -217,7 +238,7 @@ static void emit_map(tf_emitter *m)
     if (unroll > 1) thread = tf_ex_add(&m->x, thread, tf_ex_mul(&m->x, tf_ex_var(&m->x, TF_VAR_STEP, unroll), tf_ex_int(&m->x, wg)));
     thread = tf_ex_add(&m->x, thread, tf_ex_var(&m->x, TF_VAR_LANE, wg));
     const tf_ex last = tf_ex_sub(&m->x, tf_ex_dim(&m->x, count), tf_ex_int(&m->x, 1));
-    tf_ex e[4 * 8], index[8];
+    tf_ex e[MAP_UNROLL * TF_MAX_STORES], index[MAP_UNROLL];
     for (uint32_t k = 0; k < width; k++) {
         tf_ex coords[TUFF_MAX_RANK] = { 0 };
         index[k] = tf_ex_add(&m->x, tf_ex_mul(&m->x, thread, tf_ex_int(&m->x, width)), tf_ex_int(&m->x, k));
@@ -470,9 +491,6 @@ static void emit_anchor(tf_emitter *m)
 /* How an argument's elements are declared and converted. Element type, its vector of 4, and expressions around `%s`. */
 typedef struct storage { const char *scalar, *vector, *load, *load4, *store, *store4; bool words; } storage;
 
-/* CPUs pay per loaded component, whatever its width: there, vectors travel as words of 64 bits. */
-static bool long_words(const tf_emitter *m) { return m->build.limits->cpu && m->build.limits->i64; }
-
 /* Elements of 32 bits in memory. */
 static storage storage_32(const tf_emitter *m, tuff_dtype t)
 {
@@ -528,6 +546,8 @@ static void add_converted(tf_str *out, const char *format, const char *inner)
         else tf_str_add_n(out, p, 1);
 }
 
+static const char *access_of(const tf_kernel_arg *a) { return a->shared ? "" : a->write && !a->read ? "writeonly " : a->write ? "" : "readonly "; }
+
 /* A vector load for storage without vectors: the hooks were printed before slots were known. */
 static void declare_gather(tf_emitter *m, tf_str *out, uint32_t i)
 {
@@ -539,7 +559,8 @@ static void declare_gather(tf_emitter *m, tf_str *out, uint32_t i)
 /* Two operands that turned out to be one buffer are one variable, so that the driver's compiler knows. */
 static void declare_twin(tf_str *out, uint32_t i, uint32_t of)
 {
-    static const char *const forms[] = { "L%u(i)", "S%u(i, v)", "LV%u(i)", "SV%u(i, x, y, z, w)", "SW%u(i, w)" };
+    static const char *const forms[] = { "L%u(i)", "S%u(i, v)", "LV%u(i)", "SV%u(i, x, y, z, w)", "SW%u(i, w)", "LO%u(i, p, q)",
+                                         "SO%u(i, x, y, z, w, x2, y2, z2, w2)" };
     for (size_t f = 0; f < TF_COUNT(forms); f++) {
         tf_str_add(out, "#define ");
         tf_str_printf(out, forms[f], i);
@@ -549,16 +570,31 @@ static void declare_twin(tf_str *out, uint32_t i, uint32_t of)
     }
 }
 
+/* Is it a uniform block that can be one of long words: a table read by vectors only? */
+static bool is_long_table(const tf_emitter *m, const tf_kernel_arg *a)
+{
+    return a->uniform && long_words(m) && a->vec_read && !a->scalar_used && (a->wide || tf_dtype_bits(tf_type_of(m->g, a->value)->dtype) == 32);
+}
+
+static void declare_long_table(tf_emitter *m, tf_str *out, uint32_t i)
+{
+    const tf_kernel_arg *a = &m->args.data[i];
+    tf_str_printf(out, "layout(std140, set = 0, binding = %u) uniform A%u { u64vec2 d[%llu]; } a%u;\n#define LV%u(i) ", a->slot, i,
+                  (unsigned long long)(a->uniform_bytes + 15) / 16, i, i);
+    add_converted(out, storage_32(m, tf_type_of(m->g, a->value)->dtype).load4, tf_say(m, "a%u.d[(i) >> 2]", i));
+    tf_str_add(out, "\n");
+}
+
 static void declare(tf_emitter *m, tf_str *out, uint32_t i)
 {
     const tf_kernel_arg *a = &m->args.data[i];
-    if (a->twin) { declare_twin(out, i, a->twin - 1); return; }
     const storage s = storage_of(m, a);
     const tuff_dtype t = tf_type_of(m->g, a->value)->dtype;
     const uint32_t bits = a->wide ? 32 : tf_dtype_bits(t);
-    const char *access = a->shared ? "" : a->write && !a->read ? "writeonly " : a->write ? "" : "readonly ";
+    const char *access = access_of(a);
     char index[64] = "i", at[96];
     if (a->shared) snprintf(index, sizeof index, "(i) + int(PW(%u))", tf_emit_param(m, TF_PARAM_BASE, i));
+    if (is_long_table(m, a)) { declare_long_table(m, out, i); return; }
     if (a->uniform) { /* words in 16-byte units */
         tf_str_printf(out, "layout(std140, set = 0, binding = %u) uniform A%u { uvec4 d[%llu]; } a%u;\n", a->slot, i,
                       (unsigned long long)(a->uniform_bytes + 15) / 16, i);
@@ -619,6 +655,33 @@ static void declare(tf_emitter *m, tf_str *out, uint32_t i)
     }
 }
 
+/* Loads and stores of eight elements: of twice as long vectors, or two of four. */
+static void declare_octets(tf_emitter *m, tf_str *out, uint32_t i)
+{
+    const tf_kernel_arg *a = &m->args.data[i];
+    const tuff_dtype t = tf_type_of(m->g, a->value)->dtype;
+    const bool table = is_long_table(m, a) && a->uniform_bytes % 32 == 0;
+    const storage s = table ? storage_32(m, t) : storage_of(m, a);
+    const char *vector = !s.vector || a->shared ? NULL : !strcmp(s.vector, "u64vec2") ? "u64vec4" : !strcmp(s.vector, "uint64_t") ? "u64vec2" : NULL;
+    if (!vector) {
+        tf_str_printf(out, "#define LO%u(i, p, q) p = LV%u(i); q = LV%u((i) + 4);\n", i, i, i);
+        tf_str_printf(out, "#define SO%u(i, x, y, z, w, x2, y2, z2, w2) SV%u(i, x, y, z, w); SV%u((i) + 4, x2, y2, z2, w2);\n", i, i, i);
+        return;
+    }
+    const bool wide = !strcmp(vector, "u64vec4");
+    if (table) tf_str_printf(out, "layout(std140, set = 0, binding = %u) uniform W%u { u64vec4 d[%llu]; } o%u;\n", a->slot, i, (unsigned long long)a->uniform_bytes / 32, i);
+    else tf_str_printf(out, "layout(std430, set = 0, binding = %u) %sbuffer W%u { %s d[]; } o%u;\n", a->slot, access_of(a), i, vector, i);
+    tf_str_printf(out, "#define LO%u(i, p, q) { const %s both = o%u.d[(i) >> 3]; p = ", i, vector, i);
+    add_converted(out, s.load4, wide ? "both.xy" : "both.x");
+    tf_str_add(out, "; q = ");
+    add_converted(out, s.load4, wide ? "both.zw" : "both.y");
+    tf_str_printf(out, "; }\n#define SO%u(i, x, y, z, w, x2, y2, z2, w2) o%u.d[(i) >> 3] = %s(", i, i, vector);
+    add_converted(out, s.store4, tf_say(m, "%s(x, y, z, w)", tf_glsl_vector(t)));
+    tf_str_add(out, ", ");
+    add_converted(out, s.store4, tf_say(m, "%s(x2, y2, z2, w2)", tf_glsl_vector(t)));
+    tf_str_add(out, ");\n");
+}
+
 static void prelude(tf_emitter *m, tf_str *out, const char *declarations)
 {
     const tf_kernel_build *k = &m->build;
@@ -626,7 +689,7 @@ static void prelude(tf_emitter *m, tf_str *out, const char *declarations)
     const bool many = tf_dim_is_dynamic(k->groups) ? tf_dim_bound(m->g, k->groups) > l->max_groups[0] : k->groups > (int64_t)l->max_groups[0];
     tf_str_add(out, "#version 450\n#extension GL_EXT_control_flow_attributes : enable\n");
     if (strstr(declarations, "16_t") || strstr(declarations, "16vec4")) tf_str_add(out, "#extension GL_EXT_shader_16bit_storage : require\n");
-    if (strstr(declarations, "64_t") || strstr(declarations, "u64vec2")) tf_str_add(out, "#extension GL_EXT_shader_explicit_arithmetic_types_int64 : require\n");
+    if (strstr(declarations, "64_t") || strstr(declarations, "u64vec")) tf_str_add(out, "#extension GL_EXT_shader_explicit_arithmetic_types_int64 : require\n");
     if (strstr(declarations, "int16_t") || strstr(declarations, "i16vec4") || strstr(declarations, "u16vec4")) tf_str_add(out, "#extension GL_EXT_shader_explicit_arithmetic_types_int16 : enable\n");
     if (strstr(declarations, "float16_t") || strstr(declarations, "f16vec4")) tf_str_add(out, "#extension GL_EXT_shader_explicit_arithmetic_types_float16 : enable\n");
     if (strstr(declarations, "int8_t") || strstr(declarations, "8vec4")) tf_str_add(out, "#extension GL_EXT_shader_8bit_storage : require\n#extension GL_EXT_shader_explicit_arithmetic_types_int8 : enable\n");
@@ -700,7 +763,12 @@ const char *tf_emit_text(tf_emitter *m, tf_arena *out, tf_kernel *kernel)
     tf_str_init(&text, &out->allocator);
     tf_str_init(&declarations, &out->allocator);
     tf_str_init(&library, &out->allocator);
-    for (uint32_t i = 0; i < m->args.n; i++) declare(m, &declarations, i);
+    for (uint32_t i = 0; i < m->args.n; i++) {
+        const tf_kernel_arg *a = &m->args.data[i];
+        if (a->twin) declare_twin(&declarations, i, a->twin - 1);
+        else declare(m, &declarations, i);
+        if (!a->twin && (a->oct_read || a->oct_write)) declare_octets(m, &declarations, i);
+    }
     tf_str head;
     tf_str_init(&head, &out->allocator);
     tf_str_add(&head, m->defines_text.data ? m->defines_text.data : "");

@@ -16,6 +16,7 @@ typedef struct tf_kernel_arg {
     uint32_t value;         /* value id in the lowered graph */
     bool read, write;
     bool vec_read, vec_write, scalar_used;
+    bool oct_read, oct_write; /* eight neighbours at once: then vec_ is set, too */
     bool wide;              /* narrow dtype held as 32-bit elements (no 8/16-bit storage on this device) */
     bool external;          /* not in the arena */
     uint32_t slot;
@@ -41,7 +42,7 @@ typedef struct tf_emitter {
     tf_str body, defines_text;
     uint32_t *printed; uint32_t printed_cap, epoch; /* [ex] stamp of the function being printed */
     uint32_t *vector;       /* [ex] LOAD: 1 + 4 * id of lane 0's load + lane; 0: scalar */
-    uint32_t vector_cap;
+    uint32_t *octet;        /* [ex] lane 0's load of a vector: that of its other half */
     const char *algorithm;
     TF_ARRAY(uint32_t) inlined; /* nodes whose value was computed in a hook, for the name */
     uint32_t slots;             /* binding slots before the parameter block */
@@ -79,6 +80,8 @@ const char *tf_glsl_vector(tuff_dtype t); /* of four; not for c64 */
 uint32_t tf_emit_arg(tf_emitter *m, uint32_t value);
 /* Index of a parameter word, added on first use. */
 uint32_t tf_emit_param(tf_emitter *m, tf_param_kind kind, int64_t a);
+/* Do maps of this device take eight neighbouring elements at once? */
+bool tf_emit_octets(const tf_emitter *m);
 /* Is index base + constant with base a multiple of 4? */
 bool tf_ex_quad(const tf_exprs *x, tf_ex e, tf_ex *base, int64_t *constant);
 

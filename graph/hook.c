@@ -191,13 +191,14 @@ tf_ex tf_hook_value(tf_emitter *m, uint32_t value, const tf_ex *coords, tf_ex gu
 
 /* ---- vector loads -------------------------------------------------------------------------------- */
 
-static bool multiple_of_4(const tf_exprs *x, tf_ex e)
+/* Is e a multiple of n, a power of two? */
+static bool multiple_of(const tf_exprs *x, tf_ex e, int64_t n)
 {
-    const tf_ex_node *n = tf_exn(x, e);
-    switch (n->kind) {
-    case TF_EX_INT: return n->i % 4 == 0;
-    case TF_EX_ADD: case TF_EX_SUB: return multiple_of_4(x, n->a) && multiple_of_4(x, n->b);
-    case TF_EX_MUL: return multiple_of_4(x, n->a) || multiple_of_4(x, n->b);
+    const tf_ex_node *p = tf_exn(x, e);
+    switch (p->kind) {
+    case TF_EX_INT: return p->i % n == 0;
+    case TF_EX_ADD: case TF_EX_SUB: return multiple_of(x, p->a, n) && multiple_of(x, p->b, n);
+    case TF_EX_MUL: return multiple_of(x, p->a, n) || multiple_of(x, p->b, n) || (n > 2 && multiple_of(x, p->a, n / 2) && multiple_of(x, p->b, 2));
     default: return false;
     }
 }
@@ -209,7 +210,7 @@ bool tf_ex_quad(const tf_exprs *x, tf_ex e, tf_ex *base, int64_t *constant)
     *constant = 0;
     if (n->kind == TF_EX_ADD && tf_exn(x, n->b)->kind == TF_EX_INT) { *base = n->a; *constant = tf_exn(x, n->b)->i; }
     if (n->kind == TF_EX_INT) { *base = 0; *constant = n->i; }
-    return *base == 0 || multiple_of_4(x, *base);
+    return *base == 0 || multiple_of(x, *base, 4);
 }
 
 static bool vector_dtype(const tf_emitter *m, const tf_kernel_arg *a)
@@ -242,7 +243,8 @@ static bool room_for_marks(tf_emitter *m)
         const uint32_t cap = m->x.nodes.n * 2;
         m->printed = tf_arena_array(m->arena, uint32_t, cap);
         m->vector = tf_arena_array(m->arena, uint32_t, cap);
-        m->printed_cap = m->printed && m->vector ? cap : 0;
+        m->octet = tf_arena_array(m->arena, uint32_t, cap);
+        m->printed_cap = m->printed && m->vector && m->octet ? cap : 0;
         m->epoch = 0;
         if (!m->printed_cap) m->failed = true;
     }
@@ -295,10 +297,31 @@ void tf_hook_elsewhere(tf_emitter *m, tf_ex e, tf_ex index)
     }
 }
 
+/* Vectors that lie in one aligned run of eight elements become one load. */
+static void pair_vectors(tf_emitter *m, const load_list *loads)
+{
+    for (uint32_t i = 0; i < loads->n; i++) {
+        const tf_ex low = loads->e[i];
+        const tf_ex_node *p = tf_exn(&m->x, low);
+        tf_ex base, other;
+        int64_t c, d;
+        if (m->vector[low] != 1 + 4 * low || !tf_ex_quad(&m->x, p->a, &base, &c) || c % 8 || (base && !multiple_of(&m->x, base, 8))) continue;
+        for (uint32_t j = 0; j < loads->n; j++) {
+            const tf_ex high = loads->e[j];
+            const tf_ex_node *q = tf_exn(&m->x, high);
+            if (m->vector[high] != 1 + 4 * high || q->i != p->i || q->b != p->b || !tf_ex_quad(&m->x, q->a, &other, &d) || other != base || d != c + 4) continue;
+            m->octet[low] = high;
+            m->octet[high] = low;
+            m->args.data[tf_emit_arg(m, (uint32_t)p->i)].oct_read = true;
+        }
+    }
+}
+
 void tf_print_begin(tf_emitter *m, const tf_ex *roots, uint32_t n)
 {
     if (!room_for_marks(m)) return;
     memset(m->vector, 0, m->printed_cap * sizeof *m->vector);
+    memset(m->octet, 0, m->printed_cap * sizeof *m->octet);
     load_list loads = { 0 };
     m->epoch++;
     for (uint32_t i = 0; i < n; i++) collect_loads(m, roots[i], &loads);
@@ -321,6 +344,7 @@ void tf_print_begin(tf_emitter *m, const tf_ex *roots, uint32_t n)
         for (uint32_t k = 0; k < 4; k++) m->vector[lane[k]] = 1 + 4 * lane[0] + k;
         m->args.data[a].vec_read = true;
     }
+    if (tf_emit_octets(m)) pair_vectors(m, &loads);
     m->epoch++;
 }
 
@@ -499,9 +523,16 @@ static const char *vector_load(tf_emitter *m, tf_ex e, const char *indent)
     const uint32_t first = (m->vector[e] - 1) / 4, lane = (m->vector[e] - 1) % 4;
     const tf_ex_node *n = tf_exn(&m->x, first);
     if (m->printed[first] != m->epoch) {
-        const char *at = tf_print(m, n->a, indent);
+        const tf_ex other = m->octet[first];
+        int64_t d;
+        const bool upper = other && tf_ex_difference(&m->x, n->a, tf_exn(&m->x, other)->a, &d) && d > 0;
+        const char *at = tf_print(m, upper ? tf_exn(&m->x, other)->a : n->a, indent), *type = tf_glsl_vector(n->t);
+        const uint32_t a = tf_emit_arg(m, (uint32_t)n->i);
         m->printed[first] = m->epoch;
-        tf_str_printf(&m->body, "%sconst %s q%u = LV%u(%s);\n", indent, tf_glsl_vector(n->t), first, tf_emit_arg(m, (uint32_t)n->i), at);
+        if (other) {
+            m->printed[other] = m->epoch;
+            tf_str_printf(&m->body, "%s%s q%u, q%u;\n%sLO%u(%s, q%u, q%u)\n", indent, type, first, other, indent, a, at, upper ? other : first, upper ? first : other);
+        } else tf_str_printf(&m->body, "%sconst %s q%u = LV%u(%s);\n", indent, type, first, a, at);
     }
     return tf_say(m, "q%u.%c", first, "xyzw"[lane]);
 }
