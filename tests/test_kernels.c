@@ -240,6 +240,55 @@ Test(kernels, value_beside_a_packed_one)
     tuff_device_close(dev);
 }
 
+/* Every value of a 16-bit float, the points half-way between neighbours and the floats next to those; beyond the largest;
+ * infinities and NaN: in both signs. */
+static void run_rounding(const tuff_device_desc *desc, tuff_dtype t)
+{
+    enum { N = 8 * 0x8000 };
+    float *x = malloc(N * sizeof *x);
+    uint16_t *y = malloc(N * sizeof *y);
+    cr_assert(x && y);
+    for (uint32_t code = 0; code < 0x8000; code++) {
+        const uint16_t pair[2] = { (uint16_t)code, (uint16_t)(code + 1 < 0x8000 ? code + 1 : code) };
+        const double here = tf_load_element(t, pair, 0, NULL), next = tf_load_element(t, pair, 1, NULL);
+        const float middle = isfinite(here) && isfinite(next) ? (float)(0.5 * (here + next)) : (float)here * 1.001953125f;
+        const float list[4] = { (float)here, middle, nextafterf(middle, 0.0f), nextafterf(middle, INFINITY) };
+        for (int k = 0; k < 4; k++) {
+            x[8 * code + 2 * k] = list[k];
+            x[8 * code + 2 * k + 1] = -list[k];
+        }
+    }
+    const float large[] = { 65504, 65519.996f, 65520, 65535, 65536, 1e6f, 1e30f, 3.3e38f, 3.4028235e38f, 1e-40f, 1e-45f };
+    for (size_t k = 0; k < COUNT(large); k++) x[N - 1 - k] = k % 2 ? -large[k] : large[k];
+    tuff_device *dev = open_device(desc);
+    tuff_graph *g = tuff_graph_create(NULL);
+    tuff_output(g, "y", tuff_cast(tuff_input(g, "x", TUFF_F32, TUFF_SHAPE(N)), t));
+    tuff_program *p = NULL;
+    cr_assert(!tuff_compile(dev, g, NULL, &p), "%s", tuff_graph_error(g));
+    cr_assert(!tuff_write(p, "x", x, N * sizeof *x) && !tuff_run(p) && !tuff_read(p, "y", y, N * sizeof *y), "%s", tuff_program_error(p));
+    uint32_t wrong = 0;
+    for (uint32_t i = 0; i < N; i++) {
+        uint16_t want;
+        tf_store_element(t, &want, 0, x[i], 0);
+        if (y[i] == want || (isnan(x[i]) && isnan(tf_load_element(t, y, i, NULL)))) continue;
+        if (wrong++ < 5) cr_expect_fail("%s of %a: %04x, want %04x", tuff_dtype_name(t), (double)x[i], y[i], want);
+    }
+    cr_expect_eq(wrong, 0, "%u values of %s are wrong", wrong, tuff_dtype_name(t));
+    tuff_program_destroy(p);
+    tuff_graph_destroy(g);
+    tuff_device_close(dev);
+    free(x);
+    free(y);
+}
+
+Test(kernels, rounding_to_16_bits)
+{
+    for (int k = 0; k < 2; k++) {
+        run_rounding(&(tuff_device_desc){ 0 }, k ? TUFF_BF16 : TUFF_F16);
+        run_rounding(&(tuff_device_desc){ .toggles = "-storage16,-fp16,-int16,-int64" }, k ? TUFF_BF16 : TUFF_F16);
+    }
+}
+
 Test(kernels, cpu_class) { run_all(&(tuff_device_desc){ .toggles = "+cpu" }); }
 Test(kernels, gpu_class) { run_all(&(tuff_device_desc){ .toggles = "-cpu", .limits = "units=16" }); }
 /* No subgroup operations, the smallest workgroups and shared memory; one unit, so that nothing is split and tiles are large. */

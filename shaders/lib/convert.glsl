@@ -6,20 +6,23 @@
 // tf_bits_<dtype>(v) is the pattern in the low bits of a uint, tf_from_bits_<dtype>(b) the way back; b may have
 // other bits above the dtype's width. Rounding works on bits: no driver's conversion mode matters.
 
+// Adding 2^(e + 13) to |x| in [2^e, 2^(e+1)) leaves 10 bits of it, rounded as the addition rounds: to nearest even. Halves below
+// 2^-14 share the last one's spacing. No branch: drivers turn one into masks.
 float tf_round_f16(float x)
 {
-    uint u = floatBitsToUint(x), a = u & 0x7fffffffu;
-    if (a >= 0x7f800000u) return x;
-    precise float d = uintBitsToFloat(a) + 0.5;
-    uint r = a >= 0x477ff000u ? 0x7f800000u
-           : a < 0x38800000u ? floatBitsToUint(d - 0.5) : (a + 0xfffu + ((a >> 13) & 1u)) & 0xffffe000u;
+    uint u = floatBitsToUint(x);
+    int a = int(u & 0x7fffffffu);
+    float m = uintBitsToFloat(uint(max(a & 0x7f800000, 0x38800000) + 0x06800000));
+    precise float s = uintBitsToFloat(uint(a)) + m;
+    precise float d = s - m;
+    uint r = a >= 0x477ff000 ? uint(max(a, 0x7f800000)) : floatBitsToUint(d);
     return uintBitsToFloat(r | (u & 0x80000000u));
 }
 
 float tf_round_bf16(float x)
 {
-    uint u = floatBitsToUint(x);
-    return (u & 0x7fffffffu) > 0x7f800000u ? x : uintBitsToFloat((u + 0x7fffu + ((u >> 16) & 1u)) & 0xffff0000u);
+    uint u = floatBitsToUint(x), r = (u + 0x7fffu + ((u >> 16) & 1u)) & 0xffff0000u;
+    return uintBitsToFloat(int(u & 0x7fffffffu) > 0x7f800000 ? u : r);
 }
 
 // Saturates at 448.
