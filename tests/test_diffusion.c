@@ -494,35 +494,6 @@ Test(diffusion, likelihood_by_differences)
     tuff_device_close(dev);
 }
 
-/* ---- graphs of samples/zoo ---- */
-
-static void fill_positive(void *user, const char *name, tuff_dtype dtype, void *data, size_t n)
-{
-    rng r = { 11 };
-    (void)user, (void)name;
-    for (size_t i = 0; i < n; i++) tf_store_element(dtype, data, i, tf_dtype_is_int(dtype) ? (double)rng_below(&r, 8) : 0.5 + rng_uniform(&r), 0);
-}
-
-Test(diffusion, zoo)
-{
-    static const char *const names[] = { "apg", "consistency", "jacobi", "masked_text", "score_sde", "teleport" };
-    tuff_device *dev = open_device(NULL);
-    for (size_t i = 0; i < COUNT(names); i++) {
-        char path[512], message[512], *text = NULL;
-        size_t size = 0;
-        tuff_graph *g = NULL;
-        snprintf(path, sizeof path, TUFF_SOURCE_DIR "/samples/zoo/diffusion/%s.tuff", names[i]);
-        cr_assert(tf_file_read(path, NULL, &text, &size, message, sizeof message) == TUFF_OK, "%s", message);
-        const char *const params[] = { "steps=12" };
-        const bool short_one = !strcmp(names[i], "score_sde");
-        cr_expect(tuff_graph_parse(text, size, &(tuff_parse_desc){ .name = names[i], .params = params, .param_count = short_one }, &g, message, sizeof message) == TUFF_OK, "%s", message);
-        if (g) expect_graph(names[i], dev, g, &(graph_options){ .fill = fill_positive, .tolerance = { .rel = 1e-4 } });
-        tuff_graph_destroy(g);
-        tf_free(NULL, text, size + 1);
-    }
-    tuff_device_close(dev);
-}
-
 /* ---- errors ---- */
 
 Test(diffusion, errors_name_what_is_wrong)

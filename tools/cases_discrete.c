@@ -27,31 +27,18 @@ static int output_dim(const case_builder *b, const char *name, int i)
     return dim ? (int)dim->valuedouble : 0;
 }
 
-static bool write_masked(case_builder *b, bool confidence)
+static bool write_confidence(case_builder *b)
 {
     const int batch = output_dim(b, "tokens_final", 0), length = output_dim(b, "tokens_final", 1), steps = (int)tool_json_number(b->attrs, "steps", 0.0);
     const char *mask = tf_arena_printf(b->arena, "%.0f", tool_json_number(b->attrs, "mask_id", 0.0));
     tf_str *t = &b->text;
-    tf_str_printf(t, "start = const i32[%d,%d] = %s\n", batch, length, mask);
-    if (confidence) {
-        tf_str_printf(t, "counts = const i32[%d] = ", steps);
-        case_add_value(t, cJSON_GetObjectItemCaseSensitive(b->attrs, "unmask_per_step"));
-        tf_str_add(t, "\n");
-    }
-    tf_str_printf(t, "final, tokens_steps%s = loop %d step i (z = start) {\n", confidence ? "" : ", probs", steps);
+    tf_str_printf(t, "start = const i32[%d,%d] = %s\ncounts = const i32[%d] = ", batch, length, mask, steps);
+    case_add_value(t, cJSON_GetObjectItemCaseSensitive(b->attrs, "unmask_per_step"));
+    tf_str_printf(t, "\nfinal, tokens_steps = loop %d step i (z = start) {\n", steps);
     add_toy_logits(b, "z", mask);
-    if (confidence)
-        tf_str_printf(t, "n = confidence_unmask(z, logits, gather(counts, i) {axis=0}) {mask=%s}\nyield n stack n\n}\n", mask);
-    else
-        tf_str_printf(t, "t = gather(alphas, i) {axis=0}\ns = gather(alphas, add(i, 1)) {axis=0}\n"
-                         "n = masked_diffusion_step(z, logits, gather(u_unmask, i) {axis=0}, gather(u_token, i) {axis=0}, div(sub(s, t), sub(1.0, t))) {mask=%s}\n"
-                         "yield n stack n, softmax(logits) {axis=-1}\n}\n", mask);
-    tf_str_add(t, "tokens_final = add(final, 0)\n");
-    if (!confidence) tf_str_printf(t, "probs_step0 = squeeze(slice(probs) {start=[0], stop=[1]}) {axes=[0]}\n");
+    tf_str_printf(t, "n = confidence_unmask(z, logits, gather(counts, i) {axis=0}) {mask=%s}\nyield n stack n\n}\ntokens_final = add(final, 0)\n", mask);
     return true;
 }
-static bool write_masked_diffusion(case_builder *b) { return write_masked(b, false); }
-static bool write_confidence(case_builder *b) { return write_masked(b, true); }
 
 /* The loop runs as often as it may have to; iterates beyond the fixed point repeat it. */
 static bool write_jacobi(case_builder *b)
@@ -69,20 +56,14 @@ static bool write_jacobi(case_builder *b)
     return true;
 }
 
-static bool write_search(case_builder *b)
-{
-    tf_str_add(&b->text, "indices, total = cheapest_path(cost)");
-    case_add_attributes(b, "edges", NULL);
-    return true;
-}
-
 const case_row discrete_cases[] = {
     { .op = "discrete.sample", .write = write_sample_tokens, .ignored = "temperature top_k top_p order" },
-    { .op = "discrete.masked_diffusion_sample", .write = write_masked_diffusion, .ignored = "mask_id V steps logits" },
+    { .op = "discrete.masked_diffusion_sample", .zoo = "diffusion/masked_text",
+      .params = "batch=u_token.1 length=TP.0 v=$V mask=$mask_id steps=$steps", .ignored = "logits" },
     { .op = "discrete.masked_confidence_sample", .write = write_confidence, .ignored = "mask_id V steps unmask_per_step logits" },
     { .op = "discrete.jacobi_decode", .write = write_jacobi, .ignored = "V L logits init stop" },
     { .op = "discrete.speculative_accept", .ignored = "K", .graph = "tokens, n_accepted = speculative_accept(draft, q, p, r, u)\n" },
     { .op = "discrete.speculative_jacobi_step", .ignored = "L", .graph = "tokens, n = speculative_jacobi_step(draft, q, p, r, u)\nn_accepted = reshape(n) {shape=[1]}\n" },
-    { .op = "diffusion.timestep_search", .write = write_search, .constants = "cost", .ignored = "kind edges" },
+    { .op = "diffusion.timestep_search", .zoo = "diffusion/timestep_search", .params = "n=cost.0 edges=$edges", .constants = "cost", .ignored = "kind" },
     { .op = NULL }
 };
