@@ -10,11 +10,14 @@ typedef struct bench_time {
     uint32_t samples;
     uint32_t batch;       /* runs in flight per sample */
     double first;         /* the first run, with what the driver compiles then */
+    double ratio;         /* to the first program measured beside it: median over rounds */
 } bench_time;
 
 /* Runs p for about `seconds`: a first run, a warm-up, then samples of as many runs as take some milliseconds, so that
  * submission does not count where a run is short. Inputs must be written. TOOL_OK, or the message was printed. */
 int bench_measure(tuff_program *p, double seconds, bench_time *out);
+/* The same for n programs by turns, `seconds` each, so that what else the machine does meets all of them. */
+int bench_measure_beside(tuff_program *const *p, uint32_t n, double seconds, bench_time *out);
 
 /* What the device can do, by kernels written for that alone. 0: not measured. */
 typedef struct bench_ceilings {
@@ -32,7 +35,11 @@ typedef struct bench_ceilings {
 } bench_ceilings;
 int bench_ceilings_measure(tuff_device *dev, double seconds, tool_progress *progress, bench_ceilings *out);
 
-typedef enum bench_limit { BENCH_COPY, BENCH_READ, BENCH_FMA } bench_limit;
+/* The best copy at another size: n floats, a multiple of 256. */
+int bench_copy_program(tuff_device *dev, const bench_ceilings *c, int64_t n, tuff_program **out);
+
+/* COPY_BESIDE: by turns with a copy as long as the first output and with the same graph unfused. */
+typedef enum bench_limit { BENCH_COPY, BENCH_READ, BENCH_FMA, BENCH_COPY_BESIDE } bench_limit;
 typedef struct bench_case {
     const char *suite, *name, *text;
     double flops;              /* 0: none worth counting */
@@ -40,5 +47,9 @@ typedef struct bench_case {
 } bench_case;
 extern const bench_case bench_cases[];
 extern const uint32_t bench_case_count;
+
+/* A sampler of 50 steps and its network 50 times alone (sampler.c): a denoiser that takes about `ms` at `gflops`. */
+tuff_graph *bench_sampler_graph(double ms, double gflops, bool alone);
+enum { BENCH_SAMPLER_STEPS = 50 };
 
 #endif

@@ -24,13 +24,13 @@
 /* One row of a sampler on n elements. */
 #define STATES(n) "row = input f32[24]\ny = input f32[" #n "]\nd = input f32[" #n "]\n"
 #define UPDATES(n) \
-    { "diffusion", "euler, " #n " elements", STATES(n) "a, b, c = solver_step(row, y, d)\noutput a\n", 0.0, BENCH_COPY }, \
-    { "diffusion", "dpmpp_2m, " #n " elements", STATES(n) "m1 = input f32[" #n "]\na, b, c = solver_step(row, y, d, m1=m1)\noutput a\noutput c\n", 0.0, BENCH_COPY }, \
+    { "diffusion", "euler, " #n " elements", STATES(n) "a, b, c = solver_step(row, y, d)\noutput a\n", 0.0, BENCH_COPY_BESIDE }, \
+    { "diffusion", "dpmpp_2m, " #n " elements", STATES(n) "m1 = input f32[" #n "]\na, b, c = solver_step(row, y, d, m1=m1)\noutput a\noutput c\n", 0.0, BENCH_COPY_BESIDE }, \
     { "diffusion", "dpmpp_2m sde, " #n " elements", STATES(n) "m1 = input f32[" #n "]\nz = normal() {shape=[" #n "], seed=1}\na, b, c = solver_step(row, y, d, m1=m1, noise=z)\n" \
-      "output a\noutput c\n", 0.0, BENCH_COPY }, \
-    { "diffusion", "the noise alone, " #n " elements", "z = normal() {shape=[" #n "], seed=1}\noutput z\n", 0.0, BENCH_COPY }, \
+      "output a\noutput c\n", 0.0, BENCH_COPY_BESIDE }, \
+    { "diffusion", "the noise alone, " #n " elements", "z = normal() {shape=[" #n "], seed=1}\noutput z\n", 0.0, BENCH_COPY_BESIDE }, \
     { "diffusion", "unipc, " #n " elements", STATES(n) "x = input f32[" #n "]\nm1 = input f32[" #n "]\nm2 = input f32[" #n "]\n" \
-      "a, b, c = solver_step(row, y, d, x=x, m1=m1, m2=m2)\noutput a\noutput b\noutput c\n", 0.0, BENCH_COPY },
+      "a, b, c = solver_step(row, y, d, x=x, m1=m1, m2=m2)\noutput a\noutput b\noutput c\n", 0.0, BENCH_COPY_BESIDE },
 
 #define SELECTIVE(l) \
     { "ssm", "selective scan d1536 n16 L" #l, "u = input f32[1,1536," #l "]\ndelta = input f32[1,1536," #l "]\nz = input f32[1,1536," #l "]\nA_log = input f32[1536,16]\n" \

@@ -156,19 +156,32 @@ static int64_t stream_floats(const tuff_device *dev)
     return (int64_t)(bytes / 4);
 }
 
+static int stream_program(tuff_device *dev, const stream_shape *shape, bool copies_all, int64_t n, tuff_program **out)
+{
+    sketch s = begin(dev);
+    const uint32_t x = add_buffer(&s, TF_BUF_INPUT, "x", n), y = add_buffer(&s, TF_BUF_OUTPUT, "y", copies_all ? n : n / shape->floats);
+    const uint32_t kernel = add_kernel(&s, "stream", shape->local, (const char *[]){ shape->element, copies_all ? shape->element : "float" }, shape->body);
+    add_step(&s, kernel, (uint32_t[]){ x, y }, 2, n / ((int64_t)shape->local * shape->floats));
+    const int status = finish(&s, out);
+    return status ? status : write_input(*out, "x");
+}
+
+int bench_copy_program(tuff_device *dev, const bench_ceilings *c, int64_t n, tuff_program **out)
+{
+    const stream_shape *shape = &copies[1];
+    for (size_t i = 0; i < TF_COUNT(copies); i++)
+        if (!strcmp(copies[i].name, c->copy_shape) && n % ((int64_t)copies[i].local * copies[i].floats) == 0) shape = &copies[i];
+    return stream_program(dev, shape, true, n, out);
+}
+
 static int time_stream(tuff_device *dev, const stream_shape *shape, bool copies_all, double seconds, double *gbs)
 {
-    const int64_t n = stream_floats(dev), share = (int64_t)shape->local * shape->floats;
+    const int64_t n = stream_floats(dev);
     bench_time t;
     tuff_program *p;
     *gbs = 0.0;
     if (shape->local > dev->caps.limits.max_invocations || (shape->element[0] == 'u' && !dev->caps.limits.i64)) return TOOL_OK;
-    sketch s = begin(dev);
-    const uint32_t x = add_buffer(&s, TF_BUF_INPUT, "x", n), y = add_buffer(&s, TF_BUF_OUTPUT, "y", copies_all ? n : n / shape->floats);
-    const uint32_t kernel = add_kernel(&s, "stream", shape->local, (const char *[]){ shape->element, copies_all ? shape->element : "float" }, shape->body);
-    add_step(&s, kernel, (uint32_t[]){ x, y }, 2, n / share);
-    int status = finish(&s, &p);
-    if (!status) status = write_input(p, "x");
+    int status = stream_program(dev, shape, copies_all, n, &p);
     if (!status) status = bench_measure(p, seconds, &t);
     if (!status) *gbs = (double)(copies_all ? 2 * n : n + n / shape->floats) * 4.0 / (t.median * 1e6);
     tuff_program_destroy(p);

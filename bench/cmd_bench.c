@@ -40,6 +40,14 @@ static double traffic(const tf_plan *plan)
     return bytes;
 }
 
+/* What a copy as long as the first output moves. */
+static double copied_bytes(const tf_plan *plan)
+{
+    for (uint32_t i = 0; i < plan->ports.n; i++)
+        if (plan->ports.data[i].kind == TF_PORT_OUTPUT) return 2.0 * (double)plan->buffers.data[plan->ports.data[i].buffer].bytes;
+    return 0.0;
+}
+
 static double planned_flops(const tf_plan *plan)
 {
     double flops = 0.0;
@@ -78,11 +86,13 @@ static void print_head(void)
     printf("\n%-36s %10s %17s %9s %9s %8s %8s %9s\n", "case", "median", "p10 .. p90", "GB/s", "GFLOP/s", "ceiling", "compile", "first run");
 }
 
+/* t[0], or also t[1] of a copy and t[2] of the same graph unfused. */
 static void conclude(bench_run *r, const bench_case *c, tuff_program *p, const bench_time *t, double compile_ms)
 {
-    static const char *const limits[] = { "copy", "read", "fma" };
+    static const char *const limits[] = { "copy", "read", "fma", "copy" };
+    const bool beside = c->limit == BENCH_COPY_BESIDE;
     const double bytes = traffic(p->plan), flops = c->flops > 0.0 ? c->flops : planned_flops(p->plan);
-    const double gbs = bytes / (t->median * 1e6), gflops = flops / (t->median * 1e6), ceiling = ceiling_of(&r->ceilings, c->limit);
+    const double gbs = bytes / (t->median * 1e6), gflops = flops / (t->median * 1e6), ceiling = beside ? gbs * copied_bytes(p->plan) / (bytes * t[1].ratio) : ceiling_of(&r->ceilings, c->limit);
     const double percent = ceiling > 0.0 ? 100.0 * (c->limit == BENCH_FMA ? gflops : gbs) / ceiling : 0.0;
     tool_text median, low, high, compile, first;
     char spread[64], share[32] = "";
@@ -90,6 +100,7 @@ static void conclude(bench_run *r, const bench_case *c, tuff_program *p, const b
     snprintf(spread, sizeof spread, "%s .. %s", tool_time(low, t->p10), tool_time(high, t->p90));
     if (ceiling > 0.0) snprintf(share, sizeof share, "%.0f%% %s", percent, limits[c->limit]);
     printf("%-36s %10s %17s %9.3g %9.3g %8s %8s %9s\n", c->name, tool_time(median, t->median), spread, gbs, gflops, share, tool_time(compile, compile_ms), tool_time(first, t->first));
+    if (beside) printf("%36s %.0f%% of the copy by least times; %.2f times as long unfused\n", "", 100.0 * bytes * t[1].least / (copied_bytes(p->plan) * t->least), t[2].ratio);
     fflush(stdout);
     cJSON *o = cJSON_CreateObject();
     cJSON_AddStringToObject(o, "suite", c->suite);
@@ -109,21 +120,85 @@ static void conclude(bench_run *r, const bench_case *c, tuff_program *p, const b
     cJSON_AddNumberToObject(o, "gflops", gflops);
     cJSON_AddStringToObject(o, "ceiling", limits[c->limit]);
     if (ceiling > 0.0) cJSON_AddNumberToObject(o, "percent", percent);
+    if (beside) cJSON_AddNumberToObject(o, "unfused_ratio", t[2].ratio);
     cJSON_AddItemToArray(r->cases, o);
 }
 
 static int bench_graph(bench_run *r, const bench_case *c, tuff_graph *g)
 {
-    tuff_program *p;
-    bench_time t;
+    const bool beside = c->limit == BENCH_COPY_BESIDE;
+    tuff_program *p[3] = { NULL, NULL, NULL };
+    bench_time t[3];
     tool_progress_show(&r->progress, "%s", c->name);
     const uint64_t start = tf_clock_ns();
-    int status = tool_compile(r->dev, g, &(tuff_compile_desc){ .slots = 3 }, &r->o->common, &p);
+    int status = tool_compile(r->dev, g, &(tuff_compile_desc){ .slots = 3 }, &r->o->common, &p[0]);
     const double compile_ms = (double)(tf_clock_ns() - start) * 1e-6;
-    if (!status) status = write_inputs(p);
-    if (!status) status = bench_measure(p, (double)r->o->milliseconds * 1e-3, &t);
-    if (!status) conclude(r, c, p, &t, compile_ms);
-    tuff_program_destroy(p);
+    if (!status) status = write_inputs(p[0]);
+    if (!status && beside) status = bench_copy_program(r->dev, &r->ceilings, (int64_t)(copied_bytes(p[0]->plan) / 8.0), &p[1]);
+    if (!status && beside) status = tool_compile(r->dev, g, &(tuff_compile_desc){ .slots = 3, .no_fusion = true }, &r->o->common, &p[2]);
+    if (!status && beside) status = write_inputs(p[2]);
+    if (!status) status = bench_measure_beside(p, beside ? 3 : 1, (double)r->o->milliseconds * 1e-3, t);
+    if (!status) conclude(r, c, p[0], t, compile_ms);
+    for (uint32_t i = 0; i < TF_COUNT(p); i++) tuff_program_destroy(p[i]);
+    return status;
+}
+
+/* ---- a sampler beside its network -------------------------------------------------------------------------- */
+
+enum { EVALUATION_MS = 20 };
+
+static int compile_sampler(bench_run *r, double gflops, bool alone, tuff_program **out)
+{
+    tuff_graph *g = bench_sampler_graph(EVALUATION_MS, gflops, alone);
+    int status = g ? tool_compile(r->dev, g, &(tuff_compile_desc){ .slots = 1 }, &r->o->common, out) : tool_error("out of memory");
+    if (!status) status = write_inputs(*out);
+    tuff_graph_destroy(g);
+    return status;
+}
+
+static uint32_t body_kernels(const tuff_program *p) { return p->plan->regions.n ? p->plan->regions.data[0].end - p->plan->regions.data[0].first : 0; }
+
+/* The whole sampler is one submission; what it takes beyond its evaluations is the solver's. */
+static int bench_sampler(bench_run *r)
+{
+    tuff_program *p[2] = { NULL, NULL };
+    bench_time t[2];
+    tool_text a, b, c;
+    uint64_t before = 0, after = 0;
+    tool_progress_show(&r->progress, "a sampler beside its network");
+    double gflops = 0.3 * r->ceilings.fma_gflops; /* a first guess, to see what the network reaches */
+    int status = compile_sampler(r, gflops, true, &p[0]);
+    if (!status) status = bench_measure(p[0], 0.0, t);
+    if (!status) gflops *= EVALUATION_MS * BENCH_SAMPLER_STEPS / t->least;
+    tuff_program_destroy(p[0]);
+    p[0] = NULL;
+    if (!status) status = compile_sampler(r, gflops, true, &p[0]);
+    if (!status) status = compile_sampler(r, gflops, false, &p[1]);
+    if (!status) status = bench_measure_beside(p, 2, (double)r->o->milliseconds * 8e-3, t);
+    if (!status) {
+        before = tf_last_ticket(r->dev);
+        if (tuff_run(p[1])) status = tool_error("%s", tuff_program_error(p[1]));
+        after = tf_last_ticket(r->dev);
+    }
+    tool_progress_end(&r->progress);
+    if (!status) {
+        const double median = 100.0 * (t[1].ratio - 1.0), least = 100.0 * (t[1].least / t[0].least - 1.0);
+        printf("%d steps of dpmpp_2m %s, %d evaluations alone %s (%s each): the solver adds %.2f%% (of the least times %.2f%%);\n"
+               "kernels of a step %u, of an evaluation %u; submissions of the sampler: %u\n", BENCH_SAMPLER_STEPS, tool_time(a, t[1].median), BENCH_SAMPLER_STEPS,
+               tool_time(b, t[0].median), tool_time(c, t[0].median / BENCH_SAMPLER_STEPS), median, least, body_kernels(p[1]), body_kernels(p[0]), (unsigned)(after - before));
+        fflush(stdout);
+        cJSON *o = cJSON_AddObjectToObject(r->report, "sampler");
+        cJSON_AddNumberToObject(o, "steps", BENCH_SAMPLER_STEPS);
+        cJSON_AddNumberToObject(o, "ms", t[1].median);
+        cJSON_AddNumberToObject(o, "evaluations_ms", t[0].median);
+        cJSON_AddNumberToObject(o, "overhead_percent", median);
+        cJSON_AddNumberToObject(o, "overhead_of_least_percent", least);
+        cJSON_AddNumberToObject(o, "kernels_per_step", body_kernels(p[1]));
+        cJSON_AddNumberToObject(o, "kernels_per_evaluation", body_kernels(p[0]));
+        cJSON_AddNumberToObject(o, "submissions", (double)(after - before));
+    }
+    tuff_program_destroy(p[0]);
+    tuff_program_destroy(p[1]);
     return status;
 }
 
@@ -269,6 +344,7 @@ static int run_all(bench_run *r)
         head = true;
         status = bench_one(r, &bench_cases[i]);
     }
+    if (!status && wanted(r->o, "diffusion")) status = bench_sampler(r);
     for (uint32_t i = 0; !status && i < r->o->common.arguments.n; i++) {
         if (!is_file(r->o->common.arguments.v[i])) continue;
         if (!head) print_head();
@@ -304,7 +380,7 @@ static int run(const void *options)
 
 const tool_command tool_bench = {
     .name = "bench", .usage = "[SUITE | G.tuff]... [options]", .doc = "speed of this device and of tuff on it, in percent of the device's ceilings",
-    .more = "Suites: ceilings pointwise movement reduce norm matmul nn ssm attention gaunt; without one all of them. The ceilings are measured in every run.\n"
+    .more = "Suites: ceilings pointwise movement reduce norm matmul nn ssm attention gaunt diffusion; without one all of them. The ceilings are measured in every run.\n"
             "GB/s counts inputs and outputs once. The report holds the environment; bench --compare A.json B.json sets two reports side by side.",
     .options = options_table, .option_count = TF_COUNT(options_table), .options_size = sizeof(bench_options), .most = 100, .run = run,
 };

@@ -20,26 +20,44 @@ static bool run_batch(tuff_program *p, uint32_t n, double *ms)
     return true;
 }
 
-static bool measure(tuff_program *p, double seconds, bench_time *out)
+static void summarize(double *ms, uint32_t n, bench_time *out)
 {
-    double *ms = tool_alloc(SAMPLES * sizeof *ms), once = 1.0;
-    bool good = run_batch(p, 1, &out->first) && run_batch(p, 1, &once) && run_batch(p, 1, &once);
-    out->batch = once >= 4.0 ? 1 : (uint32_t)TF_MIN(TF_MAX(4.0 / once, 1.0), (double)BATCH);
-    const uint64_t start = tf_clock_ns();
-    uint32_t n = 0;
-    while (good && n < SAMPLES && (n < 3 || ms_since(start) < seconds * 1e3)) good = run_batch(p, out->batch, &ms[n++]);
     qsort(ms, n, sizeof *ms, tool_compare_doubles);
     out->samples = n;
     out->least = n ? ms[0] : 0.0;
     out->median = tool_percentile(ms, n, 0.5);
     out->p10 = tool_percentile(ms, n, 0.1);
     out->p90 = tool_percentile(ms, n, 0.9);
-    free(ms);
-    return good;
 }
 
-int bench_measure(tuff_program *p, double seconds, bench_time *out)
+static bool warm_up(tuff_program *p, bench_time *out)
 {
+    double once = 1.0;
     *out = (bench_time){ .batch = 1 };
-    return measure(p, seconds, out) ? TOOL_OK : tool_error("%s", tuff_program_error(p));
+    if (!run_batch(p, 1, &out->first) || !run_batch(p, 1, &once) || (once < 500.0 && !run_batch(p, 1, &once))) return false;
+    out->batch = once >= 4.0 ? 1 : (uint32_t)TF_MIN(TF_MAX(4.0 / once, 1.0), (double)BATCH);
+    return true;
 }
+
+int bench_measure_beside(tuff_program *const *p, uint32_t n, double seconds, bench_time *out)
+{
+    double *ms = tool_alloc((size_t)n * SAMPLES * sizeof *ms), *ratio = tool_alloc(SAMPLES * sizeof *ratio);
+    uint32_t wrong = n, rounds = 0;
+    for (uint32_t i = 0; i < n && wrong == n; i++)
+        if (!warm_up(p[i], &out[i])) wrong = i;
+    const uint64_t start = tf_clock_ns();
+    for (; wrong == n && rounds < SAMPLES && (rounds < 3 || ms_since(start) < seconds * 1e3 * n); rounds++)
+        for (uint32_t i = 0; i < n && wrong == n; i++)
+            if (!run_batch(p[i], out[i].batch, &ms[i * SAMPLES + rounds])) wrong = i;
+    for (uint32_t i = n; i-- > 0 && wrong == n;) { /* the first one's last: the others are compared with it in order */
+        for (uint32_t k = 0; k < rounds; k++) ratio[k] = ms[i * SAMPLES + k] / ms[k];
+        qsort(ratio, rounds, sizeof *ratio, tool_compare_doubles);
+        out[i].ratio = tool_percentile(ratio, rounds, 0.5);
+        summarize(&ms[i * SAMPLES], rounds, &out[i]);
+    }
+    free(ms);
+    free(ratio);
+    return wrong == n ? TOOL_OK : tool_error("%s", tuff_program_error(p[wrong]));
+}
+
+int bench_measure(tuff_program *p, double seconds, bench_time *out) { return bench_measure_beside(&p, 1, seconds, out); }

@@ -468,6 +468,60 @@ static bool join_reader(fuser *u, uint32_t n)
     return false;
 }
 
+enum { MAX_LEAVES = 16 };
+
+/* Values of root's dims that a map over it loads at its own coordinates; more than `most`: too many to look at. */
+static uint32_t aligned_leaves(fuser *u, uint32_t root, uint32_t *leaf, uint32_t most)
+{
+    const tuff_graph *g = u->g;
+    const tf_type *t = tf_type_of(g, g->nodes.data[root].out);
+    uint32_t n = 0, found = 0;
+    u->epoch++;
+    u->stack[n++] = root;
+    while (n) {
+        const tf_node *x = &g->nodes.data[u->stack[--n]];
+        for (uint32_t i = 0; i < x->n_src; i++) {
+            const uint32_t v = x->src[i], def = v ? tf_val(g, v)->node : root;
+            if (!v || u->mark[def] == u->epoch || !same_dims(tf_type_of(g, v), t)) continue;
+            u->mark[def] = u->epoch;
+            if (g->nodes.data[def].op->kind == TF_POINTWISE && !u->f->risen[def] && !u->port[v]) u->stack[n++] = def;
+            else if (found == most) return most + 1;
+            else leaf[found++] = v;
+        }
+    }
+    return found;
+}
+
+/* A map that loads mostly what another map over the same elements loads becomes part of it: one pass over memory instead of
+ * two. `id` is the map's own group, the last one made. */
+static bool join_sibling(fuser *u, uint32_t n, uint32_t id, uint32_t *joined)
+{
+    const tuff_graph *g = u->g;
+    const tf_node *x = &g->nodes.data[n];
+    const tf_type *t = tf_type_of(g, x->out);
+    uint32_t mine[MAX_LEAVES], theirs[MAX_LEAVES];
+    *joined = 0;
+    if (u->options->no_fusion || x->op->kind != TF_POINTWISE || !narrow_store_ok(u, t->dtype)) return true;
+    const uint32_t have = aligned_leaves(u, n, mine, MAX_LEAVES);
+    for (uint32_t k = 1; k < id && !*joined && have <= MAX_LEAVES; k++) {
+        const tf_group *q = &u->f->groups.data[k - 1];
+        const uint32_t root = q->members.data[0];
+        if (q->anchor != TF_NO_NODE || u->f->segment[root] != u->f->segment[n] || q->stores.n >= 4 || q->text >= MAX_TEXT) continue;
+        if (!same_dims(tf_type_of(g, q->stores.data[0]), t) || !narrow_store_ok(u, tf_type_of(g, q->stores.data[0])->dtype)) continue;
+        const uint32_t other = aligned_leaves(u, root, theirs, MAX_LEAVES);
+        uint32_t shared = 0;
+        for (uint32_t i = 0; i < have && other <= MAX_LEAVES; i++)
+            for (uint32_t j = 0; j < other; j++) shared += mine[i] == theirs[j];
+        if (2 * shared <= have || q->leaves + have - shared + q->stores.n + 1 > u->f->limits->storage_bindings) continue;
+        if (!group_needs(u, k, id) && !group_needs(u, id, k)) *joined = k;
+    }
+    if (!*joined) return true;
+    u->f->groups.data[--u->f->groups.n] = (tf_group){ .anchor = TF_NO_NODE };
+    uint32_t *m = tf_push(u->f->arena, &u->f->groups.data[*joined - 1].members);
+    if (m) *m = n;
+    return m != NULL;
+}
+
 /* Why node n must be stored; TF_REFUSE_COUNT: it may be recomputed by its readers. */
 static tf_refusal_reason why_store(fuser *u, uint32_t n)
 {
@@ -514,9 +568,12 @@ static bool sink(fuser *u, uint32_t n)
         uint32_t id;
         if (why != TF_REFUSE_OUTPUT && why != TF_REFUSE_DISABLED) refuse(u, n, u->f->groups.data[u->read[x->out].group[0] - 1].members.data[0], why);
         if (join_reader(u, n)) return true;
-        if (!group_new(u, TF_NO_NODE, n, &id) || !store(u, id, x->out)) return false;
+        uint32_t joined;
+        if (!group_new(u, TF_NO_NODE, n, &id) || !join_sibling(u, n, id, &joined)) return false;
+        if (joined) id = joined;
+        else u->f->groups.data[id - 1].leaves = 1;
+        if (!store(u, id, x->out)) return false;
         add_op(u, &u->f->groups.data[id - 1], n);
-        u->f->groups.data[id - 1].leaves = 1;
         demand_operands(u, x, id, count, true, false);
         return true;
     }
