@@ -80,6 +80,8 @@ static bool check_param(checker *c, uint32_t i, const tf_param *m)
             || fault(c, "step %u '%s': a parameter names port %lld, which is no scalar", i, name_of(c, i), (long long)m->a);
     case TF_PARAM_CANCEL:
         return true;
+    case TF_PARAM_ITERATION:
+        return (m->a >= 0 && m->a < TF_MAX_LOOP_DEPTH) || fault(c, "step %u '%s': a parameter names a loop of depth %lld", i, name_of(c, i), (long long)m->a + 1);
     case TF_PARAM_BASE:
         return (m->a >= 0 && m->a < (int64_t)p->steps.data[i].n_args)
             || fault(c, "step %u '%s': a parameter names argument %lld of %u", i, name_of(c, i), (long long)m->a, p->steps.data[i].n_args);

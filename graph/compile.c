@@ -290,7 +290,7 @@ static bool add_commits(compiler *c)
         const tf_region *x = &g->regions.data[r - 1];
         tf_plan_region *out = tf_push(&c->plan->arena, &c->plan->regions);
         if (!out) return stop(c, TUFF_E_MEMORY, NULL);
-        *out = (tf_plan_region){ .parent = x->parent, .depth = x->depth, .count = x->count };
+        *out = (tf_plan_region){ .parent = x->parent, .depth = x->depth, .count = x->count, .chunked = tf_region_chunked(g, r) };
         if (x->is_while && x->carries.n) out->again = c->buffer[holder(g, x->carries.data[x->carries.n - 2].value)];
         for (uint32_t i = 0; i < x->carries.n; i++)
             if (x->carries.data[i].next && !add_commit(c, r, x->carries.data[i].next, holder(g, x->carries.data[i].value), NULL)) return false;

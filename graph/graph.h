@@ -125,6 +125,9 @@ static inline bool tf_region_within(const tuff_graph *g, uint32_t inner, uint32_
 }
 /* Iterations of a body in one run, at most; 1 at the top level. */
 double tf_region_trips(const tuff_graph *g, uint32_t region);
+/* May runs submit this loop, with those around and inside it, in chunks? Something in the nest has so many iterations. */
+enum { TF_CHUNKED_TRIPS = 64 };
+bool tf_region_chunked(const tuff_graph *g, uint32_t region);
 /* Nodes that outputs, new state values and named ports need, with the loops they stand in; wanted (may be NULL): values read. */
 void tf_mark_live(const tuff_graph *g, bool *live, bool *wanted);
 

@@ -550,7 +550,12 @@ static const char *leaf_text(tf_emitter *m, tf_ex e)
         const uint32_t p = tf_emit_param(m, TF_PARAM_SCALAR, n->i);
         return tf_say(m, n->t == TUFF_F32 ? "uintBitsToFloat(PW(%u))" : n->t == TUFF_I32 ? "int(PW(%u))" : "PW(%u)", p);
     }
-    case TF_EX_STEP: m->steps = true; return tf_say(m, "int(iteration.step[%d])", (int)n->i - 1);
+    case TF_EX_STEP: {
+        const uint32_t root = m->fusion->groups.data[m->group - 1].members.data[0];
+        m->steps = true;
+        if (!tf_region_chunked(m->g, m->g->nodes.data[root].region)) return tf_say(m, "int(iteration.step[%d])", (int)n->i - 1);
+        return tf_say(m, "(int(iteration.step[%d]) + int(PW(%u)))", (int)n->i - 1, tf_emit_param(m, TF_PARAM_ITERATION, n->i - 1));
+    }
     case TF_EX_RESULT: return n->i < 8 ? tf_say(m, "r%d", (int)n->i)
                                        : tf_say(m, "r%d.%c", (int)(n->i - 8) / 4, "xyzw"[(n->i - 8) % 4]);
     default: return NULL;

@@ -181,6 +181,15 @@ double tf_region_trips(const tuff_graph *g, uint32_t region)
     return n;
 }
 
+bool tf_region_chunked(const tuff_graph *g, uint32_t region)
+{
+    bool many = false;
+    while (region && g->regions.data[region - 1].parent) region = g->regions.data[region - 1].parent;
+    for (uint32_t r = region; region && r <= g->regions.n && !many; r++)
+        many = tf_region_within(g, r, region) && tf_region_trips(g, r) >= TF_CHUNKED_TRIPS;
+    return many;
+}
+
 /* ---- liveness ---- */
 
 static void keep(const tuff_graph *g, uint32_t value, bool *live, bool *wanted)

@@ -115,6 +115,31 @@ void tf_cursor_next(const tf_plan *plan, tf_cursor *c)
     settle(plan, c, region);
 }
 
+tf_cursor tf_cursor_at(const tf_plan *plan, uint64_t n)
+{
+    tf_cursor c = { 0 };
+    uint32_t region = 0;
+    while (c.step < plan->steps.n) {
+        uint32_t inner = loop_of(plan, c.step);
+        while (inner != region && plan->regions.data[inner - 1].parent != region)
+            inner = plan->regions.data[inner - 1].parent;
+        const tf_plan_region *r = inner == region ? NULL : &plan->regions.data[inner - 1];
+        const uint64_t steps = r ? r->run : 1;
+        if (n < steps && !r)
+            break;
+        if (n < steps) { /* in this loop: its iteration, and the rest from the start of the body */
+            const uint64_t once = steps / (uint64_t)r->count;
+            c.at[r->depth - 1] = (int32_t)(n / once);
+            n %= once;
+            region = inner;
+            continue;
+        }
+        n -= steps;
+        c.step = r ? r->end : c.step + 1;
+    }
+    return c;
+}
+
 uint64_t tf_plan_bytes(const tf_plan *plan, const tf_type *type, const int64_t *params)
 {
     uint64_t n = tf_dtype_bits(type->dtype) / 4;
@@ -132,7 +157,7 @@ uint32_t tf_plan_param(const tf_plan *plan, const tf_step *step, const tf_param 
 {
     if (param->kind == TF_PARAM_DIM)
         return (uint32_t)tf_plan_dim(plan, param->a, params);
-    if (param->kind != TF_PARAM_BASE) /* CANCEL: nobody has */
+    if (param->kind != TF_PARAM_BASE) /* CANCEL: nobody has; ITERATION: from the first */
         return 0;
     const tf_arg *arg = &plan->args.data[step->arg + (uint32_t)param->a];
     const uint32_t bits = tf_dtype_bits(plan->buffers.data[arg->buffer].type.dtype);

@@ -28,6 +28,7 @@ typedef struct tf_limits {
     bool storage16, storage8;       /* 16/8-bit storage buffer access */
     bool f16, i8, i16, i64, f64;    /* shader arithmetic */
     bool bf16, dot8, coopmat;
+    uint32_t recorded;              /* steps of a run that are recorded as they are; of longer ones, loops are submitted in chunks */
     uint32_t units;                 /* parallel units for splitting decisions; 0: unknown */
 } tf_limits;
 
@@ -43,6 +44,7 @@ typedef enum tf_param_kind {
     TF_PARAM_DIM,      /* live value of dim a (encoded, evaluated by tf_plan_dim) */
     TF_PARAM_SCALAR,   /* scalar port a, in its own dtype's bits */
     TF_PARAM_CANCEL,   /* 0, until the host cancels the run */
+    TF_PARAM_ITERATION, /* tf_region_chunked: added to the recorded index of the loop of depth a + 1; 0, or where a chunk begins */
     TF_PARAM_BASE      /* element base of argument a inside its binding (bindings shared by assign_bindings) */
 } tf_param_kind;
 typedef struct tf_param { tf_param_kind kind; int64_t a; } tf_param;
@@ -116,6 +118,7 @@ typedef struct tf_plan_region {
     uint32_t again;            /* while loop: buffer + 1 of the bool that says whether an iteration takes place; 0: all do */
     uint32_t first, end;       /* steps [first, end); waves follow from them */
     uint64_t run;              /* steps that all its iterations run, saturated */
+    bool chunked;              /* its kernels add TF_PARAM_ITERATION to indices */
 } tf_plan_region;
 
 /* A carried value or a state takes a new value at the end of a region (0: of the run): from `from` to `to`, without a
@@ -196,6 +199,8 @@ typedef struct tf_cursor { uint32_t step; int32_t at[TF_MAX_LOOP_DEPTH]; } tf_cu
 /* The first step of a run; step == steps.n: there is none. */
 tf_cursor tf_cursor_begin(const tf_plan *plan);
 void tf_cursor_next(const tf_plan *plan, tf_cursor *c);
+/* The n-th step of a run, n < tf_plan_run_steps. */
+tf_cursor tf_cursor_at(const tf_plan *plan, uint64_t n);
 /* Is there a barrier between a step and the one that runs after it? */
 static inline bool tf_cursor_barrier(const tf_plan *plan, uint32_t from, uint32_t to)
 {

@@ -23,7 +23,8 @@ static const char *buffer_name(const tuff_program *p, uint32_t buffer)
 bool tf_begin(tuff_program *p, VkCommandBuffer cmd, bool once)
 {
     const VkCommandBufferBeginInfo info = { .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO,
-                                            .flags = once ? VK_COMMAND_BUFFER_USAGE_ONE_TIME_SUBMIT_BIT : 0 };
+                                            .flags = once ? VK_COMMAND_BUFFER_USAGE_ONE_TIME_SUBMIT_BIT
+                                                   : p->n_preludes ? VK_COMMAND_BUFFER_USAGE_SIMULTANEOUS_USE_BIT : 0 };
     return tf_vk_ok(p->dev, &p->fault, p->dev->vk.BeginCommandBuffer(cmd, &info), "vkBeginCommandBuffer");
 }
 

@@ -160,7 +160,7 @@ static bool parse_size(const char *s, uint64_t *out)
 }
 
 static const char *const limit_names[] = { "range", "uniform", "shared", "invocations", "bindings", "uniforms",
-                                           "groups", "subgroup", "buffer", "align", "units" };
+                                           "groups", "subgroup", "buffer", "align", "units", "recorded" };
 
 static uint32_t lower(uint32_t have, uint64_t want) { return want < have ? (uint32_t)want : have; }
 
@@ -174,6 +174,7 @@ static bool apply_limit(tf_limits *l, const char *name, uint64_t v, uint64_t *fl
     else if (strcmp(name, "bindings") == 0)    { *floor = 4;     l->storage_bindings = lower(l->storage_bindings, v); }
     else if (strcmp(name, "uniforms") == 0)    { *floor = 1;     l->uniform_bindings = lower(l->uniform_bindings, v); }
     else if (strcmp(name, "buffer") == 0)      { *floor = 65536; l->max_buffer = TF_MIN(l->max_buffer, v); }
+    else if (strcmp(name, "recorded") == 0)    { *floor = 64;    l->recorded = lower(l->recorded, v); }
     else if (strcmp(name, "units") == 0)       l->units = v > UINT32_MAX ? UINT32_MAX : (uint32_t)v;
     else if (strcmp(name, "invocations") == 0) {
         *floor = 128;
@@ -250,6 +251,7 @@ static tf_limits reported_limits(const tf_snapshot *s)
         .storage16 = s->storage16, .storage8 = s->storage8,
         .f16 = s->f16, .i8 = s->i8, .i16 = s->i16, .i64 = s->i64, .f64 = s->f64,
         /* bf16, dot8, coopmat stay off: the oldest supported shader compiler knows none of the three. */
+        .recorded = 1 << 16, /* a driver keeps up to 1 KiB for each */
         .units = s->units,
     };
     for (int i = 0; i < 3; i++) {

@@ -102,15 +102,17 @@ enum { MAX_BATCHES = 64, MAX_SEMAPHORES = 16 };
 bool tf_submit(tuff_device *dev, const tf_batch *batches, uint32_t n, tf_semaphores waits, tf_semaphores signals,
                uint64_t *ticket, tf_fault *f)
 {
-    VkSubmitInfo info[MAX_BATCHES];
+    VkSubmitInfo local[MAX_BATCHES], *info = local;
     VkSemaphore handles[MAX_SEMAPHORES];
     uint64_t values[MAX_SEMAPHORES];
     VkPipelineStageFlags stages[MAX_SEMAPHORES];
     if (!tf_device_alive(dev, f))
         return false;
-    if (n > MAX_BATCHES || waits.n > MAX_SEMAPHORES || signals.n >= MAX_SEMAPHORES)
+    if (waits.n > MAX_SEMAPHORES || signals.n >= MAX_SEMAPHORES)
         return tf_fault_set(f, TUFF_E_LIMIT, "a submission takes at most %d waits and %d signals, %u and %u were given", MAX_SEMAPHORES,
                             MAX_SEMAPHORES - 1, waits.n, signals.n);
+    if (n > MAX_BATCHES && !(info = tf_alloc(&dev->allocator, n * sizeof *info)))
+        return tf_fault_set(f, TUFF_E_MEMORY, "out of host memory for a submission");
     for (uint32_t i = 0; i < n; i++)
         info[i] = (VkSubmitInfo){ .sType = VK_STRUCTURE_TYPE_SUBMIT_INFO, .commandBufferCount = batches[i].n, .pCommandBuffers = batches[i].cmds };
     for (uint32_t i = 0; i < waits.n; i++)
@@ -138,6 +140,8 @@ bool tf_submit(tuff_device *dev, const tf_batch *batches, uint32_t n, tf_semapho
     if (r == VK_SUCCESS)
         *ticket = ++dev->ticket;
     queue_unlock(dev);
+    if (info != local)
+        tf_free(&dev->allocator, info, n * sizeof *info);
     return tf_vk_ok(dev, f, r, "vkQueueSubmit");
 }
 

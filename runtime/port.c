@@ -133,7 +133,7 @@ static bool read(tuff_program *p, const char *name, void *data, size_t bytes)
     if (!exact_bytes(p, port, port->kind == TF_PORT_OUTPUT ? p->run_dims : p->dims, data, bytes))
         return false;
     const uint64_t last = atomic_load(&p->last);
-    if (last && tuff_wait(p, last, UINT64_MAX) != TUFF_OK)
+    if (last && !tf_wait(p->dev, last, UINT64_MAX, &p->fault)) /* a cancelled run ends too */
         return false;
     return !bytes || tf_buffer_read(p, port->buffer, data, bytes);
 }

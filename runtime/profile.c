@@ -103,6 +103,10 @@ tuff_status tf_program_profile(tuff_program *p, uint32_t repeats, double *step_n
     const uint32_t n = p->plan->steps.n;
     tf_arena scratch;
     VkQueryPool queries = VK_NULL_HANDLE;
+    if (p->n_preludes && run_ns) {
+        tf_fault_set(&p->fault, TUFF_E_UNSUPPORTED, "a run of %u steps is too long to be profiled as a whole", p->n_run);
+        return p->fault.status;
+    }
     if (!repeats || !n) {
         tf_fault_set(&p->fault, TUFF_E_ARGUMENT, "there is nothing to profile: %u steps, %u repeats", n, repeats);
         return p->fault.status;

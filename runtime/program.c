@@ -9,7 +9,7 @@
 
 #include <tuff/tuff_vulkan.h>
 
-enum { SLOTS_DEFAULT = 2, SLOTS_MAX = 16, BATCHES_LOCAL = 60, BATCHES_MAX = 2048, RUN_MAX = 1 << 20 };
+enum { SLOTS_DEFAULT = 2, SLOTS_MAX = 16, BATCHES_LOCAL = 60 };
 
 /* ---- building ----------------------------------------------------------------------------------- */
 
@@ -25,29 +25,26 @@ static uint64_t estimate_ns(const tuff_device *dev, const tf_step *s)
     return 2000 + TF_MAX(s->bytes / bytes_per_us, s->flops / flops_per_us) * 1000;
 }
 
-/* Split the steps into batches of at most about 100 ms. A CPU has no watchdog; serialize makes every step a batch. */
-static void plan_batches(tuff_program *p)
+/* Estimated duration of a run, saturated. */
+static uint64_t run_ns(const tuff_program *p)
 {
-    uint64_t total = 0, used = 0;
-    tf_cursor c = tf_cursor_begin(p->plan);
-    for (uint32_t i = 0; i < p->n_run; i++, tf_cursor_next(p->plan, &c))
-        total += p->steps[c.step].ns;
-    const bool cpu = p->dev->snapshot.type == VK_PHYSICAL_DEVICE_TYPE_CPU, serialize = p->dev->caps.on.serialize;
-    const uint64_t most = cpu ? UINT64_MAX : TF_MAX(UINT64_C(100000000), total / (BATCHES_MAX / 2));
-    p->n_batches = 1;
-    c = tf_cursor_begin(p->plan);
-    p->batches[0].first = c;
-    for (uint32_t i = 0; i < p->n_run; i++, tf_cursor_next(p->plan, &c)) {
-        tf_range *b = &p->batches[p->n_batches - 1];
-        const uint64_t ns = p->steps[c.step].ns;
-        if (b->count && (serialize || (p->n_batches < BATCHES_MAX && used > most - TF_MIN(most, ns)))) {
-            b = &p->batches[p->n_batches++];
-            b->first = c;
-            used = 0;
-        }
-        b->count++;
-        used += ns;
+    uint64_t total = 0;
+    for (uint32_t i = 0; i < p->plan->steps.n; i++) {
+        uint64_t ns = p->steps[i].ns;
+        for (uint32_t r = p->plan->steps.data[i].region; r && r <= p->plan->regions.n; r = p->plan->regions.data[r - 1].parent)
+            if (!tf_mul_u64(&ns, ns, (uint64_t)p->plan->regions.data[r - 1].count)) ns = UINT64_MAX / 2;
+        if (!tf_add_u64(&total, total, ns)) total = UINT64_MAX;
     }
+    return total;
+}
+
+/* In loops of a fixed count and in no while loop, whose gates have a word of their own. */
+static bool in_fixed_loop(const tf_plan *plan, uint32_t region)
+{
+    const bool inside = region && region <= plan->regions.n;
+    for (; region && region <= plan->regions.n; region = plan->regions.data[region - 1].parent)
+        if (plan->regions.data[region - 1].again) return false;
+    return inside;
 }
 
 static bool fixed_grid(tuff_program *p, const tf_step *s, tf_step_state *t)
@@ -63,7 +60,7 @@ static bool plan_step(tuff_program *p, uint32_t i, uint64_t *params_end, uint32_
 {
     const tf_step *s = &p->plan->steps.data[i];
     tf_step_state *t = &p->steps[i];
-    *t = (tf_step_state){ .grid_at = UINT32_MAX, .set = UINT32_MAX, .ns = estimate_ns(p->dev, s) };
+    t->grid_at = t->set = UINT32_MAX;
     if (s->kind == TF_STEP_COPY || s->kind == TF_STEP_FILL)
         return true;
     const tf_kernel *k = &p->plan->kernels.data[s->kernel];
@@ -82,7 +79,8 @@ static bool plan_step(tuff_program *p, uint32_t i, uint64_t *params_end, uint32_
         *params_end = tf_align_up(*params_end + 4ull * k->n_params, align);
         p->n_uniform++;
     }
-    if (s->kind == TF_STEP_DISPATCH && tf_dim_is_dynamic(s->groups))
+    t->stops = s->kind == TF_STEP_DISPATCH && p->stoppable && in_fixed_loop(p->plan, s->region);
+    if (s->kind == TF_STEP_DISPATCH && (t->stops || tf_dim_is_dynamic(s->groups)))
         t->grid_at = (*grids)++ * 16;
     else if (s->kind == TF_STEP_DISPATCH)
         return fixed_grid(p, s, t);
@@ -104,11 +102,15 @@ static void plan_words(tuff_program *p, uint64_t grids_at)
                 p->scalar_words[p->n_scalar_words++] = word;
             else if (v->kind == TF_PARAM_CANCEL)
                 p->cancel_words[p->n_cancel_words++] = word;
+            else if (v->kind == TF_PARAM_ITERATION)
+                p->iteration_words[p->n_iteration_words++] = (tf_iteration_word){ word.at, (uint32_t)v->a, s->region };
         }
         if (t->grid_at == UINT32_MAX)
             continue;
         t->grid_at += (uint32_t)grids_at;
         p->grid_words[p->n_grid_words++] = (tf_control_word){ t->grid_at, s->groups };
+        if (t->stops)
+            p->stop_words[p->n_stop_words++] = t->grid_at;
     }
 }
 
@@ -117,14 +119,17 @@ static bool plan_steps(tuff_program *p)
     uint64_t params_end = 0;
     uint32_t grids = 0;
     for (uint32_t i = 0; i < p->plan->steps.n; i++)
+        p->steps[i].ns = estimate_ns(p->dev, &p->plan->steps.data[i]);
+    const uint64_t total = run_ns(p);
+    p->stoppable = total > TF_BATCH_NS; /* a shorter run has ended before anybody could ask */
+    for (uint32_t i = 0; i < p->plan->steps.n; i++)
         if (!plan_step(p, i, &params_end, &grids))
             return false;
     plan_words(p, params_end);
     /* Slots are flushed one by one, so each stretch ends on a whole atom. */
     const uint64_t align = TF_MAX(TF_MAX(p->dev->snapshot.limits.nonCoherentAtomSize, p->dev->snapshot.limits.minUniformBufferOffsetAlignment), 256);
     p->control_stride = tf_align_up(params_end + 16ull * grids, align);
-    plan_batches(p);
-    return true;
+    return tf_program_batches(p, total);
 }
 
 static bool create_commands(tuff_program *p)
@@ -145,9 +150,14 @@ static bool create_commands(tuff_program *p)
         info.commandBufferCount = 1;
         if (!tf_vk_ok(p->dev, &p->fault, vk->AllocateCommandBuffers(p->dev->device, &info, &s->prologue), "vkAllocateCommandBuffers"))
             return false;
-        info.commandBufferCount = p->n_batches;
+        info.commandBufferCount = p->n_cmds + p->n_preludes;
         if (!tf_vk_ok(p->dev, &p->fault, vk->AllocateCommandBuffers(p->dev->device, &info, s->cmds), "vkAllocateCommandBuffers"))
             return false;
+        for (uint32_t b = 0; b < p->batches.n; b++) {
+            const tf_batch_plan *x = &p->batches.data[b];
+            s->run[2 * b] = x->prelude ? s->cmds[p->n_cmds + x->prelude - 1] : VK_NULL_HANDLE;
+            s->run[2 * b + 1] = s->cmds[x->cmd];
+        }
     }
     return true;
 }
@@ -219,15 +229,6 @@ static void init_ports(tuff_program *p)
     p->inputs_missing = true;
 }
 
-/* Every iteration of a loop is recorded, so that no host stands between two of them. */
-static bool count_run(tuff_program *p)
-{
-    const uint64_t n = tf_plan_run_steps(p->plan);
-    p->n_run = (uint32_t)TF_MIN(n, RUN_MAX);
-    return n <= RUN_MAX || tf_fault_set(&p->fault, TUFF_E_LIMIT, "a run has %llu steps with all iterations of its loops; %d are possible",
-                                        (unsigned long long)n, RUN_MAX);
-}
-
 static bool allocate_arrays(tuff_program *p)
 {
     tf_arena *a = &p->arena;
@@ -239,13 +240,14 @@ static bool allocate_arrays(tuff_program *p)
     words = TF_MAX(words, params);
     p->pipelines = tf_arena_array(a, tf_pipeline *, plan->kernels.n);
     p->steps = tf_arena_array(a, tf_step_state, steps);
-    p->batches = tf_arena_array(a, tf_range, p->dev->caps.on.serialize ? p->n_run + 1u : TF_MIN(p->n_run + 1u, BATCHES_MAX));
     p->chunks = tf_arena_array(a, tf_mem, plan->chunks.n);
     p->places = tf_arena_array(a, tf_tensor_place, plan->buffers.n);
     p->dim_words = tf_arena_array(a, tf_control_word, words);
     p->scalar_words = tf_arena_array(a, tf_control_word, words);
     p->cancel_words = tf_arena_array(a, tf_control_word, steps);
+    p->iteration_words = tf_arena_array(a, tf_iteration_word, words);
     p->grid_words = tf_arena_array(a, tf_control_word, steps);
+    p->stop_words = tf_arena_array(a, uint32_t, steps);
     p->ports = tf_arena_array(a, tf_port_state, plan->ports.n);
     p->dims = tf_arena_array(a, int64_t, plan->dim_params.n);
     p->run_dims = tf_arena_array(a, int64_t, plan->dim_params.n);
@@ -256,7 +258,8 @@ static bool allocate_arrays(tuff_program *p)
 static bool allocate_slots(tuff_program *p)
 {
     for (uint32_t i = 0; i < p->n_slots; i++) {
-        p->slots[i].cmds = tf_arena_array(&p->arena, VkCommandBuffer, p->n_batches);
+        p->slots[i].cmds = tf_arena_array(&p->arena, VkCommandBuffer, (size_t)p->n_cmds + p->n_preludes);
+        p->slots[i].run = tf_arena_array(&p->arena, VkCommandBuffer, 2 * (size_t)p->batches.n);
         p->slots[i].sets = tf_arena_array(&p->arena, VkDescriptorSet, p->n_sets);
     }
     return !p->arena.failed || tf_fault_set(&p->fault, TUFF_E_MEMORY, "out of host memory for the program");
@@ -300,7 +303,7 @@ tuff_status tf_program_from_plan(tuff_device *dev, tf_plan *plan, const tuff_com
     p->plan = plan;
     p->n_slots = desc->slots ? desc->slots : SLOTS_DEFAULT;
     tf_arena_init(&p->arena, &dev->allocator);
-    const bool ok = count_run(p) && allocate_arrays(p) && create_pipelines(p, desc) && plan_steps(p) && allocate_slots(p) && create_commands(p) &&
+    const bool ok = allocate_arrays(p) && create_pipelines(p, desc) && plan_steps(p) && allocate_slots(p) && create_commands(p) &&
                     create_objects(p, desc->share);
     if (!ok) {
         *f = p->fault;
@@ -421,15 +424,16 @@ static bool record_prologue(tuff_program *p, tf_run_slot *slot)
 /* One submission per step, waited for, so that a step that kills the device can be named. */
 static bool submit_serialized(tuff_program *p, const tf_batch *batches, tf_semaphores waits, tf_semaphores signals, uint64_t *ticket)
 {
-    for (uint32_t b = 0; b < p->n_batches; b++) {
-        const bool last = b + 1 == p->n_batches;
+    for (uint32_t b = 0; b < p->batches.n; b++) {
+        const bool last = b + 1 == p->batches.n;
         if (tf_submit(p->dev, &batches[b], 1, b ? (tf_semaphores){ 0 } : waits, last ? signals : (tf_semaphores){ 0 }, ticket, &p->fault) &&
             tf_wait(p->dev, *ticket, UINT64_MAX, &p->fault))
             continue;
         char text[sizeof p->fault.text];
         memcpy(text, p->fault.text, sizeof text);
-        const tf_step *s = &p->plan->steps.data[p->batches[b].first.step];
-        return tf_fault_set(&p->fault, p->fault.status, "step %u (%s): %.900s", p->batches[b].first.step, s->label ? s->label : "?", text);
+        const uint32_t step = p->batches.data[b].first.step;
+        const tf_step *s = &p->plan->steps.data[step];
+        return tf_fault_set(&p->fault, p->fault.status, "step %u (%s): %.900s", step, s->label ? s->label : "?", text);
     }
     return true;
 }
@@ -437,26 +441,27 @@ static bool submit_serialized(tuff_program *p, const tf_batch *batches, tf_semap
 static bool submit(tuff_program *p, tf_semaphores waits, tf_semaphores signals, uint64_t *ticket)
 {
     uint32_t index;
-    VkCommandBuffer first[2];
+    VkCommandBuffer first[3];
     tf_batch local[BATCHES_LOCAL], *batches = local;
     if (!tf_program_can_run(p) || !take_slot(p, &index))
         return false;
     tf_run_slot *slot = &p->slots[index];
     if (!tf_slot_prepare(p, slot, index) || !tf_slot_record(p, slot, index) || (p->pending.n && !record_prologue(p, slot)))
         return false;
-    if (p->n_batches > BATCHES_LOCAL && !(batches = tf_alloc(&p->dev->allocator, p->n_batches * sizeof *batches)))
+    const uint32_t n = p->batches.n;
+    if (n > BATCHES_LOCAL && !(batches = tf_alloc(&p->dev->allocator, n * sizeof *batches)))
         return tf_fault_set(&p->fault, TUFF_E_MEMORY, "out of host memory for a submission");
-    for (uint32_t b = 0; b < p->n_batches; b++)
-        batches[b] = (tf_batch){ &slot->cmds[b], 1 };
+    for (uint32_t b = 0; b < n; b++)
+        batches[b] = slot->run[2 * b] ? (tf_batch){ &slot->run[2 * b], 2 } : (tf_batch){ &slot->run[2 * b + 1], 1 };
     if (p->pending.n) {
         first[0] = slot->prologue;
-        first[1] = slot->cmds[0];
-        batches[0] = (tf_batch){ first, 2 };
+        memcpy(&first[1], batches[0].cmds, batches[0].n * sizeof *first);
+        batches[0] = (tf_batch){ first, batches[0].n + 1 };
     }
     const bool ok = p->dev->caps.on.serialize ? submit_serialized(p, batches, waits, signals, ticket)
-                                              : tf_submit(p->dev, batches, p->n_batches, waits, signals, ticket, &p->fault);
+                                              : tf_submit(p->dev, batches, n, waits, signals, ticket, &p->fault);
     if (batches != local)
-        tf_free(&p->dev->allocator, batches, p->n_batches * sizeof *batches);
+        tf_free(&p->dev->allocator, batches, n * sizeof *batches);
     if (!ok)
         return false;
     tf_pending_taken(p, *ticket, 0);
@@ -489,12 +494,13 @@ static bool wait_cancellable(tuff_program *p, uint64_t ticket, uint64_t timeout_
     const uint64_t slice = 10000000, start = tf_clock_ns();
     for (;;) {
         const uint64_t passed = tf_clock_ns() - start, left = timeout_ns == UINT64_MAX ? UINT64_MAX : timeout_ns - TF_MIN(passed, timeout_ns);
-        if (tf_wait(p->dev, ticket, TF_MIN(left, slice), &p->fault))
-            return true;
-        if (p->fault.status != TUFF_E_TIMEOUT)
+        const bool done = tf_wait(p->dev, ticket, TF_MIN(left, slice), &p->fault);
+        if (!done && p->fault.status != TUFF_E_TIMEOUT)
             return false;
-        if (atomic_load(&p->cancelled) >= ticket)
+        if (ticket >= atomic_load(&p->cancel_first) && ticket <= atomic_load(&p->cancelled))
             return tf_fault_set(&p->fault, TUFF_E_CANCELLED, "the run was cancelled; its outputs are undefined");
+        if (done)
+            return true;
         if (left <= slice)
             return tf_fault_set(&p->fault, TUFF_E_TIMEOUT, "the run did not finish in %.3f s", (double)timeout_ns * 1e-9);
     }
@@ -523,10 +529,18 @@ void tuff_cancel(tuff_program *p)
     if (!p)
         return;
     tf_mutex_lock(&p->dev->object_lock);
-    atomic_store(&p->cancelled, atomic_load(&p->last));
-    for (uint32_t i = 0; i < p->n_slots; i++)
-        if (p->slots[i].ticket && !p->slots[i].lent && !tf_finished(p->dev, p->slots[i].ticket))
-            tf_slot_cancel(p, i, true);
+    uint64_t first = UINT64_MAX;
+    for (uint32_t i = 0; i < p->n_slots; i++) {
+        const uint64_t ticket = p->slots[i].ticket;
+        if (!ticket || p->slots[i].lent || tf_finished(p->dev, ticket))
+            continue;
+        first = TF_MIN(first, ticket);
+        tf_slot_cancel(p, i, true);
+    }
+    if (first != UINT64_MAX) {
+        atomic_store(&p->cancel_first, first);
+        atomic_store(&p->cancelled, atomic_load(&p->last));
+    }
     tf_mutex_unlock(&p->dev->object_lock);
 }
 

@@ -47,13 +47,17 @@ typedef struct tf_step_state {
     uint32_t params_at;       /* offset of the parameter block */
     uint32_t set;             /* index into a slot's sets; UINT32_MAX: none */
     uint64_t ns;              /* estimated duration */
+    bool stops;               /* its grid is taken away to cancel a run */
 } tf_step_state;
 
 /* One 32-bit number of the control stretch that follows dims or scalars. */
 typedef struct tf_control_word { uint32_t at; int64_t a; } tf_control_word;
 
+typedef struct tf_iteration_word { uint32_t at, depth, region; } tf_iteration_word;
+
 typedef struct tf_run_slot {
-    VkCommandBuffer *cmds;    /* one per batch */
+    VkCommandBuffer *cmds;    /* n_cmds, then preludes */
+    VkCommandBuffer *run;     /* two per batch: prelude or none, and command buffer */
     VkCommandBuffer prologue; /* uploads before the run */
     VkDescriptorSet *sets;
     uint64_t ticket;          /* last run; 0: never used */
@@ -65,7 +69,18 @@ typedef struct tf_run_slot {
 
 enum { PROGRESS_STRIDE = 256 };
 
-typedef struct tf_range { tf_cursor first; uint32_t count; } tf_range;
+/* A stretch of a run, in one command buffer (batches.c). */
+typedef struct tf_batch_plan {
+    tf_cursor first;          /* of a chunk of a loop: counted from 0 */
+    uint32_t count;           /* steps */
+    uint32_t done;            /* steps of the run before it */
+    uint32_t cmd;             /* command buffer; equal chunks share one */
+    uint32_t prelude;         /* prelude + 1; 0: none */
+    uint32_t region;          /* of a chunk, else 0 */
+    int32_t base[TF_MAX_LOOP_DEPTH]; /* of a chunk: the iterations where it begins */
+} tf_batch_plan;
+
+static const uint64_t TF_BATCH_NS = 100000000;
 
 struct tuff_program {
     tuff_device *dev;
@@ -75,8 +90,8 @@ struct tuff_program {
 
     tf_pipeline **pipelines;  /* per kernel */
     tf_step_state *steps;
-    tf_range *batches;
-    uint32_t n_batches, n_sets;
+    TF_ARRAY(tf_batch_plan) batches;
+    uint32_t n_cmds, n_preludes, n_sets;
     uint32_t n_run;           /* steps of a run, with every iteration of loops */
     uint32_t n_storage, n_uniform; /* descriptors per slot */
 
@@ -86,6 +101,9 @@ struct tuff_program {
     uint64_t control_stride;  /* bytes per slot */
     tf_control_word *dim_words, *scalar_words, *grid_words, *cancel_words; /* grid: a is the dim of the group count */
     uint32_t n_dim_words, n_scalar_words, n_grid_words, n_cancel_words;
+    tf_iteration_word *iteration_words; uint32_t n_iteration_words; /* where a chunk's iterations begin */
+    uint32_t *stop_words, n_stop_words; /* grids of loops of a fixed count: 0 workgroups end them */
+    bool stoppable;           /* runs take long enough for that */
     tf_mem progress;          /* PROGRESS_STRIDE bytes per slot: steps done, written by the device; only with loops */
 
     tf_port_state *ports;
@@ -104,12 +122,15 @@ struct tuff_program {
     tf_mem readback;
 
     _Atomic uint64_t last;    /* ticket of the last run */
-    _Atomic uint64_t cancelled; /* runs up to this ticket were cancelled */
+    _Atomic uint64_t cancel_first, cancelled; /* tickets of the runs that were cancelled last; 0: none */
     bool ran;
 };
 
 /* What tuff_compile does after tf_compile. Takes the plan over on success only. */
 tuff_status tf_program_from_plan(tuff_device *dev, tf_plan *plan, const tuff_compile_desc *desc, tuff_program **out, tf_fault *f);
+
+/* ---- batches.c ---- */
+bool tf_program_batches(tuff_program *p, uint64_t total_ns); /* sets batches and n_run */
 
 /* ---- buffers.c ---- */
 bool tf_program_allocate(tuff_program *p);                      /* everything a run needs */

@@ -8,7 +8,7 @@
 
 #include <tuff/tuff_vulkan.h>
 
-enum { PROGRESS_MARKS = 1000 };
+enum { PROGRESS_MARKS = 1000, UNROLL_MAX = 1 << 20 };
 
 static const VkPipelineStageFlags work_stages = VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT;
 static const VkAccessFlags work_writes = VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT;
@@ -117,7 +117,7 @@ static void store_bases(const tuff_program *p, unsigned char *control)
         const tf_step *s = &p->plan->steps.data[i];
         for (uint32_t k = 0; k < s->n_params; k++) {
             const tf_param *v = &p->plan->params.data[s->param + k];
-            if (v->kind == TF_PARAM_BASE)
+            if (v->kind == TF_PARAM_BASE || v->kind == TF_PARAM_ITERATION)
                 store(control, p->steps[i].params_at + 4 * k, tf_plan_param(p->plan, s, v, NULL));
         }
     }
@@ -140,10 +140,14 @@ void tf_slot_cancel(tuff_program *p, uint32_t index, bool cancel)
 {
     tf_fault ignored = { TUFF_OK, "" };
     unsigned char *control = p->control.mapped ? p->control.mapped + index * p->control_stride : NULL;
-    if (!control || !p->n_cancel_words)
+    if (!control || !(p->n_cancel_words || p->n_stop_words))
         return;
     for (uint32_t i = 0; i < p->n_cancel_words; i++)
         store(control, p->cancel_words[i].at, cancel);
+    for (uint32_t i = 0; i < p->n_stop_words && cancel; i++)
+        store(control, p->stop_words[i], 0);
+    if (!cancel)
+        p->slots[index].dims = 0; /* grids are written again */
     tf_mem_flush(p->dev, &p->control, index * p->control_stride, p->control_stride, &ignored);
     p->slots[index].cancelled = cancel;
 }
@@ -288,30 +292,62 @@ static void record_progress(const tuff_program *p, const tf_run_slot *slot, uint
     }
 }
 
+/* Where the iterations of a chunk begin, and how far the run is; NULL: every loop from its first on. */
+static void record_prelude(const tuff_program *p, uint32_t index, VkCommandBuffer cmd, const tf_batch_plan *b)
+{
+    barrier(p, cmd, work_stages, work_writes, VK_PIPELINE_STAGE_TRANSFER_BIT, VK_ACCESS_TRANSFER_WRITE_BIT);
+    for (uint32_t i = 0; i < p->n_iteration_words; i++) {
+        const tf_iteration_word *w = &p->iteration_words[i];
+        if (b && !tf_plan_within(p->plan, w->region, b->region))
+            continue;
+        const uint32_t value = b ? (uint32_t)b->base[w->depth] : 0;
+        p->dev->vk.CmdUpdateBuffer(cmd, p->control.buffer, index * p->control_stride + w->at, sizeof value, &value);
+    }
+    if (b && p->progress.buffer)
+        p->dev->vk.CmdFillBuffer(cmd, p->progress.buffer, (uint64_t)index * PROGRESS_STRIDE, sizeof(uint32_t), b->done);
+    tf_record_barrier(p, cmd);
+}
+
+static bool record_batch(tuff_program *p, const tf_run_slot *slot, uint32_t index, const tf_batch_plan *b, bool first, bool last)
+{
+    const VkCommandBuffer cmd = slot->cmds[b->cmd];
+    if (!tf_begin(p, cmd, false))
+        return false;
+    /* The arena, state and outputs were used by the run before; on a shared queue inputs may come from any command. */
+    if (first && !p->dev->owned)
+        barrier(p, cmd, VK_PIPELINE_STAGE_ALL_COMMANDS_BIT, VK_ACCESS_MEMORY_WRITE_BIT, work_stages | VK_PIPELINE_STAGE_DRAW_INDIRECT_BIT, work_access);
+    else
+        tf_record_barrier(p, cmd);
+    if (p->progress.buffer && !b->prelude)
+        record_progress(p, slot, index, cmd, b->first, b->done, b->count);
+    else
+        tf_record_steps(p, slot, index, cmd, b->first, b->count);
+    if (last || b->prelude) /* a chunk may also be the last one */
+        barrier(p, cmd, work_stages, work_writes, VK_PIPELINE_STAGE_HOST_BIT | (p->dev->owned ? 0 : VK_PIPELINE_STAGE_ALL_COMMANDS_BIT),
+                VK_ACCESS_HOST_READ_BIT | (p->dev->owned ? 0 : VK_ACCESS_MEMORY_READ_BIT | VK_ACCESS_MEMORY_WRITE_BIT));
+    return tf_end(p, cmd);
+}
+
 bool tf_slot_record(tuff_program *p, tf_run_slot *slot, uint32_t index)
 {
-    uint32_t done = 0;
+    uint32_t recorded = 0;
     if (slot->recorded)
         return true;
-    for (uint32_t b = 0; b < p->n_batches; b++) {
-        const VkCommandBuffer cmd = slot->cmds[b];
-        if (!tf_begin(p, cmd, false))
+    for (uint32_t i = 0; i < p->batches.n; i++) {
+        const tf_batch_plan *b = &p->batches.data[i];
+        if (b->prelude) {
+            const VkCommandBuffer cmd = slot->cmds[p->n_cmds + b->prelude - 1];
+            if (!tf_begin(p, cmd, false))
+                return false;
+            record_prelude(p, index, cmd, b);
+            if (!tf_end(p, cmd))
+                return false;
+        }
+        if (b->cmd < recorded)
+            continue;
+        if (!record_batch(p, slot, index, b, i == 0, i + 1 == p->batches.n))
             return false;
-        /* The arena, state and outputs were used by the run before; on a shared queue inputs may come from any command. */
-        if (b == 0 && !p->dev->owned)
-            barrier(p, cmd, VK_PIPELINE_STAGE_ALL_COMMANDS_BIT, VK_ACCESS_MEMORY_WRITE_BIT, work_stages | VK_PIPELINE_STAGE_DRAW_INDIRECT_BIT, work_access);
-        else
-            tf_record_barrier(p, cmd);
-        if (p->progress.buffer)
-            record_progress(p, slot, index, cmd, p->batches[b].first, done, p->batches[b].count);
-        else
-            tf_record_steps(p, slot, index, cmd, p->batches[b].first, p->batches[b].count);
-        done += p->batches[b].count;
-        if (b + 1 == p->n_batches)
-            barrier(p, cmd, work_stages, work_writes, VK_PIPELINE_STAGE_HOST_BIT | (p->dev->owned ? 0 : VK_PIPELINE_STAGE_ALL_COMMANDS_BIT),
-                    VK_ACCESS_HOST_READ_BIT | (p->dev->owned ? 0 : VK_ACCESS_MEMORY_READ_BIT | VK_ACCESS_MEMORY_WRITE_BIT));
-        if (!tf_end(p, cmd))
-            return false;
+        recorded++;
     }
     return slot->recorded = true;
 }
@@ -336,6 +372,9 @@ static bool record(tuff_program *p, VkCommandBuffer cmd, const tuff_record_desc 
         return tf_fault_set(&p->fault, TUFF_E_ARGUMENT, "tuff_record: slot %u of %u", d->slot, p->n_slots);
     if (d->first > n || d->count > n - d->first)
         return tf_fault_set(&p->fault, TUFF_E_ARGUMENT, "tuff_record: steps %u to %u, the program has %u", d->first, d->first + d->count, n);
+    const uint32_t wanted = d->count ? d->count : n - d->first, most = TF_MIN(wanted, UNROLL_MAX);
+    if (most < wanted && !next)
+        return tf_fault_set(&p->fault, TUFF_E_ARGUMENT, "tuff_record: %u steps are more than one call records (%d); pass `next` and go on from there", wanted, UNROLL_MAX);
     tf_run_slot *slot = &p->slots[d->slot];
     if (!slot->lent && slot->ticket && !tf_wait(p->dev, slot->ticket, UINT64_MAX, &p->fault))
         return false;
@@ -351,10 +390,10 @@ static bool record(tuff_program *p, VkCommandBuffer cmd, const tuff_record_desc 
         tf_record_barrier(p, cmd);
         tf_pending_taken(p, 0, d->slot + 1);
     }
-    tf_cursor at = tf_cursor_begin(p->plan);
-    for (uint32_t i = 0; i < d->first; i++)
-        tf_cursor_next(p->plan, &at);
-    const uint32_t count = steps_in_budget(p, at, d->count ? d->count : n - d->first, d->budget_ns);
+    if (p->n_preludes)
+        record_prelude(p, d->slot, cmd, NULL);
+    const tf_cursor at = tf_cursor_at(p->plan, d->first);
+    const uint32_t count = steps_in_budget(p, at, most, d->budget_ns);
     tf_record_steps(p, slot, d->slot, cmd, at, count);
     if (!d->no_end_barrier)
         barrier(p, cmd, work_stages, work_writes, VK_PIPELINE_STAGE_ALL_COMMANDS_BIT, VK_ACCESS_MEMORY_READ_BIT | VK_ACCESS_MEMORY_WRITE_BIT);

@@ -40,7 +40,7 @@
     X(CreateCommandPool) X(DestroyCommandPool) X(AllocateCommandBuffers) X(BeginCommandBuffer) X(EndCommandBuffer) \
     X(CreateQueryPool) X(DestroyQueryPool) X(GetQueryPoolResults) X(CmdResetQueryPool) X(CmdWriteTimestamp) \
     X(CmdBindPipeline) X(CmdBindDescriptorSets) X(CmdDispatch) X(CmdDispatchIndirect) X(CmdPushConstants) X(CmdPipelineBarrier) \
-    X(CmdCopyBuffer) X(CmdFillBuffer) X(CmdCopyBufferToImage)
+    X(CmdCopyBuffer) X(CmdFillBuffer) X(CmdUpdateBuffer) X(CmdCopyBufferToImage)
 
 typedef struct tf_vk {
     PFN_vkGetInstanceProcAddr GetInstanceProcAddr;

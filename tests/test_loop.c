@@ -256,14 +256,14 @@ Test(loop, recorded_in_parts)
     tuff_device_close(dev);
 }
 
-/* A condition that never fails ends at the bound, seen to advance; cancelled, it ends long before. */
-Test(loop, progress_and_cancel)
+static float square[128 * 128];
+
+/* Starts a run, sees it advance to a tenth, cancels it and sees the device end long before it would have. False: it was too fast. */
+static bool cancel_early(tuff_device *dev, tuff_program *p)
 {
-    tuff_device *dev = open_device(NULL);
-    tuff_program *p = compile(dev, "x = input f32[128,128] y, n, more = while go <= 1000 step i (v = x) { w = tanh(matmul(v, x)) go = less(i, 100000) yield w } output y output n output more");
-    static float x[128 * 128];
-    uint64_t ticket, t0 = tf_clock_ns();
-    cr_assert(tuff_write(p, "x", x, sizeof x) == TUFF_OK && tuff_submit(p, &ticket) == TUFF_OK, "%s", tuff_program_error(p));
+    uint64_t ticket;
+    const uint64_t t0 = tf_clock_ns();
+    cr_assert(tuff_write(p, "x", square, sizeof square) == TUFF_OK && tuff_submit(p, &ticket) == TUFF_OK, "%s", tuff_program_error(p));
     double last = 0;
     for (int polls = 0; last < 0.1 && polls < 100000; polls++) {
         const double now = tuff_progress(p);
@@ -280,12 +280,93 @@ Test(loop, progress_and_cancel)
     const double whole = (double)(t1 - t0) / last;
     cr_expect(last > 0.6 || (double)(t2 - t1) < 0.5 * (1.0 - last) * whole, "%.0f ms of about %.0f were done, the rest took %.0f", (double)(t1 - t0) * 1e-6, whole * 1e-6,
               (double)(t2 - t1) * 1e-6);
+    return last < 1.0;
+}
+
+/* A condition that never fails ends at the bound, seen to advance; cancelled, it ends long before. */
+Test(loop, progress_and_cancel)
+{
+    tuff_device *dev = open_device(NULL);
+    tuff_program *p = compile(dev, "x = input f32[128,128] y, n, more = while go <= 1000 step i (v = x) { w = tanh(matmul(v, x)) go = less(i, 100000) yield w } output y output n output more");
+    const bool early = cancel_early(dev, p);
     int32_t n = 0;
     bool more = false;
     cr_assert(tuff_read(p, "n", &n, sizeof n) == TUFF_OK);
-    cr_expect(last == 1.0 || (n > 0 && n < 1000), "%d iterations", n);
+    cr_expect(!early || (n > 0 && n < 1000), "%d iterations", n);
     cr_assert(tuff_run(p) == TUFF_OK && tuff_read(p, "n", &n, sizeof n) == TUFF_OK && tuff_read(p, "more", &more, sizeof more) == TUFF_OK, "%s", tuff_program_error(p));
     cr_expect(n == 1000 && more, "the next run is not cancelled: %d iterations", n);
+    tuff_program_destroy(p);
+    tuff_device_close(dev);
+}
+
+/* So does a loop of a fixed count, also around a loop; runs after it are whole. */
+Test(loop, cancel_a_fixed_count)
+{
+    static const char *const texts[] = {
+        "x = input f32[128,128] y, c = loop 1000 (v = x, c = cast(0) {dtype=i32}) { yield tanh(matmul(v, x)), add(c, 1) } output y output c",
+        "x = input f32[128,128] y, c = loop 100 (v = x, c = cast(0) {dtype=i32}) { u = loop 10 (u = v) { yield tanh(matmul(u, x)) } yield u, add(c, 1) } output y output c",
+    };
+    tuff_device *dev = open_device(NULL);
+    for (size_t i = 0; i < COUNT(texts); i++) {
+        tuff_program *p = compile(dev, texts[i]);
+        const bool early = cancel_early(dev, p);
+        int32_t n = 0, whole = i ? 100 : 1000;
+        cr_assert(tuff_read(p, "c", &n, sizeof n) == TUFF_OK);
+        cr_expect(!early || n < whole, "%zu: %d iterations", i, n);
+        cr_assert(tuff_run(p) == TUFF_OK && tuff_read(p, "c", &n, sizeof n) == TUFF_OK, "%s", tuff_program_error(p));
+        cr_expect(n == whole, "%zu: %d iterations of the next run", i, n);
+        tuff_program_destroy(p);
+    }
+    tuff_device_close(dev);
+}
+
+#define SUM(y, x) y " = cumsum(" x ") {axis=0} "
+#define SUMS SUM("a", "w") SUM("b", "a") SUM("c", "b") SUM("d", "c") SUM("e", "d") SUM("f", "e") SUM("g", "f")
+
+/* Loops longer than a run may record: chunks recorded once and submitted again and again give what one recording gives. */
+Test(loop, in_chunks)
+{
+    static const struct { const char *text; bool fails; } rows[] = {
+        { "x = input i32[5] y = loop 1500 step i (v = x) { yield add(mul(v, 3), i) } output y", false },
+        { "x = input i32[5] t = input i32[1500,5] y = loop 1500 step i (v = x) { w = gather(t, i) {axis=0} yield add(mul(roll(v) {shift=[1], axes=[0]}, 3), w) } output y", false },
+        { "x = input i32[5] y, s = loop 2000 step i (v = x) { w = add(mul(v, 3), i) yield w stack w } output y output s", false },
+        { "x = input i32[5] y = loop 60 step i (v = x) { w = loop 25 step j (u = v) { yield add(mul(u, 3), add(mul(i, 100), j)) } yield add(roll(w) {shift=[1], axes=[0]}, i) } output y", false },
+        { "x = input i32[5] y = loop 3 step i (v = x) { w = loop 1200 step j (u = v) { yield add(mul(u, 3), add(mul(i, 100), j)) } yield add(roll(w) {shift=[1], axes=[0]}, i) } output y", false },
+        { "state s i32[5] x = input i32[5] y = loop 1100 step i (v = x) { t = assign(s, add(s, i)) yield add(mul(v, 3), s) } z = loop 7 step i (v = y) { yield add(mul(v, 3), i) } output z", false },
+        { "x = input i32[5] y, n = while go <= 3000 step i (v = x) { go = less(i, 1400) yield add(mul(v, 3), i) } output y output n", false },
+        { "x = input i32[5] y = loop 60 (v = x) { a = loop 3 (w = v) {" SUMS "yield g } b = loop 3 (w = a) {" SUMS "yield g }"
+          " c = loop 3 (w = b) {" SUMS "yield g } yield c } output y", true },
+    };
+    tuff_device *one = open_device(NULL), *many = open_device(&(tuff_device_desc){ .limits = "recorded=128" });
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        tuff_graph *g = parse("in chunks", rows[i].text);
+        uint64_t seed = i + 1;
+        const graph_options o = { .seed = seed, .runs = 2, .fill = fill, .user = &seed };
+        tuff_program *p = NULL;
+        if (!g) continue;
+        const tuff_status s = tuff_compile(many, g, NULL, &p);
+        cr_expect(rows[i].fails ? s == TUFF_E_LIMIT && strstr(tuff_graph_error(g), "a run records more than 2048 steps") : s == TUFF_OK && p->n_preludes > 1, "%zu: %s", i, tuff_graph_error(g));
+        tuff_program_destroy(p);
+        if (!rows[i].fails) expect_graph(rows[i].text, many, g, &o);
+        expect_graph(rows[i].text, one, g, &o);
+        tuff_graph_destroy(g);
+    }
+    tuff_device_close(many);
+    tuff_device_close(one);
+}
+
+/* A step is found by its number. */
+Test(loop, steps_by_number)
+{
+    tuff_device *dev = open_device(NULL);
+    tuff_program *p = compile(dev, "x = input f32[5] y = loop 4 (v = x) { u = loop 3 (u = v) { yield add(mul(u, 0.5), roll(u) {shift=[1], axes=[0]}) } n = loop 0 (m = u) { yield exp(m) }"
+                                   " w = loop 2 (w = n) { yield add(w, roll(w) {shift=[1], axes=[0]}) } yield add(u, w) } z = loop 2 (v = y) { yield cos(v) } output z");
+    tf_cursor c = tf_cursor_begin(p->plan);
+    for (uint32_t i = 0; i < p->n_run; i++, tf_cursor_next(p->plan, &c)) {
+        const tf_cursor at = tf_cursor_at(p->plan, i);
+        cr_expect(at.step == c.step && !memcmp(at.at, c.at, sizeof c.at), "step %u of the run: %u instead of %u", i, at.step, c.step);
+    }
+    cr_expect(p->n_run > 40 && c.step == p->plan->steps.n);
     tuff_program_destroy(p);
     tuff_device_close(dev);
 }
@@ -293,9 +374,9 @@ Test(loop, progress_and_cancel)
 Test(loop, too_long)
 {
     tuff_device *dev = open_device(NULL);
-    tuff_graph *g = parse("too long", "x = input f32[5] y = loop 3000000 (v = x) { yield mul(v, 0.5) } output y");
+    tuff_graph *g = parse("too long", "x = input f32[5] y = loop 300000000 (v = x) { yield mul(v, 0.5) } output y");
     tuff_program *p = NULL;
-    cr_expect(tuff_compile(dev, g, NULL, &p) == TUFF_E_LIMIT && strstr(tuff_graph_error(g), "a run has 3000002 steps"), "%s", tuff_graph_error(g));
+    cr_expect(tuff_compile(dev, g, NULL, &p) == TUFF_E_LIMIT && strstr(tuff_graph_error(g), "a run has 300000002 steps"), "%s", tuff_graph_error(g));
     tuff_graph_destroy(g);
     tuff_device_close(dev);
 }

@@ -344,8 +344,9 @@ TUFF_API tuff_status tuff_run(tuff_program *p); /* submit and wait */
 /* ticket (may be NULL) identifies the run. Blocks only if all slots are in flight. */
 TUFF_API tuff_status tuff_submit(tuff_program *p, uint64_t *ticket);
 TUFF_API tuff_status tuff_wait(tuff_program *p, uint64_t ticket, uint64_t timeout_ns); /* UINT64_MAX: no limit */
-/* Ask the running work to end early; any thread. tuff_wait then returns TUFF_E_CANCELLED soon, and while loops stop behind the
- * iteration they are in; other work on the device runs to its end. */
+/* Ask the running work to end early; any thread. tuff_wait then returns TUFF_E_CANCELLED soon, and loops start no further kernels
+ * (those of a fixed count if the run is estimated at more than 100 ms); other work on the device runs to its end. Outputs and
+ * states that the run writes are then undefined. */
 TUFF_API void tuff_cancel(tuff_program *p);
 /* How much of the last submitted run's steps is done, from 0 to 1, as seen at the iterations of its loops; any thread, never waits. */
 TUFF_API double tuff_progress(tuff_program *p);

@@ -118,7 +118,8 @@ typedef struct tuff_record_desc {
     bool no_begin_barrier;
     bool no_end_barrier;
 } tuff_record_desc;
-/* next (may be NULL) receives the step to continue with, or the number of steps when the run is complete. */
+/* next (may be NULL) receives the step to continue with, or the number of steps when the run is complete. Loops are unrolled: a
+ * call records at most 2^20 steps, fewer if count or budget_ns say so, and fails without `next` if those asked for are more. */
 TUFF_API tuff_status tuff_record(tuff_program *p, VkCommandBuffer cmd, const tuff_record_desc *desc, uint32_t *next);
 TUFF_API uint32_t tuff_step_count(const tuff_program *p);
 
