@@ -70,6 +70,7 @@ void tf_fft_root(uint64_t j, uint64_t n, double *re, double *im);
 typedef struct tf_fft_lanes {
     int64_t points;
     uint32_t lanes, stages, m;
+    uint32_t fine;      /* root of point q: one of q % fine times one of q / fine, so that a lane holds few */
     tf_fft_real real;
     uint32_t at_q, at_v, at_u, count;
 } tf_fft_lanes;
@@ -81,7 +82,9 @@ uint32_t tf_fft_choose_lanes(const tf_limits *limits, int64_t points, bool strid
 void tf_fft_lane_table(const tf_fft_lanes *f, double *out); /* 4 * count numbers */
 void tf_fft_print_lanes(tf_str *out, const tf_fft_lanes *f, bool filter);
 
-/* Prints `void dft<r>(inout vec2 v[r])`: the forward transform of r points in straight lines. */
+/* Prints the forward transform of r <= 64 variables, named before + j + after, in straight lines. */
+void tf_fft_print_points(tf_str *out, uint32_t r, const char *before, const char *after);
+/* The same as `void dft<r>(inout vec2 v[r])`. */
 void tf_fft_print_dft(tf_str *out, uint32_t r);
 
 #endif

@@ -107,17 +107,24 @@ static void transform(printer *p, uint32_t *v, uint32_t n)
     }
 }
 
-void tf_fft_print_dft(tf_str *out, uint32_t r)
+void tf_fft_print_points(tf_str *out, uint32_t r, const char *before, const char *after)
 {
     printer p = { out, r };
     uint32_t v[MOST];
-    tf_str_printf(out, "void dft%u(inout vec2 v[%u])\n{\n", r, r);
+    tf_str_add(out, "    {\n");
     for (uint32_t j = 0; j < r; j++) {
         v[j] = j + 1;
-        tf_str_printf(out, "    const vec2 t%u = v[%u];\n", j + 1, j);
+        tf_str_printf(out, "    const vec2 t%u = %s%u%s;\n", j + 1, before, j, after);
     }
     transform(&p, v, r);
-    for (uint32_t j = 0; j < r; j++) tf_str_printf(out, "    v[%u] = t%u;\n", j, v[j]);
+    for (uint32_t j = 0; j < r; j++) tf_str_printf(out, "    %s%u%s = t%u;\n", before, j, after, v[j]);
+    tf_str_add(out, "    }\n");
+}
+
+void tf_fft_print_dft(tf_str *out, uint32_t r)
+{
+    tf_str_printf(out, "void dft%u(inout vec2 v[%u])\n{\n", r, r);
+    tf_fft_print_points(out, r, "v[", "]");
     tf_str_add(out, "}\n");
 }
 
