@@ -320,13 +320,20 @@ static tuff_tensor anchor(tf_lower *l, tuff_tensor x, const tf_fft_desc *d)
     return tf_add(l->g, &tf_op_fft_anchor, (tuff_tensor[]){ x, w }, 2, &a);
 }
 
-/* n = n1 n2, both smooth, n2 for one kernel and as near to the root as possible. */
+/* n2 of the split n = n1 n2, for one kernel: n1 too if possible, else as many kernels as needed, of lines of similar length. */
 static int64_t split(const tf_limits *limits, int64_t n)
 {
-    int64_t best = 1;
-    for (int64_t r = 2; r <= 4096 && r < n; r++)
-        if (n % r == 0 && tf_fft_fits(limits, r) && (best == 1 || fabs(log((double)r * (double)r / (double)n)) < fabs(log((double)best * (double)best / (double)n)))) best = r;
-    return best;
+    int64_t most = 4096;
+    while (most > 2 && !tf_fft_fits(limits, most)) most /= 2;
+    for (int two = 1; two >= 0; two--) {
+        const double wanted = log((double)n) / (two ? 2 : ceil(log((double)n) / log((double)most) - 1e-9));
+        int64_t best = 0;
+        for (int64_t r = 2; r <= 4096 && r < n; r++)
+            if (n % r == 0 && tf_fft_fits(limits, r) && (!two || tf_fft_fits(limits, n / r)) &&
+                (!best || fabs(log((double)r) - wanted) < fabs(log((double)best) - wanted))) best = r;
+        if (best) return best;
+    }
+    return 1;
 }
 
 /* Largest divisor of n that is at most its root. */

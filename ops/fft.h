@@ -51,7 +51,7 @@ tuff_tensor tf_fft_lines(tf_lower *l, tuff_tensor x, const tf_fft_desc *d);
 
 /* Is n a product of 2, 3, 5, 7, 11 and 13? */
 bool tf_fft_smooth(int64_t n);
-/* Smallest smooth number >= n. */
+/* A smooth number >= n, at most n / 8 larger where there is one: odd factors cost more than a few more points. */
 int64_t tf_fft_good_size(int64_t n);
 /* Radices of at most `most`, few and balanced, whose product is n (smooth). False: none found. */
 bool tf_fft_factor(int64_t n, uint32_t most, uint32_t *radix, uint32_t *passes);

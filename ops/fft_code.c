@@ -140,9 +140,19 @@ bool tf_fft_smooth(int64_t n)
 
 int64_t tf_fft_good_size(int64_t n)
 {
+    double least = 0;
+    int64_t best = 0;
     n = TF_MAX(n, 1);
-    while (!tf_fft_smooth(n)) n++;
-    return n;
+    for (int64_t m = n; !best || m <= n + n / 8; m++) {
+        if (!tf_fft_smooth(m)) continue;
+        int64_t odd = m;
+        while (odd % 2 == 0) odd /= 2;
+        const double cost = (double)m * (1 + 0.05 * log2((double)odd));
+        if (best && cost >= least) continue;
+        least = cost;
+        best = m;
+    }
+    return best;
 }
 
 /* Depth first over radices from large to small: the first hit with the fewest passes, then the smallest largest radix. */

@@ -9,7 +9,9 @@
 
 #include <string.h>
 
-enum { MOST = 32, FEW = 8 }; /* points per lane: more is faster, but takes drivers long to compile; roots that a lane holds anyway */
+/* Points per lane: more would be faster, but take software drivers long to compile; without a factor of two a lane cannot have
+ * fewer. Up to FEW of them, each has a root of its own. */
+enum { MOST = 16, MOST_ODD = 32, FEW = 8 };
 
 /* Roots of a lane: of points 1 .. fine - 1, then of points fine, 2 fine, .. */
 static uint32_t roots_of(const tf_fft_lanes *f) { return f->fine - 1 + f->m / f->fine - 1; }
@@ -40,7 +42,7 @@ uint32_t tf_fft_choose_lanes(const tf_limits *l, int64_t points, bool strided)
     uint32_t lanes = 1;
     if (!tf_fft_by_lanes(l) || !tf_fft_smooth(points)) return 0;
     while (2 * lanes <= l->subgroup_size && points % (2 * lanes) == 0 && points / lanes > fair) lanes *= 2;
-    return points / lanes <= MOST ? lanes : 0;
+    return points / lanes <= (lanes < l->subgroup_size && points / lanes % 2 ? MOST_ODD : MOST) ? lanes : 0;
 }
 
 /* ---- the table ---------------------------------------------------------------------------------------- */
