@@ -15,6 +15,7 @@ enum {
     MAX_READERS = 8,
     LAUNCH_COST = 65536, /* a dispatch and its barrier, in flops: 3-10 us wherever it was measured */
     ANCHOR_COST = 64,   /* flops above which an anchor's loads, of which a kernel holds many copies, are no place to save a launch */
+    CHEAP_COST = 8,     /* flops that a reader may repeat */
     TINY_COST = 96,     /* flops of a number that every invocation computes rather than a kernel before: coefficients of a step */
     TINY_SIZE = 64,     /* elements of a value of which only single ones are read */
     MAX_TEXT = 128      /* weight of the nodes a kernel may hold, for compile time */
@@ -331,6 +332,34 @@ static uint32_t stored_values(fuser *u, const tf_group *q, uint32_t id)
     return n;
 }
 
+/* Is value read outside of group1, as it is or through the group's views? */
+static bool seen_outside(fuser *u, uint32_t value, uint32_t group1)
+{
+    for (uint32_t i = u->use_first[value]; i < u->use_first[value + 1]; i++) {
+        const tf_node *x = &u->g->nodes.data[u->use[i]];
+        if (u->f->risen[u->use[i]] != group1 || (is_free(x) && (u->port[x->out] || seen_outside(u, x->out, group1)))) return true;
+    }
+    return false;
+}
+
+/* A cheap last member made of values that the kernel stores anyway, read by one pointwise node: the reader computes it, and
+ * there is one result less to store. */
+static bool left_to_reader(fuser *u, uint32_t node, uint32_t group1)
+{
+    const tuff_graph *g = u->g;
+    const tf_node *x = &g->nodes.data[node];
+    const uint32_t use = u->use_first[x->out];
+    if (u->port[x->out] || u->use_first[x->out + 1] != use + 1 || u->f->risen[u->use[use]] == group1) return false;
+    if (x->op->flops > CHEAP_COST || g->nodes.data[u->use[use]].op->kind != TF_POINTWISE) return false;
+    for (uint32_t i = 0; i < x->n_src; i++) {
+        uint32_t v = x->src[i];
+        if (!v || u->f->risen[tf_val(g, v)->node] != group1) continue;
+        while (is_free(&g->nodes.data[tf_val(g, v)->node])) v = g->nodes.data[tf_val(g, v)->node].src[0];
+        if (!u->port[v] && !seen_outside(u, v, group1)) return false;
+    }
+    return true;
+}
+
 static bool rise(fuser *u, uint32_t node)
 {
     const tuff_graph *g = u->g;
@@ -357,9 +386,9 @@ static bool rise(fuser *u, uint32_t node)
         u->layout[x->out] = layout;
         if (!is_free(x)) { q->leaves += more; add_op(u, q, n); }
     }
-    for (uint32_t i = q->members.n; i-- > 1;) { /* trailing views go back */
+    for (uint32_t i = q->members.n; i-- > 1;) { /* trailing views and what readers compute as well go back */
         const uint32_t n = q->members.data[i];
-        if (!is_free(&g->nodes.data[n]) || needed_in_store(u, n, id)) continue;
+        if (is_free(&g->nodes.data[n]) ? needed_in_store(u, n, id) : !left_to_reader(u, n, id)) continue;
         u->f->risen[n] = 0;
         u->layout[g->nodes.data[n].out] = 0;
         memmove(&q->members.data[i], &q->members.data[i + 1], (q->members.n - i - 1) * sizeof *q->members.data);

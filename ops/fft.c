@@ -349,7 +349,8 @@ static tuff_tensor long_lines(tf_lower *l, tuff_tensor x, const tf_fft_desc *d)
 {
     const int64_t n = d->n, n2 = split(l->limits, n), n1 = n / n2, b = tf_ty(x)->dim[0], i = tf_ty(x)->dim[2];
     const int64_t coarse = n > 65536 ? n1 / root_divisor(n1) : 1, fine = n1 / coarse; /* two small tables instead of one large */
-    x = shaped(extended(x, n), 3, b, n1, tf_dim_bin(l->g, TUFF_DIM_MUL, n2, i), 0, 0);
+    const int64_t given = (tf_ty(x)->dim[1] + n2 - 1) / n2, kept = ((d->keep ? d->keep : n) + n1 - 1) / n1; /* rows that are not all zeros; that are wanted */
+    x = shaped(extended(x, given * n2), 3, b, given, tf_dim_bin(l->g, TUFF_DIM_MUL, n2, i), 0, 0);
     x = tf_fft_lines(l, x, &(tf_fft_desc){ .n = n1, .inverse = d->inverse });
     x = shaped(x, 5, b, coarse, fine, n2, i);
     for (int s = 0; s < 2; s++) {
@@ -360,9 +361,9 @@ static tuff_tensor long_lines(tf_lower *l, tuff_tensor x, const tf_fft_desc *d)
         x = tuff_mul(x, shaped(w, 5, 1, s ? coarse : 1, s ? 1 : fine, n2, 1));
     }
     x = shaped(x, 3, tf_dim_bin(l->g, TUFF_DIM_MUL, b, n1), n2, i, 0, 0);
-    x = tf_fft_lines(l, x, &(tf_fft_desc){ .n = n2, .inverse = d->inverse, .scale = d->scale });
-    x = tuff_permute(shaped(x, 4, b, n1, n2, i, 0), TUFF_INTS(0, 2, 1, 3));
-    return part(shaped(x, 3, b, n, i, 0, 0), 0, d->keep ? d->keep : n);
+    x = tf_fft_lines(l, x, &(tf_fft_desc){ .n = n2, .inverse = d->inverse, .scale = d->scale, .keep = kept });
+    x = tuff_permute(shaped(x, 4, b, n1, kept, i, 0), TUFF_INTS(0, 2, 1, 3));
+    return part(shaped(x, 3, b, kept * n1, i, 0, 0), 0, d->keep ? d->keep : n);
 }
 
 static tuff_tensor chirp_lines(tf_lower *l, tuff_tensor x, const tf_fft_desc *d)
@@ -437,6 +438,40 @@ static tuff_tensor even_lines(tf_lower *l, tuff_tensor x, const tf_fft_desc *d)
     const tuff_tensor parts[2] = { tuff_real(x), tuff_imag(x) };
     x = shaped(tuff_stack(parts, 2, 2), 3, b, n, i, 0, 0);
     return part(x, 0, d->keep ? d->keep : n);
+}
+
+/* conj(z[-k]), k modulo the length. */
+static tuff_tensor reversed(tuff_tensor z) { return tuff_conj(tuff_roll(tuff_flip(z, TUFF_INTS(1)), TUFF_INTS(1), TUFF_INTS(1))); }
+
+tuff_tensor tf_fft_packed(tf_lower *l, tuff_tensor x, int64_t n, float scale)
+{
+    if (!x.id) return x;
+    const int64_t rows = tf_ty(x)->dim[0], points = (tf_ty(x)->dim[1] + 1) / 2;
+    const tuff_slice_desc axis = { .axes = TUFF_INTS(2) };
+    x = shaped(extended(x, 2 * points), 3, rows, points, 2, 0, 0);
+    x = tuff_complex(tuff_slice(x, TUFF_INTS(0), TUFF_INTS(1), &axis), tuff_slice(x, TUFF_INTS(1), TUFF_INTS(2), &axis));
+    return tf_fft_lines(l, x, &(tf_fft_desc){ .n = n / 2, .scale = scale });
+}
+
+tuff_tensor tf_fft_mixer(tf_lower *l, tuff_tensor z)
+{
+    if (!z.id) return z;
+    const int64_t h = tf_ty(z)->dim[1];
+    const tuff_tensor w = shaped(table(l->g, (tf_fft_table_desc){ .n = h }), 3, 1, h, 1, 0, 0);
+    const tuff_tensor quarter = tuff_literal(l->g, 0.25, TUFF_F32), zero = tuff_literal(l->g, 0, TUFF_F32);
+    return tuff_mul(tuff_fma(w, tuff_complex(quarter, zero), tuff_complex(quarter, zero)), tuff_sub(z, reversed(z)));
+}
+
+tuff_tensor tf_fft_packed_product(tf_lower *l, tuff_tensor z, tuff_tensor filter, tuff_tensor mixer, int64_t keep)
+{
+    if (!z.id || !filter.id || !mixer.id) return (tuff_tensor){ 0 };
+    const int64_t b = tf_ty(z)->dim[0], h = tf_ty(z)->dim[1], rows = tf_ty(filter)->dim[0], kept = (keep + 1) / 2, outer = tf_dim_bin(l->g, TUFF_DIM_FLOORDIV, b, rows);
+    const tuff_tensor d = shaped(tuff_sub(z, reversed(z)), 4, outer, rows, h, 1, 0);
+    z = tuff_sub(tuff_mul(shaped(z, 4, outer, rows, h, 1, 0), shaped(filter, 4, 1, rows, h, 1, 0)), tuff_mul(d, shaped(mixer, 4, 1, rows, h, 1, 0)));
+    z = tf_fft_lines(l, shaped(z, 3, b, h, 1, 0, 0), &(tf_fft_desc){ .n = h, .inverse = true, .keep = kept });
+    if (!z.id) return z;
+    const tuff_tensor parts[2] = { tuff_real(z), tuff_imag(z) };
+    return part(shaped(tuff_stack(parts, 2, 2), 3, b, 2 * kept, 1, 0, 0), 0, keep);
 }
 
 static tuff_tensor filtered_lines(tf_lower *l, tuff_tensor x, const tf_fft_desc *d)

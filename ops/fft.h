@@ -41,13 +41,21 @@ typedef struct tf_fft_table_desc {
     int64_t n, m, step, period;
 } tf_fft_table_desc;
 
-/* _fft_spectrum, a host row: h[rows, k0, k1] -> c64[rows, n0, columns], its two-dimensional transform over n0 n1. */
-typedef struct tf_fft_spectrum_desc { int64_t n0, n1, columns; } tf_fft_spectrum_desc;
+/* _fft_spectrum, a host row: h[rows, k0, k1] -> c64[rows, n0, columns], its two-dimensional transform over n0 n1. packed: of
+ * lines h[rows, 1, k], c64[rows, 2, n1 / 2], H and M as below, over n1 / 2. */
+typedef struct tf_fft_spectrum_desc { int64_t n0, n1, columns; bool packed; } tf_fft_spectrum_desc;
 
 extern const tf_op tf_op_fft_anchor, tf_op_fft_table, tf_op_fft_spectrum;
 
 /* Lines of any length as anchors: d as for _fft, but any n, and x of any m <= n. */
 tuff_tensor tf_fft_lines(tf_lower *l, tuff_tensor x, const tf_fft_desc *d);
+
+/* Long real convolutions, on lines of n / 2 complex points z[j] = x[2j] + i x[2j+1], n even. Where Z, H are transforms of such lines
+ * and w the roots of n / 2, that of their convolution is Z H - (Z - conj Z[-k]) M with M = (1 + w) (H - conj H[-k]) / 4.
+ * packed: x[b, <= n, 1] -> Z; mixer: H -> M; packed_product: Z, H / (n / 2), M / (n / 2) -> y[b, keep, 1]; line b takes row b % rows. */
+tuff_tensor tf_fft_packed(tf_lower *l, tuff_tensor x, int64_t n, float scale);
+tuff_tensor tf_fft_mixer(tf_lower *l, tuff_tensor h);
+tuff_tensor tf_fft_packed_product(tf_lower *l, tuff_tensor z, tuff_tensor h, tuff_tensor m, int64_t keep);
 
 /* Is n a product of 2, 3, 5, 7, 11 and 13? */
 bool tf_fft_smooth(int64_t n);

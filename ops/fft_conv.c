@@ -115,13 +115,44 @@ static bool spectrum_infer(tf_infer *c)
     const tf_type *h = c->type[0];
     if (h->rank != 3 || d->n0 < h->dim[1] || d->n1 < h->dim[2] || d->columns < 1 || d->columns > d->n1)
         return tf_bad(c, TUFF_E_SHAPE, "h needs [rows, k0, k1] within %lld x %lld (%s)", (long long)d->n0, (long long)d->n1, tf_src_text(c, 0));
-    c->out[0] = (tf_type){ .dtype = TUFF_C64, .rank = 3, .dim = { h->dim[0], d->n0, d->columns } };
+    if (d->packed && (d->n0 != 1 || d->n1 % 2 || d->columns != d->n1 / 2 || h->dtype == TUFF_C64))
+        return tf_bad(c, TUFF_E_ATTRIBUTE, "packed lines are real, of even length");
+    c->out[0] = (tf_type){ .dtype = TUFF_C64, .rank = 3, .dim = { h->dim[0], d->packed ? 2 : d->n0, d->columns } };
     return true;
+}
+
+static tuff_status packed_reference(tf_ref *r)
+{
+    const tf_fft_spectrum_desc *d = r->desc;
+    const tf_ref_tensor *h = r->src[0];
+    const uint64_t n = (uint64_t)d->columns, k = (uint64_t)h->dim[2];
+    double *re = tf_arena_array(r->scratch, double, n), *im = tf_arena_array(r->scratch, double, n), *s = tf_fft_scratch(r->scratch, n, -1);
+    if (!re || !im || !s) return TUFF_E_MEMORY;
+    for (uint64_t row = 0; row < (uint64_t)h->dim[0]; row++) {
+        for (uint64_t j = 0; j < n; j++) {
+            re[j] = 2 * j < k ? h->re[row * k + 2 * j] : 0;
+            im[j] = 2 * j + 1 < k ? h->re[row * k + 2 * j + 1] : 0;
+        }
+        tf_fft_double(re, im, n, s);
+        double *yr = r->out[0].re + row * 2 * n, *yi = r->out[0].im + row * 2 * n;
+        for (uint64_t j = 0; j < n; j++) {
+            const uint64_t m = (n - j) % n;
+            const double a = re[j] - re[m], b = im[j] + im[m];
+            double wr, wi;
+            tf_fft_root(n - j, n, &wr, &wi);
+            yr[j] = re[j] / (double)n;
+            yi[j] = im[j] / (double)n;
+            yr[n + j] = ((1 + wr) * a - wi * b) / (4 * (double)n);
+            yi[n + j] = ((1 + wr) * b + wi * a) / (4 * (double)n);
+        }
+    }
+    return TUFF_OK;
 }
 
 static tuff_status spectrum_reference(tf_ref *r)
 {
     const tf_fft_spectrum_desc *d = r->desc;
+    if (d->packed) return packed_reference(r);
     const tf_ref_tensor *h = r->src[0];
     const uint64_t n0 = (uint64_t)d->n0, n1 = (uint64_t)d->n1, k0 = (uint64_t)h->dim[1], k1 = (uint64_t)h->dim[2], columns = (uint64_t)d->columns;
     double *re = tf_arena_array(r->scratch, double, n0 * n1), *im = tf_arena_array(r->scratch, double, n0 * n1), *line = tf_arena_array(r->scratch, double, 2 * n0);
@@ -154,6 +185,7 @@ static const tf_attr spectrum_attrs[] = {
     TF_A(tf_fft_spectrum_desc, n0, TF_ATTR_I64, "length of the first transform", .required = true),
     TF_A(tf_fft_spectrum_desc, n1, TF_ATTR_I64, "length of the second", .required = true),
     TF_A(tf_fft_spectrum_desc, columns, TF_ATTR_I64, "bins of the second that are kept", .required = true),
+    TF_A(tf_fft_spectrum_desc, packed, TF_ATTR_BOOL, "neighbours as one complex point, and what mixes them"),
 };
 const tf_op tf_op_fft_spectrum = {
     .name = "_fft_spectrum", .doc = "h[rows,k0,k1] -> c64[rows,n0,columns], the transform of h extended by zeros, over n0 n1", .operands = "h", .kind = TF_HOST,
@@ -172,7 +204,7 @@ static tuff_tensor spectrum(tf_lower *l, tuff_tensor h, int64_t n0, int64_t n1, 
 {
     if (!h.id) return h;
     const tf_type t = *tf_ty(h);
-    if (tf_def(l->g, h.id)->op == &tf_op_const) return tf_add(l->g, &tf_op_fft_spectrum, &h, 1, &(tf_fft_spectrum_desc){ n0, n1, columns });
+    if (tf_def(l->g, h.id)->op == &tf_op_const) return tf_add(l->g, &tf_op_fft_spectrum, &h, 1, &(tf_fft_spectrum_desc){ .n0 = n0, .n1 = n1, .columns = columns });
     h = shaped(tf_widened(h), 3, tf_dim_bin(l->g, TUFF_DIM_MUL, t.dim[0], t.dim[1]), t.dim[2], 1);
     const float scale = (float)(1 / ((double)n0 * (double)n1));
     const tf_fft_real real = t.dtype != TUFF_C64 && columns < n1 ? TF_FFT_R2C : TF_FFT_COMPLEX;
@@ -201,12 +233,30 @@ static tuff_tensor wrapped(tuff_tensor x, int32_t axis, int64_t n, int64_t k, in
     return tuff_concat(both, 2, axis);
 }
 
+/* Long real lines of even length m, neighbours as one complex point. */
+static tuff_tensor by_packed_transform(tf_lower *l, const frame *f, tuff_tensor x, tuff_tensor h, int64_t m)
+{
+    tuff_tensor filter, mixer;
+    if (!h.id) return h;
+    if (tf_def(l->g, h.id)->op == &tf_op_const) {
+        const tuff_tensor both = tf_add(l->g, &tf_op_fft_spectrum, &h, 1, &(tf_fft_spectrum_desc){ 1, m, m / 2, true });
+        const tuff_slice_desc axis = { .axes = TUFF_INTS(1) };
+        filter = shaped(tuff_slice(both, TUFF_INTS(0), TUFF_INTS(1), &axis), 3, f->rows, m / 2, 1);
+        mixer = shaped(tuff_slice(both, TUFF_INTS(1), TUFF_INTS(2), &axis), 3, f->rows, m / 2, 1);
+    } else {
+        filter = tf_fft_packed(l, shaped(tf_widened(h), 3, f->rows, f->k[1], 1), m, (float)(2 / (double)m));
+        mixer = tf_fft_mixer(l, filter);
+    }
+    return tf_fft_packed_product(l, tf_fft_packed(l, x, m, 0), filter, mixer, f->out[1]);
+}
+
 static tuff_tensor by_transform(tf_lower *l, const conv_desc *d, const frame *f, tuff_tensor x, tuff_tensor h)
 {
     const bool real = tf_ty(x)->dtype != TUFF_C64;
     const int64_t m1 = transform_length(d->mode, f->n[1], f->k[1]), m0 = d->dims == 1 ? 1 : transform_length(d->mode, f->n[0], f->k[0]);
     x = shaped(x, 3, tf_dim_bin(l->g, TUFF_DIM_MUL, f->batch, f->n[0]), f->n[1], 1);
     if (d->mode == TUFF_CONV_CIRCULAR) x = wrapped(x, 1, f->n[1], f->k[1], m1);
+    if (d->dims == 1 && real && m1 % 2 == 0 && !tf_fft_fits(l->limits, m1)) return by_packed_transform(l, f, x, h, m1);
     if (d->dims == 1) {
         const int64_t columns = real && !tf_fft_fits(l->limits, m1) ? m1 / 2 + 1 : m1;
         const tuff_tensor filter = shaped(spectrum(l, h, 1, m1, columns), 3, f->rows, columns, 1);

@@ -163,24 +163,30 @@ Test(fft, parseval)
 
 /* ---- convolution -------------------------------------------------------------------------------------- */
 
-/* A constant h (its transform comes from the host) and an input h, by transforms and directly. */
+/* A constant h (its transform comes from the host) and an input h per row, by transforms and directly. */
 Test(fft, convolution_with_constants)
 {
     static const struct { int64_t rows, n, k; tuff_conv_mode mode; } cases[] = {
         { 5, 100, 20, TUFF_CONV_LINEAR }, { 4, 90, 40, TUFF_CONV_CAUSAL }, { 3, 97, 31, TUFF_CONV_CIRCULAR }, { 2, 3000, 80, TUFF_CONV_LINEAR },
+        { 3, 701, 601, TUFF_CONV_CAUSAL }, { 2, 1200, 1199, TUFF_CONV_CIRCULAR },
     };
     tuff_device *dev = open_device(NULL);
     for (size_t i = 0; i < COUNT(cases); i++)
-        for (int algorithm = TUFF_CONV_FFT; algorithm <= TUFF_CONV_DIRECT; algorithm++) {
-            float h[128];
+        for (int way = 0; way < 3; way++) {
+            const bool constant = way < 2;
+            const tuff_conv_algorithm algorithm = way == 1 ? TUFF_CONV_DIRECT : TUFF_CONV_FFT;
+            float h[1200];
+            if (way == 1 && cases[i].k > 90) continue;
             rng r = { i + 1 };
             rng_fill(&r, TUFF_F32, h, (size_t)cases[i].k);
             tuff_graph *g = tuff_graph_create(NULL);
             const tuff_tensor x = tuff_input(g, "x", TUFF_F32, TUFF_SHAPE(cases[i].rows, cases[i].n));
-            const tuff_tensor kernel = tuff_const(g, TUFF_F32, TUFF_SHAPE(cases[i].k), h, NULL);
-            tuff_output(g, "y", tuff_fft_conv(x, kernel, &(tuff_fft_conv_desc){ .mode = cases[i].mode, .algorithm = (tuff_conv_algorithm)algorithm }));
+            const tuff_tensor kernel = constant ? tuff_const(g, TUFF_F32, TUFF_SHAPE(cases[i].k), h, NULL)
+                                                : tuff_input(g, "h", TUFF_F32, TUFF_SHAPE(cases[i].rows, cases[i].k));
+            tuff_output(g, "y", tuff_fft_conv(x, kernel, &(tuff_fft_conv_desc){ .mode = cases[i].mode, .algorithm = algorithm }));
             char what[96];
-            snprintf(what, sizeof what, "fft_conv %lld by constant %lld, algorithm %d", (long long)cases[i].n, (long long)cases[i].k, algorithm);
+            snprintf(what, sizeof what, "fft_conv %lld by %s %lld, algorithm %d", (long long)cases[i].n, constant ? "constant" : "input", (long long)cases[i].k,
+                     (int)algorithm);
             expect_graph(what, dev, g, &(graph_options){ .seed = i + 3, .tolerance.rel = 2e-6 });
             tuff_graph_destroy(g);
         }
