@@ -230,8 +230,12 @@ tuff_tensor tuff_split(tuff_tensor x, int32_t axis, int32_t sections)
 
 /* ---- gather, take_along_axis ---- */
 
+/* There are elements, or none are asked for. */
 static bool nonempty_axis(tf_infer *c, int32_t axis)
 {
+    const tf_type *idx = c->type[1];
+    for (int32_t i = 0; i < idx->rank; i++)
+        if (idx->dim[i] == 0) return true;
     if (c->type[0]->dim[axis] != 0) return true;
     return tf_bad(c, TUFF_E_SHAPE, "axis %d of %s is empty: there is nothing to index", (int)axis, tf_src_text(c, 0));
 }

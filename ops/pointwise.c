@@ -301,7 +301,7 @@ REFERENCE(cast)
     if (to == TUFF_C64) return (cx){ X, t == TUFF_C64 ? a->im : 0 };
     if (is_integral(to)) return (cx){ is_integral(t) ? X : saturate(X, to), 0 };
     if (to == TUFF_F8E4M3) return (cx){ isnan(X) ? X : fmin(fmax(X, -448), 448), 0 };
-    if (to == TUFF_F8E5M2) return (cx){ isnan(X) ? X : fmin(fmax(X, -57344), 57344), 0 };
+    if (to == TUFF_F8E5M2) return (cx){ isfinite(X) ? fmin(fmax(X, -57344), 57344) : X, 0 };
     return (cx){ X, 0 };
 }
 #define CAST "tf_to_@dtype($0)"

@@ -355,6 +355,10 @@ static void logsumexp_lower(tf_lower *l)
 {
     const uint32_t mask = mask_of(&((const tuff_reduce_desc *)l->desc)->axes);
     const tuff_tensor x = l->src[0];
+    if (count_dim(l, mask) == 0) { /* log(0) */
+        deliver(l, tuff_sub(tf_reduce(l->g, l->limits, x, mask, TF_FOLD_SUM, 0), tuff_literal(l->g, INFINITY, TUFF_DTYPE_NONE)));
+        return;
+    }
     if (tf_ty(x)->dtype != TUFF_F64) {
         plain_lower(l, TF_FOLD_LOGSUMEXP);
         return;
@@ -412,23 +416,23 @@ REDUCE(max, "largest element over axes", TF_CLS_FLOAT | TF_CLS_INT, extreme_infe
 REDUCE(min, "smallest element over axes", TF_CLS_FLOAT | TF_CLS_INT, extreme_infer, 0)
 REDUCE(any, "true if an element over axes is true", TF_CLS_BOOL, plain_infer, 0)
 REDUCE(all, "true if all elements over axes are true", TF_CLS_BOOL, plain_infer, 0)
-REDUCE(logsumexp, "log(sum(e^x)) over axes, by the maximum; all -inf gives -inf", TF_CLS_FLOAT, extreme_infer, 16)
+REDUCE(logsumexp, "log(sum(e^x)) over axes, by the maximum; all -inf, or nothing, gives -inf", TF_CLS_FLOAT, plain_infer, 16)
 
 /* ---- variance, std, norm ------------------------------------------------------------------------ */
 
 static bool variance_infer(tf_infer *c)
 {
     tuff_variance_desc *d = c->mut;
-    return infer_shape(c, &d->axes, d->keep, true);
+    return infer_shape(c, &d->axes, d->keep, false);
 }
 
 static tuff_tensor variance(tf_lower *l)
 {
     const tuff_variance_desc *d = l->desc;
     const uint32_t mask = mask_of(&d->axes);
-    const int64_t divisor = tf_dim_bin(l->g, TUFF_DIM_SUB, count_dim(l, mask), d->correction);
-    if (divisor == 0) /* 0 / 0, as NumPy: a dim of 0 means "no divisor" to the anchor */
-        return tuff_div(tf_reduce(l->g, l->limits, l->src[0], mask, TF_FOLD_SQUARES, 0), tuff_literal(l->g, 0, TUFF_DTYPE_NONE));
+    const int64_t count = count_dim(l, mask), divisor = tf_dim_bin(l->g, TUFF_DIM_SUB, count, d->correction);
+    if (!tf_dim_is_dynamic(divisor) && divisor <= 0) /* by 0, as NumPy: a dim of 0 means "no divisor" to the anchor */
+        return tuff_div(tf_reduce(l->g, l->limits, l->src[0], mask, count ? TF_FOLD_SQUARES : TF_FOLD_SUM, 0), tuff_literal(l->g, 0, TUFF_DTYPE_NONE));
     return tf_reduce(l->g, l->limits, l->src[0], mask, TF_FOLD_SQUARES, divisor);
 }
 
@@ -439,7 +443,7 @@ static tuff_status variance_reference(tf_ref *r)
 {
     const tuff_variance_desc *d = r->desc;
     const uint32_t mask = mask_of(&d->axes);
-    return reference(r, mask, TF_FOLD_SQUARES, count_of(r, mask) - d->correction);
+    return reference(r, mask, TF_FOLD_SQUARES, TF_MAX(count_of(r, mask) - d->correction, 0));
 }
 
 static tuff_status std_reference(tf_ref *r)
@@ -464,7 +468,7 @@ static const tf_attr variance_attrs[] = {
     };                                                                                                                \
     tuff_tensor tuff_##NAME(tuff_tensor x, const tuff_variance_desc *desc) { return tf_add(x.graph, &tf_op_##NAME, &x, 1, desc); }
 
-VARIANCE(variance, "mean((x - mean x)^2) over axes, in two passes")
+VARIANCE(variance, "mean((x - mean x)^2) over axes, in two passes; of no more elements than correction: nan")
 VARIANCE(std, "square root of the variance over axes")
 
 static bool norm_infer(tf_infer *c)

@@ -18,6 +18,7 @@
     X("cast", "f16[3,5]", "(a) {dtype=f32}", 'n') \
     X("bitcast", "f32[65]", "(a) {dtype=u32}", 'n') \
     X("bitcast", "i32[65]", "(a) {dtype=f32}", 'n') \
+    X("bitcast", "u8[65]", "(add(a, 122)) {dtype=f8e5m2}", 'n') \
     X("leaky_relu", "f32[3,37]", "(a) {slope=0.1}", 'n') \
     X("elu", "f32[3,37]", "(a) {alpha=0.5}", 'n') \
     X("dequant", "i8[4,64] f32[4,1]", "(a, b)", 'n') \
@@ -51,6 +52,7 @@
     X("gather", "f32[16,7] i32[5,3]", "(a, b) {axis=0}", 'n') \
     X("gather", "f16[3,16,5] i32[9]", "(a, b) {axis=1}", 'n') \
     X("take_along_axis", "f32[6,16] i32[6,5]", "(a, b) {axis=1}", 'n') \
+    X("take_along_axis", "f32[6,0] i32[6,0]", "(a, b) {axis=1}", 'n') \
     X("scatter", "f32[24,5] i32[7] f32[7,5]", "(a, b, c) {axis=0, mode=add}", 'n') \
     X("scatter", "f32[24,5] i32[7] f32[7,5]", "(a, b, c) {axis=0}", 'q') \
     X("scatter", "f16[3,24] i32[24] f16[3,24]", "(a, b, c) {axis=1}", 'q') \
@@ -86,6 +88,9 @@
     X("any", "bool[9,12]", "(a) {axes=[1]}", 'n') \
     X("all", "bool[9,3]", "(a) {axes=[1]}", 'n') \
     X("logsumexp", "f32[7,300]", "(a) {axes=[1]}", 'n') \
+    X("logsumexp", "f32[7,0]", "(a) {axes=[1]}", 'n') \
+    X("variance", "f32[7,0]", "(a) {axes=[1], correction=1}", 'n') \
+    X("std", "f16[7,0]", "(a) {axes=[1]}", 'n') \
     X("argmax", "f32[9,333]", "(a) {axis=1}", 'n') \
     X("argmin", "f32[333,9]", "(a) {axis=0}", 'n') \
     X("variance", "f32[9,333]", "(a) {axes=[1], correction=1}", 'n') \

@@ -36,11 +36,11 @@ float tf_round_f8e4m3(float x)
     return uintBitsToFloat(r | (u & 0x80000000u));
 }
 
-// Saturates at 57344.
+// Saturates at 57344; infinity stays.
 float tf_round_f8e5m2(float x)
 {
     uint u = floatBitsToUint(x), a = u & 0x7fffffffu;
-    if (a > 0x7f800000u) return x;
+    if (a >= 0x7f800000u) return x;
     precise float d = uintBitsToFloat(a) + 128.0;
     uint r = a >= 0x47600000u ? 0x47600000u
            : a < 0x38800000u ? floatBitsToUint(d - 128.0) : (a + 0xfffffu + ((a >> 21) & 1u)) & 0xffe00000u;
