@@ -4,6 +4,8 @@
  * changes from one iteration to the next are the carried values and the step index; results are read behind the loop. The
  * body's nodes are contiguous, so passes meet a region as one stretch and a loop inside another as a stretch of that. */
 #include "expr.h"
+#include "fuse.h"
+#include "lower.h"
 
 #include <string.h>
 
@@ -236,6 +238,62 @@ void tf_mark_live(const tuff_graph *g, bool *live, bool *wanted)
             if (g->nodes.data[k].op == &tf_op_step && g->nodes.data[k].region == region)
                 keep(g, g->nodes.data[k].out, live, wanted);
     }
+}
+
+/* ---- what every iteration would compute again ---- */
+
+/* Pure, and no next value, which belongs to its iteration. */
+static bool may_leave(const tuff_graph *g, const tf_node *x, const bool *next, const uint32_t *home)
+{
+    if (x->op == &tf_op_copy || x->op->kind == TF_EFFECT || x->op->kind == TF_HOST || tf_op_in_place(x->op)) return false;
+    if (x->op->kind == TF_SOURCE && strcmp(x->op->name, "literal") && strcmp(x->op->name, "const") && strcmp(x->op->name, "scalar") && strcmp(x->op->name, "input")) return false;
+    for (uint32_t i = 0; i < x->n_out; i++)
+        if (next[x->out + i]) return false;
+    for (uint32_t i = 0; i < x->n_src; i++)
+        if (x->src[i] && tf_region_within(g, home[x->src[i]], x->region)) return false;
+    return true;
+}
+
+/* Nodes of region r that do not depend on its iteration, to before its first node. */
+static void hoist_region(tuff_graph *g, uint32_t r, const bool *next, uint32_t *home, tf_node *rest)
+{
+    uint32_t at = 0, n = 0, end;
+    while (at < g->nodes.n && !tf_region_within(g, g->nodes.data[at].region, r)) at++;
+    for (end = at; end < g->nodes.n && tf_region_within(g, g->nodes.data[end].region, r); end++) {
+        tf_node x = g->nodes.data[end];
+        if (x.region != r || !may_leave(g, &x, next, home)) {
+            rest[n++] = x;
+            continue;
+        }
+        x.region = g->regions.data[r - 1].parent;
+        for (uint32_t i = 0; i < x.n_out; i++) {
+            g->values.data[x.out + i - 1].node = at;
+            home[x.out + i] = x.region;
+        }
+        g->nodes.data[at++] = x; /* behind it are only nodes that were read */
+    }
+    for (uint32_t k = 0; k < n; k++) {
+        for (uint32_t i = 0; i < rest[k].n_out; i++) g->values.data[rest[k].out + i - 1].node = at + k;
+        g->nodes.data[at + k] = rest[k];
+    }
+}
+
+bool tf_hoist(tuff_graph *g)
+{
+    if (!g->regions.n) return true;
+    tf_arena scratch;
+    tf_arena_init(&scratch, &g->arena.allocator);
+    bool *next = tf_arena_array(&scratch, bool, (size_t)g->values.n + 1);
+    tf_node *rest = tf_arena_array(&scratch, tf_node, g->nodes.n);
+    uint32_t *home = tf_arena_array(&scratch, uint32_t, (size_t)g->values.n + 1); /* [value] region */
+    const bool ok = next && rest && home;
+    for (uint32_t v = 1; ok && v <= g->values.n; v++) home[v] = tf_def(g, v)->region;
+    for (uint32_t r = 0; ok && r < g->regions.n; r++)
+        for (uint32_t i = 0; i < g->regions.data[r].carries.n; i++) next[g->regions.data[r].carries.data[i].next] = true;
+    for (uint32_t r = g->regions.n; ok && r > 0; r--) /* inner loops have higher numbers */
+        if (g->regions.data[r - 1].count > 1) hoist_region(g, r, next, home, rest);
+    tf_arena_release(&scratch);
+    return ok;
 }
 
 /* ---- public ---- */

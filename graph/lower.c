@@ -419,7 +419,7 @@ tuff_status tf_lower_graph(tuff_graph *g, const tf_limits *limits, tf_arena *dat
         now = next;
     }
     if (s == TUFF_OK) {
-        const bool merged = tf_merge(now); /* first: two ports may turn out to have one value */
+        const bool merged = tf_hoist(now) && tf_merge(now); /* first: two ports may turn out to have one value */
         separate_ports(now, limits);
         if (!merged || now->arena.failed) s = TUFF_E_MEMORY;
         else if (now->status != TUFF_OK) { tf_str_add(message, now->error ? now->error : ""); s = now->status; }

@@ -14,6 +14,9 @@ tuff_status tf_lower_graph(tuff_graph *g, const tf_limits *limits, tf_arena *dat
 /* The identity row inserted in front of outputs: never merged, always stored. */
 extern const tf_op tf_op_copy;
 
+/* Move out of loops what does not depend on the iteration (values keep their ids; loop.c). False: out of memory. */
+bool tf_hoist(tuff_graph *g);
+
 /* Rewrite sources so that equal pure nodes are one (values keep their ids). */
 bool tf_merge(tuff_graph *g);
 

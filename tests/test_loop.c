@@ -44,6 +44,13 @@ static const loop_case cases[] = {
     { "a carried value that stays", "x = input f32[4] w = input f32[4] y, k = loop 3 (v = x, k = w) { yield add(v, k), k } output y output k", 1 },
     { "one value carried twice", "x = input f32[4] a, b = loop 3 (a = x, b = x) { n = mul(add(a, b), 0.5) yield n, n } output a output b", 1 },
     { "an invariant product", "x = input f32[8,8] w = input f32[8,8] e = exp(w) y = loop 3 (v = x) { yield add(matmul(v, e), x) } output y", 1 },
+    { "invariants inside", "x = input f32[8,8] w = input f32[8,8] y = loop 3 (v = x) { e = matmul(w, exp(w)) s = softmax(e) {axis=1} yield add(matmul(v, s), x) } output y", 1 },
+    { "invariants of nested loops", "x = input f32[6,6] w = input f32[6,6] y = loop 3 step i (v = x) { u = loop 4 step j (u = v) { a = matmul(w, w) b = matmul(a, v) c = mul(b, cast(i) {dtype=f32})"
+      " yield add(mul(u, 0.1), add(c, mul(a, cast(j) {dtype=f32}))) } yield tanh(u) } output y", 1 },
+    { "an invariant next value", "x = input f32[6,6] w = input f32[6,6] y, z = loop 3 (v = x, k = x) { yield add(mul(v, 0.5), k), matmul(w, w) } output y output z", 1 },
+    { "invariants of a while that does not run", "x = input f32[6,6] no = less(x, x) go = any(no) y, n = while go <= 4 (v = x) { a = matmul(x, x) go = any(greater(v, a)) yield add(v, a) } output y output n", 1 },
+    { "an invariant stacked", "x = input f32[5] y, s = loop 3 (v = x) { e = cumsum(x) {axis=0} yield add(v, e) stack e } output y output s", 1 },
+    { "a state is not invariant", "state s f32[4] x = input f32[4] y = loop 3 (v = x) { a = cumsum(s) {axis=0} t = assign(s, add(s, v)) yield add(v, a) } output y", 2 },
     { "two loops", "x = input f32[8] y = loop 3 (v = x) { yield mul(v, 0.5) } z = loop 2 (v = y) { yield add(v, x) } output y output z", 1 },
     { "unused carried value", "x = input f32[8] y, z = loop 3 (v = x, u = x) { yield mul(v, 0.5), add(u, v) } output y", 1 },
     { "unused loop", "x = input f32[8] y = loop 3 (v = x) { yield mul(v, 0.5) } output z = x", 1 },
@@ -412,6 +419,35 @@ Test(loop, values_change_in_place)
         const uint32_t body = plan->regions.n ? plan->regions.data[0].end - plan->regions.data[0].first : 0;
         cr_expect(body == rows[i].body, "%zu: %u steps in the body", i, body);
         for (uint32_t k = 0; !rows[i].copied && k < plan->steps.n; k++) cr_expect(plan->steps.data[k].kind != TF_STEP_COPY, "%zu: %s", i, plan->steps.data[k].label);
+        tf_plan_destroy(plan);
+        tuff_graph_destroy(g);
+    }
+    tuff_device_close(dev);
+}
+
+/* What does not depend on the iteration runs once, however deep it stands. */
+Test(loop, invariants_leave)
+{
+    static const struct { const char *text; uint32_t outside, inside; } rows[] = {
+        { "x = input f32[64,64] w = input f32[64,64] y = loop 5 (v = x) { e = matmul(w, w) yield mul(v, e) } output y", 1, 1 },
+        { "x = input f32[64,64] w = input f32[64,64] y = loop 5 step i (v = x) { e = mul(matmul(w, w), cast(i) {dtype=f32}) yield mul(v, e) } output y", 1, 1 },
+        { "x = input f32[64,64] w = input f32[64,64] y = loop 2 (v = x) { u = loop 2 (u = v) { e = matmul(w, w) yield mul(u, e) } yield u } output y", 1, 3 }, /* with copies between the loops */
+        { "x = input f32[64,64] w = input f32[64,64] y = loop 1 (v = x) { e = matmul(w, w) yield mul(v, e) } output y", 0, 1 },
+    };
+    tuff_device *dev = open_device(NULL);
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        tuff_graph *g = parse("invariants", rows[i].text);
+        tf_plan *plan = NULL;
+        cr_assert(g && tf_compile(g, &dev->caps.limits, NULL, NULL, &plan) == TUFF_OK, "%s", tuff_graph_error(g));
+        uint32_t outside = 0, inside = 0;
+        for (uint32_t k = 0; k < plan->steps.n; k++) {
+            const tf_step *s = &plan->steps.data[k];
+            if (s->kind != TF_STEP_DISPATCH) continue;
+            const bool anchor = strncmp(s->label, "matmul", 6) == 0 || strncmp(s->label, "scan", 4) == 0;
+            if (s->region && s->region <= plan->regions.n) inside++;
+            else outside += anchor;
+        }
+        cr_expect(outside == rows[i].outside && inside == rows[i].inside, "%zu: %u anchors outside, %u kernels inside", i, outside, inside);
         tf_plan_destroy(plan);
         tuff_graph_destroy(g);
     }
