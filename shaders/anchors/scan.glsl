@@ -75,9 +75,12 @@ S neutral()
 #define EXP_AND_LOG(F, I, LESS) \
     F exp_of(F x) \
     { \
-        const F t = x * 1.44269502, c = mix(t, F(-126.0), LESS(t, F(-126.0))), k = roundEven(c), f = c - k; \
+        const F t = x * 1.44269502, c = mix(t, F(-126.0), LESS(t, F(-126.0))); \
+        precise F s = c + 12582912.0; /* the whole part in the low bits; conversions are slow on some CPU drivers */ \
+        precise F k = s - 12582912.0; \
+        const F f = c - k; \
         const F p = 1.0 + f * (0.693147182 + f * (0.240222052 + f * (0.0555036664 + f * (0.00967336260 + f * 0.00133882219)))); \
-        return intBitsToFloat(floatBitsToInt(p) + (I(k) << 23)); \
+        return intBitsToFloat(floatBitsToInt(p) + (floatBitsToInt(s) << 23)); \
     } \
     F log_of(F s) \
     { \
@@ -292,6 +295,19 @@ S before_lane(S own, out S total)
     EACH_INPUT(ELEMENT_X) \
     SET_RESET SET_SOME MASK
 
+#if OP == LOGSUMEXP && INPUTS == 1 && WIDTH == 4 && !FLAGS
+/* Four elements after `own`. */
+#define APPEND_VECTOR { \
+    const vec4 x = MASKED != 0 ? mix(v0[u], vec4(-3.3e38), greaterThanEqual(i + u * 4 + uvec4(0, 1, 2, 3), uvec4(end))) : v0[u]; \
+    const float above = max(max(x.x, x.y), max(x.z, x.w)), top = own.f0 < above ? above : own.f0; \
+    const vec4 e = exp_of(mix(x - top, vec4(0.0), equal(x, vec4(top)))); \
+    own.f1 = own.f1 * exp_of(own.f0 == top ? 0.0 : own.f0 - top) + ((e.x + e.y) + (e.z + e.w)); \
+    own.f0 = top; }
+#define APPEND_ALL EACH APPEND_VECTOR
+#else
+#define APPEND_ALL EACH EVERY { ELEMENT(s) own = append(own, s); }
+#endif
+
 #if PROJECT && CHAIN && INPUTS == 1 && WIDTH == 4
 #define VECTORS 1
 /* Four elements after `base`: what chains is short, exponentials and logarithms stand side by side. */
@@ -342,10 +358,7 @@ void main()
         LOAD_ALL
         S own = neutral();
 #if LANES > 1
-        EACH EVERY {
-            ELEMENT(s)
-            own = append(own, s);
-        }
+        APPEND_ALL
         S total;
         const S from = join(base, before_lane(own, total));
         base = join(base, total);
@@ -361,6 +374,8 @@ void main()
             STORE_ALL
         }
 #endif
+#elif FOLD
+        APPEND_ALL
 #else
         EACH {
 #if VECTORS
@@ -368,9 +383,6 @@ void main()
 #else
             EVERY {
                 ELEMENT(s)
-#if FOLD
-                own = append(own, s);
-#else
 #if SEGMENTED
                 if (RESET) {
                     own = neutral();
@@ -386,16 +398,13 @@ void main()
                 PUT(RESET, base, own, next)
                 own = next;
 #endif
-#endif
             }
 #endif
-#if !FOLD
             STORE_ALL
-#endif
         }
-#if FOLD || !CHAIN
-        base = join(base, own);
 #endif
+#if LANES == 1 && (FOLD || !CHAIN)
+        base = join(base, own);
 #endif
     }
 #if FOLD

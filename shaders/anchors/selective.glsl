@@ -38,24 +38,22 @@
 #define EVERY_CHANNEL(X) X(0)
 #endif
 
-#if STEPS == 4
-#define TO_INT(x) ivec4(x)
-#else
-#define TO_INT(x) int(x)
-#endif
-/* 2^k * e^r for |r| <= ln2/2: exact at 0, where slow modes live. */
-V scaled_exp(V k, V r)
+/* x = k + r to the nearest whole k, 2^23 of which is added to s: no conversions, which are slow on some CPU drivers. */
+#define WHOLE(s, k, x) precise V s = (x) + 12582912.0; precise V k = s - 12582912.0;
+
+/* 2^k * e^r for |r| <= ln2/2: exact at 0, where slow modes live. k stands in the low bits of s. */
+V scaled_exp(V s, V r)
 {
     const V p = ((((0.00138207432 * r + 0.0083686756) * r + 0.0416682661) * r + 0.166665211) * r + 0.49999994);
-    return intBitsToFloat(floatBitsToInt(1.0 + (r + r * r * p)) + (TO_INT(k) << 23));
+    return intBitsToFloat(floatBitsToInt(1.0 + (r + r * r * p)) + (floatBitsToInt(s) << 23));
 }
 
 /* 2^x for x <= 127; 2^-126 stands for all below. */
 V decay(V x)
 {
     const V c = clamp(x, V(-126.0), V(127.0));
-    const V k = roundEven(c);
-    return scaled_exp(k, (c - k) * 0.693147182);
+    WHOLE(s, k, c)
+    return scaled_exp(s, (c - k) * 0.693147182);
 }
 
 #if COMPLEX
@@ -76,8 +74,8 @@ vec2 decay(vec2 x)
 V softplus(V x)
 {
     const V c = max(-abs(x), V(-87.0));
-    const V k = roundEven(c * 1.44269502);
-    const V e = scaled_exp(k, (c - k * 0.693145752) - k * 1.42860677e-6);
+    WHOLE(w, k, c * 1.44269502)
+    const V e = scaled_exp(w, (c - k * 0.693145752) - k * 1.42860677e-6);
     const V s = e / (2.0 + e), q = s * s;
     const V p = (((((0.153846154 * q + 0.181818182) * q + 0.222222222) * q + 0.285714286) * q + 0.4) * q + 0.666666667) * q + 2.0;
     return max(x, V(0.0)) + s * p;
