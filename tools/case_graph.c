@@ -326,11 +326,18 @@ static bool build_graph(case_builder *b)
 
 /* ---- a graph of the zoo as target -------------------------------------------------------------------------- */
 
-/* "x.1", "$heads" or a number, into an override "NAME=value". */
+/* "x.1", "$heads" or a number, into an override "NAME=value". A dim for a name is what the attribute has to be, if it is there. */
 static bool add_param(case_builder *b, const char *name, const char *source)
 {
     double value;
     char *end;
+    const size_t input = strcspn(name, ".");
+    if (name[input]) {
+        const cJSON *item = cJSON_GetObjectItemCaseSensitive(b->attrs, source + 1);
+        const int64_t dim = case_dim(b, tf_arena_string_n(b->arena, name, input), atoi(name + input + 1));
+        return !item || (cJSON_IsNumber(item) && item->valuedouble == (double)dim) ||
+               case_refuse(b, "attribute \"%s\" is not %lld, which is dim %s of input \"%.*s\"", source + 1, (long long)dim, name + input + 1, (int)input, name);
+    }
     const char *dot = strrchr(source, '.');
     if (source[0] == '$') {
         const cJSON *item = cJSON_GetObjectItemCaseSensitive(b->attrs, source + 1);
@@ -338,9 +345,9 @@ static bool add_param(case_builder *b, const char *name, const char *source)
         if (!cJSON_IsNumber(item) && !cJSON_IsBool(item)) return case_refuse(b, "attribute \"%s\" should be a number", source + 1);
         value = cJSON_IsBool(item) ? (double)cJSON_IsTrue(item) : item->valuedouble;
     } else if (dot && dot > source && (value = strtod(source, &end), *end)) {
-        const char *input = tf_arena_string_n(b->arena, source, (size_t)(dot - source));
-        value = input ? (double)case_dim(b, input, atoi(dot + 1)) : -1.0;
-        if (value < 0.0) return case_refuse(b, "the case lacks dim %s of input \"%s\"", dot + 1, input ? input : "?");
+        const char *of = tf_arena_string_n(b->arena, source, (size_t)(dot - source));
+        value = of ? (double)case_dim(b, of, atoi(dot + 1)) : -1.0;
+        if (value < 0.0) return case_refuse(b, "the case lacks dim %s of input \"%s\"", dot + 1, of ? of : "?");
     } else
         value = strtod(source, NULL);
     const char **param = tf_push(b->arena, &b->params);

@@ -75,11 +75,11 @@ const case_row ssm_cases[] = {
     { .op = "s4d_kernel", .target = "s4d_kernel", .renames = MODES, .ignored = "init subsampled", .constants = "lam B C dt", .convert = kernel_units },
     { .op = "s4_kernel", .target = "s4_kernel", .renames = MODES, .ignored = "rank init subsampled", .constants = "lam P B C dt", .convert = bilinear_units },
     { .op = "fft_causal_conv", .target = "causal_conv", .renames = "K=k D=d" },
-    { .op = "s4_layer", .zoo = "ssm/s4", .params = "batch=u.0 features=u.1 length=u.2 modes=lam.1 rank=P.0 full=$full", .ignored = "rank", .constants = "lam P B C dt", .convert = s4_layer_units },
+    { .op = "s4_layer", .zoo = "ssm/s4", .params = "batch=u.0 features=u.1 length=u.2 modes=lam.1 rank=P.0 P.0=$rank full=$full", .constants = "lam P B C dt", .convert = s4_layer_units },
     { .op = "s4d_layer", .zoo = "ssm/s4d", .params = "batch=u.0 features=u.1 length=u.2 modes=lam.1 disc=$disc full=$full", .constants = "lam B C dt", .convert = layer_units },
     { .op = "s4_stream", .target = "s4_scan", .renames = STREAM, .ignored = "rank init", .constants = "lam P B C dt", .convert = bilinear_units },
     { .op = "s4d_stream", .target = "s4_scan", .renames = STREAM, .ignored = "init", .constants = "lam B C dt", .convert = kernel_units },
     { .op = "hippo_legs_online", .target = "hippo_online", .renames = "N=n", .convert = bilinear_units },
-    { .op = "ptd", .zoo = "ssm/s4_ptd", .params = "N=E.0 length=$L dt=$dt disc=$disc basis=$basis", .ignored = "N sort", .constants = "E C", .convert = ptd_units },
+    { .op = "ptd", .zoo = "ssm/s4_ptd", .params = "N=E.0 E.0=$N length=$L dt=$dt disc=$disc basis=$basis", .ignored = "sort", .constants = "E C", .convert = ptd_units },
     { .op = NULL }
 };

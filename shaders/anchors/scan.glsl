@@ -76,11 +76,10 @@ S neutral()
     F exp_of(F x) \
     { \
         const F t = x * 1.44269502, c = mix(t, F(-126.0), LESS(t, F(-126.0))); \
-        precise F s = c + 12582912.0; /* the whole part in the low bits; conversions are slow on some CPU drivers */ \
-        precise F k = s - 12582912.0; \
-        const F f = c - k; \
+        const I k = floatBitsToInt(c + 12582912.0) - 0x4b400000; /* as tf_nearest */ \
+        const F f = c - F(k); \
         const F p = 1.0 + f * (0.693147182 + f * (0.240222052 + f * (0.0555036664 + f * (0.00967336260 + f * 0.00133882219)))); \
-        return intBitsToFloat(floatBitsToInt(p) + (floatBitsToInt(s) << 23)); \
+        return p * intBitsToFloat((k << 23) + 0x3f800000); \
     } \
     F log_of(F s) \
     { \

@@ -38,32 +38,39 @@
 #define EVERY_CHANNEL(X) X(0)
 #endif
 
-/* x = k + r to the nearest whole k, 2^23 of which is added to s: no conversions, which are slow on some CPU drivers. */
-#define WHOLE(s, k, x) precise V s = (x) + 12582912.0; precise V k = s - 12582912.0;
+#if STEPS == 4
+#define I ivec4
+#else
+#define I int
+#endif
+/* The nearest whole number, as tf_nearest. */
+#define NEAREST(x) (floatBitsToInt((x) + 12582912.0) - 0x4b400000)
 
-/* 2^k * e^r for |r| <= ln2/2: exact at 0, where slow modes live. k stands in the low bits of s. */
-V scaled_exp(V s, V r)
+/* 2^k * e^r for |r| <= ln2/2: exact at 0, where slow modes live. */
+V scaled_exp(I k, V r)
 {
     const V p = ((((0.00138207432 * r + 0.0083686756) * r + 0.0416682661) * r + 0.166665211) * r + 0.49999994);
-    return intBitsToFloat(floatBitsToInt(1.0 + (r + r * r * p)) + (floatBitsToInt(s) << 23));
+    return intBitsToFloat(floatBitsToInt(1.0 + (r + r * r * p)) + (k << 23));
 }
 
 /* 2^x for x <= 127; 2^-126 stands for all below. */
 V decay(V x)
 {
     const V c = clamp(x, V(-126.0), V(127.0));
-    WHOLE(s, k, c)
-    return scaled_exp(s, (c - k) * 0.693147182);
+    const I k = NEAREST(c);
+    return scaled_exp(k, (c - V(k)) * 0.693147182);
 }
 
 #if COMPLEX
 /* 2^x.x turned by x.y turns. */
 vec2 decay(vec2 x)
 {
-    const float t = x.y - roundEven(x.y), k = roundEven(4.0 * t), r = (t - 0.25 * k) * 6.28318531, q = r * r;
+    const float t = x.y - roundEven(x.y);
+    const int k = NEAREST(4.0 * t);
+    const float r = (t - 0.25 * float(k)) * 6.28318531, q = r * r;
     const float s = r + r * q * (((2.75573192e-6 * q - 1.98412698e-4) * q + 8.33333333e-3) * q - 0.166666667);
     const float c = 1.0 + q * (((2.48015873e-5 * q - 1.38888889e-3) * q + 4.16666667e-2) * q - 0.5);
-    const int quarter = int(k) & 3;
+    const int quarter = k & 3;
     const vec2 p = (quarter & 1) != 0 ? vec2(-s, c) : vec2(c, s);
     return decay(x.x) * (quarter > 1 ? -p : p);
 }
@@ -74,8 +81,8 @@ vec2 decay(vec2 x)
 V softplus(V x)
 {
     const V c = max(-abs(x), V(-87.0));
-    WHOLE(w, k, c * 1.44269502)
-    const V e = scaled_exp(w, (c - k * 0.693145752) - k * 1.42860677e-6);
+    const I n = NEAREST(c * 1.44269502);
+    const V k = V(n), e = scaled_exp(n, (c - k * 0.693145752) - k * 1.42860677e-6);
     const V s = e / (2.0 + e), q = s * s;
     const V p = (((((0.153846154 * q + 0.181818182) * q + 0.222222222) * q + 0.285714286) * q + 0.4) * q + 0.666666667) * q + 2.0;
     return max(x, V(0.0)) + s * p;

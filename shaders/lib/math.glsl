@@ -146,11 +146,17 @@ float tf_mod(float a, float b)
 
 // ---- exponentials ----
 
+// The nearest whole number to |x| < 2^21, by its place in the mantissa: conversions are slow on some software drivers.
+float tf_nearest(float x, out int n)
+{
+    n = floatBitsToInt(x + 12582912.0) - 0x4b400000;
+    return float(n);
+}
+
 // e^x = 2^n * (1 + r + r^2 P(r)), |r| <= ln2/2: returns r + r^2 P(r).
 float tf_exp_reduced(float x, out int n)
 {
-    float k = roundEven(x * 1.44269502);
-    n = int(k);
+    float k = tf_nearest(x * 1.44269502, n);
     precise float h = x - k * TF_LN2_HI;
     precise float r = h - k * TF_LN2_LO;
     return r + r * r * ((((0.00138207432 * r + 0.0083686756) * r + 0.0416682661) * r + 0.166665211) * r + 0.49999994);
@@ -170,10 +176,11 @@ float tf_exp_sum(float h, float l) { return tf_exp(h) * (1.0 + l); }
 float tf_exp2(float x)
 {
     float c = x > 129.0 ? 129.0 : x < -151.0 ? -151.0 : x;
-    float k = roundEven(c);
+    int n;
+    float k = tf_nearest(c, n);
     float r = (c - k) * 0.693147182;
     float p = ((((0.00138207432 * r + 0.0083686756) * r + 0.0416682661) * r + 0.166665211) * r + 0.49999994);
-    return tf_scale2(1.0 + (r + r * r * p), int(k));
+    return tf_scale2(1.0 + (r + r * r * p), n);
 }
 
 float tf_expm1(float x)
@@ -346,8 +353,9 @@ float tf_reduce(float x, out uint q)
         q = 0u;
         return tf_nan();
     }
-    float k = roundEven(x * 0.636619747);
-    q = uint(int(k));
+    int n;
+    float k = tf_nearest(x * 0.636619747, n);
+    q = uint(n);
     precise float a = x - k * 1.57055664;
     precise float b = a - k * 0.000239670277;
     precise float c = b - k * 1.58906914e-8;
