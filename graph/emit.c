@@ -522,8 +522,8 @@ static storage storage_of(const tf_emitter *m, const tf_kernel_arg *a)
     if (packed_here(m, t)) return (storage){ .words = true };
     switch (t) {
     /* Vectors of narrow elements travel as words: software drivers pay per load, GPUs do not care. */
-    case TUFF_F16: return wide ? (storage){ "float16_t", "uint64_t", "float(%s)", "tf_halves(unpackUint2x32(%s))", "float16_t(%s)", "packUint2x32(tf_words(%s))", false }
-                               : (storage){ "float16_t", "uvec2", "float(%s)", "tf_halves(%s)", "float16_t(%s)", "tf_words(%s)", false };
+    case TUFF_F16: return wide ? (storage){ "float16_t", "uint64_t", "tf_widened(float(%s))", "tf_halves(unpackUint2x32(%s))", "float16_t(%s)", "packUint2x32(tf_words(%s))", false }
+                               : (storage){ "float16_t", "uvec2", "tf_widened(float(%s))", "tf_halves(%s)", "float16_t(%s)", "tf_words(%s)", false };
     case TUFF_BF16: return wide ? (storage){ "uint16_t", "uint64_t", "uintBitsToFloat(uint(%s) << 16)", "tf_bhalves(unpackUint2x32(%s))",
                                              "uint16_t(floatBitsToUint(%s) >> 16)", "packUint2x32(tf_short_words(floatBitsToUint(%s) >> 16))", false }
                                 : (storage){ "uint16_t", "uvec2", "uintBitsToFloat(uint(%s) << 16)", "tf_bhalves(%s)",
@@ -775,6 +775,7 @@ const char *tf_emit_text(tf_emitter *m, tf_arena *out, tf_kernel *kernel)
     tf_str_add(&head, declarations.data ? declarations.data : "");
     tf_str_add(&head, m->body.data ? m->body.data : "");
     if (head.data && strstr(head.data, "double")) tf_str_add(&library, "#define TF_F64\n");
+    if (m->build.limits->cpu) tf_str_add(&library, "#define TF_CPU\n");
     tf_shader_library(head.data ? head.data : "", &library);
     tf_str_release(&head);
     prelude(m, &text, declarations.data ? declarations.data : "");

@@ -69,7 +69,7 @@ struct tf_anchor {
 /* Embedded text by its path under shaders/ ("anchors/matmul.glsl"), or NULL. */
 const char *tf_shader_text(const char *path);
 /* Append the functions of shaders/lib that `body` calls, directly or through each other, in an order that compiles
- * (shaders/library.c). #define TF_F64 above them makes the overloads for double. */
+ * (shaders/library.c). #define TF_F64 above them makes the overloads for double, TF_CPU what software drivers need. */
 void tf_shader_library(const char *body, tf_str *out);
 
 /* "#define NAME 512" or, for a dynamic dim, "#define NAME <uniform>" (registered as a parameter). */

@@ -186,6 +186,16 @@ bool tf_to_bool(double x) { return !(x == 0.0lf); }
 
 // ---- bit patterns ----
 
+// A half as a float. Compilers of CPU drivers move what follows ahead of the conversion, into arithmetic of halves that the CPU
+// lacks; a zero that they cannot know stops them.
+#ifdef TF_CPU
+float tf_widened(float x) { return uintBitsToFloat(floatBitsToUint(x) ^ (gl_WorkGroupID.x & 0x80000000u)); }
+vec4 tf_widened(vec4 x) { return uintBitsToFloat(floatBitsToUint(x) ^ (gl_WorkGroupID.x & 0x80000000u)); }
+#else
+float tf_widened(float x) { return x; }
+vec4 tf_widened(vec4 x) { return x; }
+#endif
+
 uint tf_bits_f32(float x) { return floatBitsToUint(x); }
 
 float tf_from_bits_f32(uint b) { return uintBitsToFloat(b); }
@@ -197,7 +207,7 @@ uint tf_bits_f16(float x)
     return s | (a < 0x38800000u ? uint(uintBitsToFloat(a) * 16777216.0) : (a - 0x38000000u) >> 13);
 }
 
-float tf_from_bits_f16(uint b) { return unpackHalf2x16(b & 0xffffu).x; }
+float tf_from_bits_f16(uint b) { return tf_widened(unpackHalf2x16(b & 0xffffu).x); }
 
 uint tf_bits_bf16(float x) { return floatBitsToUint(x) >> 16; }
 
@@ -269,7 +279,7 @@ uint tf_from_bits_u4(uint b) { return b & 15u; }
 bool tf_from_bits_bool(uint b) { return (b & 0xffu) != 0u; }
 
 // Four halves in two words, and back.
-vec4 tf_halves(uvec2 w) { return vec4(unpackHalf2x16(w.x), unpackHalf2x16(w.y)); }
+vec4 tf_halves(uvec2 w) { return tf_widened(vec4(unpackHalf2x16(w.x), unpackHalf2x16(w.y))); }
 
 vec4 tf_bhalves(uvec2 w) { return uintBitsToFloat(uvec4(w.x << 16, w.x & 0xffff0000u, w.y << 16, w.y & 0xffff0000u)); }
 
