@@ -399,6 +399,19 @@ static const tile shared_tiles[] = {
     { 32, 32, 4, 1, 64, "tiles 32x32" },
 };
 
+/* Does an element of b take long to read: codes of less than a byte, or windows whose neighbours are not neighbours in memory? */
+static bool reads_slowly(const tf_kernel_build *k)
+{
+    const tf_node *n = tf_def(k->g, k->node->src[1]);
+    for (; n->op->kind == TF_VIEW; n = tf_def(k->g, n->src[0]))
+        if (!strcmp(n->op->name, "unfold"))
+            return true;
+    for (uint32_t i = 0; i < n->n_src && n->op->kind == TF_INDEXED; i++)
+        if (n->src[i] && tf_dtype_bits(tf_type_of(k->g, n->src[i])->dtype) < 8)
+            return true;
+    return false;
+}
+
 static tile choose(const tf_kernel_build *k, int64_t batch, int64_t m, int64_t n)
 {
     const tf_matmul_desc *d = k->desc;
@@ -443,13 +456,14 @@ static void configure_tile(tf_kernel_build *k, tile t, int64_t batch, int64_t m,
     tf_define(k, "BK", "%u", step);
     tf_define(k, "UNROLL_K", "%s", t.tm * t.tn > 8 ? "[[dont_unroll]]" : "[[unroll]]");
     tf_define(k, "TAIL", "%d", tail);
+    tf_define(k, "ROWS_LOOP", "%s", cpu && !k->limits->uniform_loads && reads_slowly(k) ? "[[dont_unroll]]" : "[[unroll]]"); /* less to compile */
     k->algorithm = t.name;
     k->local[0] = t.lanes;
     k->shared_bytes = cpu ? 0 : 4 * step * (t.bm + t.bn);
     const int64_t tiles = tf_dim_bin(k->g, TUFF_DIM_MUL, tf_dim_ceildiv(k->g, m, t.bm), tf_dim_ceildiv(k->g, n, t.bn));
     k->groups = tf_dim_bin(k->g, TUFF_DIM_MUL, batch, tiles);
-    k->loads[0].widths = cpu && tail ? 5 : 4;
-    k->loads[1].widths = cpu && tail && d->tb ? 5 : 4;
+    k->loads[0].widths = cpu && tail && !d->ta ? 1 : 4;
+    k->loads[1].widths = cpu && tail && d->tb ? 1 : 4;
     k->stores[0].widths = 4;
     k->loads[0].reread = (uint8_t)TF_MIN(tf_dim_bound(k->g, n) / t.bn, 255);
     k->loads[1].reread = (uint8_t)TF_MIN(tf_dim_bound(k->g, m) / t.bm, 255);

@@ -41,10 +41,20 @@ void main()
 T4 acc[TM][TN];
 
 #if TAIL
-/* One column of a and one row of b: for the last K % 4. */
-void one(uint b, uint m0, uint n0, uint k)
+#define K_STEP 1
+/* One column of a and one row of b: rows along k have no vectors where K is no multiple of 4. */
+void step(uint b, uint m0, uint n0, uint k)
 {
+    T a[TM];
     T4 row[TN];
+#if TA
+    EACH(i, TM / 4) {
+        const T4 v = a_at4(b, k, min(m0 + i * 4, LAST4(M)));
+        EACH(e, 4) a[i * 4 + e] = v[e];
+    }
+#else
+    EACH(i, TM) a[i] = a_at(b, min(m0 + i, uint(M) - 1), k);
+#endif
     EACH(j, TN) {
         const uint n = n0 + j * LN * 4;
 #if TB
@@ -53,20 +63,13 @@ void one(uint b, uint m0, uint n0, uint k)
         row[j] = b_at4(b, k, min(n, LAST4(N)));
 #endif
     }
-    EACH(i, TM) {
-        const uint m = min(m0 + i, uint(M) - 1);
-#if TA
-        const T a = a_at(b, k, m);
-#else
-        const T a = a_at(b, m, k);
-#endif
-        EACH(j, TN) acc[i][j] += a * row[j];
-    }
+    EACH(i, TM) EACH(j, TN) acc[i][j] += a[i] * row[j];
 }
-#endif
 
+#else
+#define K_STEP 4
 /* Four columns of a and four rows of b. */
-void four(uint b, uint m0, uint n0, uint k)
+void step(uint b, uint m0, uint n0, uint k)
 {
     T4 a[TM]; /* along k */
 #if TA
@@ -83,13 +86,14 @@ void four(uint b, uint m0, uint n0, uint k)
         EACH(i, TM) acc[i][j][e] += a[i].x * v.x + a[i].y * v.y + a[i].z * v.z + a[i].w * v.w;
     }
 #else
-    EACH(kk, 4) {
+    ROWS_LOOP for (uint kk = 0; kk < 4; kk++) {
         T4 v[TN];
         EACH(j, TN) v[j] = b_at4(b, k + kk, min(n0 + j * LN * 4, LAST4(N)));
         EACH(i, TM) EACH(j, TN) acc[i][j] += a[i][kk] * v[j];
     }
 #endif
 }
+#endif
 
 void main()
 {
@@ -105,12 +109,8 @@ void main()
     const uint m0 = GROUP % mb * rows + row_block * TM, n0 = GROUP / mb % nb * cols + LID % LN * 4;
 
     EACH(i, TM) EACH(j, TN) acc[i][j] = T4(0);
-    [[dont_unroll]] for (uint k = 0; k + 4 <= uint(K); k += 4)
-        four(b, m0, n0, k);
-#if TAIL
-    [[dont_unroll]] for (uint k = uint(K) / 4 * 4; k < uint(K); k++)
-        one(b, m0, n0, k);
-#endif
+    [[dont_unroll]] for (uint k = 0; k < uint(K); k += K_STEP)
+        step(b, m0, n0, k);
     /* A loop over a copy: a store hook may be long, and is compiled once; acc itself stays in registers. */
     T4 result[TM * TN];
     EACH(i, TM) EACH(j, TN) result[i * TN + j] = acc[i][j];
