@@ -289,12 +289,14 @@ static void lower_masks(tf_lower *l, tuff_attention_desc *d, const int64_t *scor
     tuff_graph *g = l->g;
     tuff_tensor bias = l->src[TF_ATT_BIAS];
     const tuff_tensor mask = l->src[TF_ATT_MASK], block = l->src[TF_ATT_BLOCK], tree = l->src[TF_ATT_TREE];
-    if (mask.id) {
+    d->mask = (tuff_tensor){ 0 };
+    if (mask.id && bias.id && l->limits && l->limits->storage_bindings < 8) {
+        d->mask = expanded(tf_cast_to(mask, TUFF_BOOL), scores); /* joined with the bias it would be stored, for want of bindings */
+    } else if (mask.id) {
         const tuff_dtype t = bias.id ? tf_ty(bias)->dtype : TUFF_F32;
         bias = tuff_where(tf_cast_to(mask, TUFF_BOOL), bias.id ? bias : tuff_literal(g, 0, t), tuff_literal(g, -INFINITY, t));
     }
     d->bias = bias.id ? expanded(bias, scores) : bias;
-    d->mask = (tuff_tensor){ 0 };
     d->block_mask = block;
     if (block.id) {
         const int64_t blocks[4] = { scores[0], scores[1], tf_dim_ceildiv(g, scores[2], d->block_q), tf_dim_ceildiv(g, scores[3], d->block_kv) };

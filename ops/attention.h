@@ -14,7 +14,7 @@ enum {
     TF_ATT_SCORE_INPUTS
 };
 
-/* _attention: the same operands after lowering. The mask has become part of the bias, bias and block mask have their
+/* _attention: the same operands after lowering. The mask has become part of the bias unless both are given and bindings are few; bias and block mask have their
  * full shapes; k and v are numbers in [batch, key, head, channel], packed tokens are [1, token, head, channel]. splits > 0: the keys of a row are divided into that many parts and the results are f32 parts
  * o[splits, b, sq, hq, dv] and lse[splits, b, hq, sq]; sinks count in part 0. */
 typedef struct tf_attention_desc {

@@ -112,7 +112,7 @@ tf_attention_choice tf_attention_choose(const tf_limits *limits, const tf_attent
 /* ---- configuration ----------------------------------------------------------------------------- */
 
 static const char *const load_names[TF_ATT_LOADS] = {
-    [TF_ATT_Q] = "q", [TF_ATT_K] = "k", [TF_ATT_V] = "v", [TF_ATT_SLOPES] = "slopes", [TF_ATT_BIAS] = "bias",
+    [TF_ATT_Q] = "q", [TF_ATT_K] = "k", [TF_ATT_V] = "v", [TF_ATT_SLOPES] = "slopes", [TF_ATT_BIAS] = "bias", [TF_ATT_MASK] = "mask",
     [TF_ATT_BLOCK] = "block", [TF_ATT_SINKS] = "sinks", [TF_ATT_Q_START] = "q_start", [TF_ATT_KV_LEN] = "kv_len",
     [TF_ATT_TREE] = "tree", [TF_ATT_CU_Q] = "cu_q", [TF_ATT_CU_KV] = "cu_kv",
 };
@@ -155,6 +155,7 @@ static void define_problem(tf_kernel_build *k, const tf_attention_desc *d, const
     tf_define(k, "HAS_SCORE", "%d", u->score != NULL);
     tf_define(k, "HAS_SLOPES", "%d", k->src[TF_ATT_SLOPES] != NULL);
     tf_define(k, "HAS_BIAS", "%d", k->src[TF_ATT_BIAS] != NULL);
+    tf_define(k, "HAS_MASK", "%d", k->src[TF_ATT_MASK] != NULL);
     tf_define(k, "HAS_BLOCK", "%d", has_block);
     tf_define(k, "HAS_SINKS", "%d", k->src[TF_ATT_SINKS] != NULL);
     tf_define(k, "HAS_Q_START", "%d", k->src[TF_ATT_Q_START] != NULL);
@@ -258,7 +259,7 @@ static const tf_attr anchor_attrs[] = {
 
 static const tf_anchor attention_anchor = {
     .name = "attention",
-    .loads = { { .name = "q", .widths = 4 }, { .name = "k", .widths = 4, .reread = 7 }, { .name = "v", .widths = 4, .reread = 7 }, { .name = "slopes", .widths = 1, .reread = 1 }, { .name = "bias", .widths = 5 }, { .name = NULL }, { .name = "block", .widths = 1, .reread = 1 },
+    .loads = { { .name = "q", .widths = 4 }, { .name = "k", .widths = 4, .reread = 7 }, { .name = "v", .widths = 4, .reread = 7 }, { .name = "slopes", .widths = 1, .reread = 1 }, { .name = "bias", .widths = 5 }, { .name = "mask", .widths = 1 }, { .name = "block", .widths = 1, .reread = 1 },
                { .name = "sinks", .widths = 1, .reread = 1 }, { .name = "q_start", .widths = 1, .reread = 1 }, { .name = "kv_len", .widths = 1, .reread = 1 }, { .name = "tree", .widths = 1, .reread = 8 }, { .name = "cu_q", .widths = 1, .reread = 1 }, { .name = "cu_kv", .widths = 1, .reread = 1 } },
     .stores = { { .name = "o", .widths = 4 }, { .name = "lse", .widths = 1 } },
     .configure = configure,

@@ -220,6 +220,9 @@ float logit(Row row, int j, int hi, float s, float bias, bool attend)
     s += bias * LOG2E;
     excluded = excluded || floatBitsToUint(bias) == NEGATIVE_INFINITY;
 #endif
+#if HAS_MASK
+    excluded = excluded || !mask_at(row.b, row.h, uint(row.i), uint(min(j, SK - 1)));
+#endif
 #if HAS_TREE
     excluded = excluded || !in_tree(row, j);
 #endif
