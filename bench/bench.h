@@ -44,6 +44,7 @@ typedef struct bench_case {
     const char *suite, *name, *text;
     double flops;              /* 0: none worth counting */
     bench_limit limit;         /* the ceiling it is compared with */
+    const char *against[2];    /* names of cases before it: shown is its time over the sum of theirs */
 } bench_case;
 extern const bench_case bench_cases[];
 extern const uint32_t bench_case_count;

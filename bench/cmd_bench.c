@@ -86,6 +86,30 @@ static void print_head(void)
     printf("\n%-36s %10s %17s %9s %9s %8s %8s %9s\n", "case", "median", "p10 .. p90", "GB/s", "GFLOP/s", "ceiling", "compile", "first run");
 }
 
+static const cJSON *find_case(const cJSON *cases, const char *name)
+{
+    const cJSON *c;
+    cJSON_ArrayForEach(c, cases)
+    {
+        if (!strcmp(tool_json_text(c, "name", ""), name)) return c;
+    }
+    return NULL;
+}
+
+/* What case `name` is set against, NULL if nothing; *ratio: its time ms over the sum of theirs. */
+static const bench_ratio *find_ratio(const bench_run *r, const char *name, double ms, double *ratio)
+{
+    for (uint32_t i = 0; i < bench_ratio_count; i++) {
+        const bench_ratio *b = &bench_ratios[i];
+        if (strcmp(b->name, name)) continue;
+        double sum = tool_json_number(find_case(r->cases, b->against[0]), "ms", 0.0);
+        if (b->against[1]) sum += tool_json_number(find_case(r->cases, b->against[1]), "ms", 0.0);
+        *ratio = sum > 0.0 ? ms / sum : 0.0;
+        return sum > 0.0 ? b : NULL;
+    }
+    return NULL;
+}
+
 /* t[0], or also t[1] of a copy and t[2] of the same graph unfused. */
 static void conclude(bench_run *r, const bench_case *c, tuff_program *p, const bench_time *t, double compile_ms)
 {
@@ -99,7 +123,11 @@ static void conclude(bench_run *r, const bench_case *c, tuff_program *p, const b
     tool_progress_end(&r->progress);
     snprintf(spread, sizeof spread, "%s .. %s", tool_time(low, t->p10), tool_time(high, t->p90));
     if (ceiling > 0.0) snprintf(share, sizeof share, "%.0f%% %s", percent, limits[c->limit]);
-    printf("%-36s %10s %17s %9.3g %9.3g %8s %8s %9s\n", c->name, tool_time(median, t->median), spread, gbs, gflops, share, tool_time(compile, compile_ms), tool_time(first, t->first));
+    double ratio = 0.0;
+    const bench_ratio *b = find_ratio(r, c->name, t->median, &ratio);
+    printf("%-36s %10s %17s %9.3g %9.3g %8s %8s %9s", c->name, tool_time(median, t->median), spread, gbs, gflops, share, tool_time(compile, compile_ms), tool_time(first, t->first));
+    if (b) printf("  %.2fx %s%s%s", ratio, b->against[0], b->against[1] ? " + " : "", b->against[1] ? b->against[1] : "");
+    printf("\n");
     if (beside) printf("%36s %.0f%% of the copy by least times; %.2f times as long unfused\n", "", 100.0 * bytes * t[1].least / (copied_bytes(p->plan) * t->least), t[2].ratio);
     fflush(stdout);
     cJSON *o = cJSON_CreateObject();
@@ -121,6 +149,7 @@ static void conclude(bench_run *r, const bench_case *c, tuff_program *p, const b
     cJSON_AddStringToObject(o, "ceiling", limits[c->limit]);
     if (ceiling > 0.0) cJSON_AddNumberToObject(o, "percent", percent);
     if (beside) cJSON_AddNumberToObject(o, "unfused_ratio", t[2].ratio);
+    if (b) cJSON_AddNumberToObject(o, "ratio", ratio);
     cJSON_AddItemToArray(r->cases, o);
 }
 
@@ -253,16 +282,6 @@ static int bench_device(bench_run *r)
 
 /* ---- two reports ------------------------------------------------------------------------------------------ */
 
-static const cJSON *find_case(const cJSON *report, const char *name)
-{
-    const cJSON *c;
-    cJSON_ArrayForEach(c, cJSON_GetObjectItemCaseSensitive(report, "cases"))
-    {
-        if (!strcmp(tool_json_text(c, "name", ""), name)) return c;
-    }
-    return NULL;
-}
-
 static void print_comparison(const cJSON *a, const cJSON *b)
 {
     const cJSON *c;
@@ -272,7 +291,7 @@ static void print_comparison(const cJSON *a, const cJSON *b)
     cJSON_ArrayForEach(c, cJSON_GetObjectItemCaseSensitive(b, "cases"))
     {
         const char *name = tool_json_text(c, "name", "?");
-        const cJSON *old = find_case(a, name);
+        const cJSON *old = find_case(cJSON_GetObjectItemCaseSensitive(a, "cases"), name);
         const double before = tool_json_number(old, "ms", 0.0), after = tool_json_number(c, "ms", 0.0);
         if (!(before > 0.0) || !(after > 0.0)) continue;
         /* A difference inside both spreads is none. */

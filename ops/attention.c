@@ -309,6 +309,33 @@ static void lower_masks(tf_lower *l, tuff_attention_desc *d, const int64_t *scor
         d->tree_mask = tuff_expand(tree, (tuff_shape){ 3, { scores[0], scores[2], tf_ty(tree)->dim[2] } });
 }
 
+/* Is storing the scores faster? On CPU drivers with a fast matrix product it is, while they are few: at most 1 MiB. */
+static bool unfused_pays(const tf_lower *l, const tf_attention_shape *s)
+{
+    const tuff_attention_desc *d = l->desc;
+    for (uint32_t i = TF_ATT_SLOPES; i < TF_ATT_SCORE_INPUTS; i++)
+        if (l->src[i].id)
+            return false;
+    const tf_type *q = tf_ty(l->src[TF_ATT_Q]), *k = tf_ty(l->src[TF_ATT_K]);
+    const bool plain = !d->causal && !d->window_left && !d->window_right && d->softcap == 0 && !d->score && s->hq == s->hk;
+    const bool fixed = !tf_dim_is_dynamic(q->dim[0]) && !tf_dim_is_dynamic(q->dim[1]) && !tf_dim_is_dynamic(k->dim[1]);
+    return l->limits && l->limits->cpu && l->limits->uniform_loads && plain && fixed && s->sq >= 64 && s->sk >= 64 && s->b * s->hq * s->sq * s->sk <= INT64_C(1) << 18;
+}
+
+static void lower_unfused(tf_lower *l)
+{
+    const tuff_attention_desc *d = l->desc;
+    const tf_type q = *tf_ty(l->src[TF_ATT_Q]);
+    const double scale = d->scale != 0 ? (double)d->scale : 1 / sqrt((double)q.dim[3]);
+    tuff_tensor x[3];
+    for (int i = 0; i < 3; i++)
+        x[i] = tuff_permute(tf_cast_to(l->src[TF_ATT_Q + i], TUFF_F32), TUFF_INTS(0, 2, 1, 3));
+    const tuff_tensor s = tuff_mul(tuff_matmul(x[0], x[1], &(tuff_matmul_desc){ .transpose_b = true }), tuff_literal(l->g, scale, TUFF_F32));
+    const tuff_tensor o = tuff_permute(tuff_matmul(tuff_softmax(s, 3), x[2], NULL), TUFF_INTS(0, 2, 1, 3));
+    l->out[0] = tf_cast_to(o, d->dtype ? d->dtype : q.dtype);
+    l->out[1] = tuff_logsumexp(s, &(tuff_reduce_desc){ .axes = TUFF_INTS(3) });
+}
+
 static void attention_lower(tf_lower *l)
 {
     tuff_graph *g = l->g;
@@ -320,6 +347,10 @@ static void attention_lower(tf_lower *l)
     for (uint32_t i = TF_ATT_CU_Q; i <= TF_ATT_CU_KV; i++)
         type[i] = l->src[i].id ? tf_ty(l->src[i]) : NULL;
     const tf_attention_shape shape = tf_attention_shape_of(g, type);
+    if (unfused_pays(l, &shape)) {
+        lower_unfused(l);
+        return;
+    }
     const int64_t scores[4] = { type[TF_ATT_Q]->dim[0], type[TF_ATT_Q]->dim[2], type[TF_ATT_Q]->dim[1], type[TF_ATT_K]->dim[1] };
     tf_attention_desc d = { .user = *(const tuff_attention_desc *)l->desc };
     const tuff_dtype dtype = d.user.dtype ? d.user.dtype : type[TF_ATT_Q]->dtype;
