@@ -44,10 +44,13 @@ typedef struct bench_case {
     const char *suite, *name, *text;
     double flops;              /* 0: none worth counting */
     bench_limit limit;         /* the ceiling it is compared with */
-    const char *against[2];    /* names of cases before it: shown is its time over the sum of theirs */
 } bench_case;
 extern const bench_case bench_cases[];
 extern const uint32_t bench_case_count;
+/* A case whose time is shown as a multiple of that of one or two cases before it. */
+typedef struct bench_ratio { const char *name, *against[2]; } bench_ratio;
+extern const bench_ratio bench_ratios[];
+extern const uint32_t bench_ratio_count;
 
 /* A sampler of 50 steps and its network 50 times alone (sampler.c): a denoiser that takes about `ms` at `gflops`. */
 tuff_graph *bench_sampler_graph(double ms, double gflops, bool alone);

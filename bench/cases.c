@@ -12,12 +12,14 @@
     { "attention", "attention " #sq "x" #sk " h" #h " d" #d, ATTENTION(1, sq, sk, h, h, d, "f32", ""), ATTENTION_FLOPS(1, sq, sk, h, d), BENCH_FMA }, \
     { "attention", "unfused " #sq "x" #sk " h" #h " d" #d, "q = input f32[1," #sq "," #h "," #d "]\nk = input f32[1," #sk "," #h "," #d "]\nv = input f32[1," #sk "," #h "," #d "]\n" \
       "s = matmul(permute(q) {axes=[0,2,1,3]}, permute(k) {axes=[0,2,1,3]}) {transpose_b=true}\n" \
-      "o = permute(matmul(softmax(mul(s, 0.125)) {axis=3}, permute(v) {axes=[0,2,1,3]})) {axes=[0,2,1,3]}\noutput o\n", ATTENTION_FLOPS(1, sq, sk, h, d), BENCH_FMA, { "attention " #sq "x" #sk " h" #h " d" #d } },
+      "o = permute(matmul(softmax(mul(s, 0.125)) {axis=3}, permute(v) {axes=[0,2,1,3]})) {axes=[0,2,1,3]}\noutput o\n", ATTENTION_FLOPS(1, sq, sk, h, d), BENCH_FMA },
 /* Queries and keys turned, then attention. */
 #define ROTARY(s, h, d) \
     { "attention", "pass over k, " #s " h" #h " d" #d, "k = input f32[1," #s "," #h "," #d "]\ny = neg(k)\noutput y\n", 0.0, BENCH_COPY }, \
     { "attention", "rotary, " #s " h" #h " d" #d, "q0 = input f32[1," #s "," #h "," #d "]\nk0 = input f32[1," #s "," #h "," #d "]\nv = input f32[1," #s "," #h "," #d "]\n" \
-      "q = rope(q0)\nk = rope(k0)\no = attention(q, k, v)\noutput o\n", ATTENTION_FLOPS(1, s, s, h, d), BENCH_FMA, { "prefill d" #d " " #s "x" #s " h" #h, "pass over k, " #s " h" #h " d" #d } },
+      "q = rope(q0)\nk = rope(k0)\no = attention(q, k, v)\noutput o\n", ATTENTION_FLOPS(1, s, s, h, d), BENCH_FMA },
+#define UNFUSED_SHAPES(X) X(16, 16, 4, 64) X(64, 64, 4, 64) X(128, 128, 4, 64) X(256, 256, 4, 64) X(512, 512, 4, 64) X(64, 64, 4, 128) X(256, 256, 4, 128) X(1, 1024, 8, 64)
+#define ROTARY_SHAPES(X) X(1024, 2, 64) X(1024, 2, 128)
 #define ATTENTION_FLOPS(b, sq, sk, hq, d) (4.0 * (b) * (sq) * (sk) * (hq) * (d))
 #define ROWS(n, m, call) "x = input f32[" #n "," #m "]\ny = " call "\noutput y\n"
 #define CONV(x, w, tail) "x = input f32[" x "]\nw = input f32[" w "]\ny = conv(x, w) {" tail "}\noutput y\n"
@@ -117,30 +119,28 @@ const bench_case bench_cases[] = {
       "y, z = s4_scan(u, lam, q, q, dt, p=r, state=x)\nnext = assign(x, z)\noutput y\n", 0.0, BENCH_COPY },
 
     { "attention", "prefill d64 256x256 h4", ATTENTION(1, 256, 256, 4, 4, 64, "f32", ""), ATTENTION_FLOPS(1, 256, 256, 4, 64), BENCH_FMA },
-    { "attention", "prefill d64 256x256 h4 causal", ATTENTION(1, 256, 256, 4, 4, 64, "f32", " {causal=true}"), ATTENTION_FLOPS(1, 256, 256, 4, 64), BENCH_FMA, { "prefill d64 256x256 h4" } },
+    { "attention", "prefill d64 256x256 h4 causal", ATTENTION(1, 256, 256, 4, 4, 64, "f32", " {causal=true}"), ATTENTION_FLOPS(1, 256, 256, 4, 64), BENCH_FMA },
     { "attention", "prefill d64 512x512 h4", ATTENTION(1, 512, 512, 4, 4, 64, "f32", ""), ATTENTION_FLOPS(1, 512, 512, 4, 64), BENCH_FMA },
-    { "attention", "prefill d64 512x512 h4 causal", ATTENTION(1, 512, 512, 4, 4, 64, "f32", " {causal=true}"), ATTENTION_FLOPS(1, 512, 512, 4, 64), BENCH_FMA, { "prefill d64 512x512 h4" } },
+    { "attention", "prefill d64 512x512 h4 causal", ATTENTION(1, 512, 512, 4, 4, 64, "f32", " {causal=true}"), ATTENTION_FLOPS(1, 512, 512, 4, 64), BENCH_FMA },
     { "attention", "prefill d64 1024x1024 h2", ATTENTION(1, 1024, 1024, 2, 2, 64, "f32", ""), ATTENTION_FLOPS(1, 1024, 1024, 2, 64), BENCH_FMA },
-    { "attention", "prefill d64 1024x1024 h2 causal", ATTENTION(1, 1024, 1024, 2, 2, 64, "f32", " {causal=true}"), ATTENTION_FLOPS(1, 1024, 1024, 2, 64), BENCH_FMA, { "prefill d64 1024x1024 h2" } },
+    { "attention", "prefill d64 1024x1024 h2 causal", ATTENTION(1, 1024, 1024, 2, 2, 64, "f32", " {causal=true}"), ATTENTION_FLOPS(1, 1024, 1024, 2, 64), BENCH_FMA },
     { "attention", "prefill d64 4096x4096 h1", ATTENTION(1, 4096, 4096, 1, 1, 64, "f32", ""), ATTENTION_FLOPS(1, 4096, 4096, 1, 64), BENCH_FMA },
-    { "attention", "prefill d64 4096x4096 h1 causal", ATTENTION(1, 4096, 4096, 1, 1, 64, "f32", " {causal=true}"), ATTENTION_FLOPS(1, 4096, 4096, 1, 64), BENCH_FMA, { "prefill d64 4096x4096 h1" } },
+    { "attention", "prefill d64 4096x4096 h1 causal", ATTENTION(1, 4096, 4096, 1, 1, 64, "f32", " {causal=true}"), ATTENTION_FLOPS(1, 4096, 4096, 1, 64), BENCH_FMA },
     { "attention", "prefill d128 512x512 h4", ATTENTION(1, 512, 512, 4, 4, 128, "f32", ""), ATTENTION_FLOPS(1, 512, 512, 4, 128), BENCH_FMA },
-    { "attention", "prefill d128 512x512 h4 causal", ATTENTION(1, 512, 512, 4, 4, 128, "f32", " {causal=true}"), ATTENTION_FLOPS(1, 512, 512, 4, 128), BENCH_FMA, { "prefill d128 512x512 h4" } },
+    { "attention", "prefill d128 512x512 h4 causal", ATTENTION(1, 512, 512, 4, 4, 128, "f32", " {causal=true}"), ATTENTION_FLOPS(1, 512, 512, 4, 128), BENCH_FMA },
     { "attention", "prefill d128 1024x1024 h2", ATTENTION(1, 1024, 1024, 2, 2, 128, "f32", ""), ATTENTION_FLOPS(1, 1024, 1024, 2, 128), BENCH_FMA },
-    { "attention", "prefill d128 1024x1024 h2 causal", ATTENTION(1, 1024, 1024, 2, 2, 128, "f32", " {causal=true}"), ATTENTION_FLOPS(1, 1024, 1024, 2, 128), BENCH_FMA, { "prefill d128 1024x1024 h2" } },
+    { "attention", "prefill d128 1024x1024 h2 causal", ATTENTION(1, 1024, 1024, 2, 2, 128, "f32", " {causal=true}"), ATTENTION_FLOPS(1, 1024, 1024, 2, 128), BENCH_FMA },
     { "attention", "prefill d128 4096x4096 h1", ATTENTION(1, 4096, 4096, 1, 1, 128, "f32", ""), ATTENTION_FLOPS(1, 4096, 4096, 1, 128), BENCH_FMA },
-    { "attention", "prefill d128 4096x4096 h1 causal", ATTENTION(1, 4096, 4096, 1, 1, 128, "f32", " {causal=true}"), ATTENTION_FLOPS(1, 4096, 4096, 1, 128), BENCH_FMA, { "prefill d128 4096x4096 h1" } },
+    { "attention", "prefill d128 4096x4096 h1 causal", ATTENTION(1, 4096, 4096, 1, 1, 128, "f32", " {causal=true}"), ATTENTION_FLOPS(1, 4096, 4096, 1, 128), BENCH_FMA },
     { "attention", "prefill d128 512x512 h4/1 causal", ATTENTION(1, 512, 512, 4, 1, 128, "f32", " {causal=true}"), ATTENTION_FLOPS(1, 512, 512, 4, 128), BENCH_FMA },
     { "attention", "prefill d64 1024x1024 h8/2 causal", ATTENTION(1, 1024, 1024, 8, 2, 64, "f32", " {causal=true}"), ATTENTION_FLOPS(1, 1024, 1024, 8, 64), BENCH_FMA },
-    { "attention", "softcap, built in", SCORED("", "", " {softcap=20}"), ATTENTION_FLOPS(1, 512, 512, 4, 64), BENCH_FMA, { "prefill d64 512x512 h4" } },
-    { "attention", "softcap, as a score", SCORED("", "", " {score=\"20.0 * tanh(s / 20.0)\"}"), ATTENTION_FLOPS(1, 512, 512, 4, 64), BENCH_FMA, { "prefill d64 512x512 h4" } },
-    { "attention", "alibi, built in", SCORED("m = input f32[4]\n", ", alibi_slopes=m", ""), ATTENTION_FLOPS(1, 512, 512, 4, 64), BENCH_FMA, { "prefill d64 512x512 h4" } },
-    { "attention", "alibi, as a score", SCORED("m = input f32[4]\n", ", m=m", " {score=\"s - m[h] * f32(abs(q - k))\"}"), ATTENTION_FLOPS(1, 512, 512, 4, 64), BENCH_FMA, { "prefill d64 512x512 h4" } },
-    { "attention", "relative bias look-up, as a score", SCORED("t = input f32[4,1023]\n", ", t=t", " {score=\"s + t[h, q - k + 511]\"}"), ATTENTION_FLOPS(1, 512, 512, 4, 64), BENCH_FMA, { "prefill d64 512x512 h4" } },
-    { "attention", "distance decay, as a score", SCORED("", "", " {score=\"s - 0.02 * f32(abs(q - k))\"}"), ATTENTION_FLOPS(1, 512, 512, 4, 64), BENCH_FMA, { "prefill d64 512x512 h4" } },
-    UNFUSED(16, 16, 4, 64) UNFUSED(64, 64, 4, 64) UNFUSED(128, 128, 4, 64) UNFUSED(256, 256, 4, 64) UNFUSED(512, 512, 4, 64) UNFUSED(64, 64, 4, 128) UNFUSED(256, 256, 4, 128)
-    UNFUSED(1, 1024, 8, 64)
-    ROTARY(1024, 2, 64) ROTARY(1024, 2, 128)
+    { "attention", "softcap, built in", SCORED("", "", " {softcap=20}"), ATTENTION_FLOPS(1, 512, 512, 4, 64), BENCH_FMA },
+    { "attention", "softcap, as a score", SCORED("", "", " {score=\"20.0 * tanh(s / 20.0)\"}"), ATTENTION_FLOPS(1, 512, 512, 4, 64), BENCH_FMA },
+    { "attention", "alibi, built in", SCORED("m = input f32[4]\n", ", alibi_slopes=m", ""), ATTENTION_FLOPS(1, 512, 512, 4, 64), BENCH_FMA },
+    { "attention", "alibi, as a score", SCORED("m = input f32[4]\n", ", m=m", " {score=\"s - m[h] * f32(abs(q - k))\"}"), ATTENTION_FLOPS(1, 512, 512, 4, 64), BENCH_FMA },
+    { "attention", "relative bias look-up, as a score", SCORED("t = input f32[4,1023]\n", ", t=t", " {score=\"s + t[h, q - k + 511]\"}"), ATTENTION_FLOPS(1, 512, 512, 4, 64), BENCH_FMA },
+    { "attention", "distance decay, as a score", SCORED("", "", " {score=\"s - 0.02 * f32(abs(q - k))\"}"), ATTENTION_FLOPS(1, 512, 512, 4, 64), BENCH_FMA },
+    UNFUSED_SHAPES(UNFUSED) ROTARY_SHAPES(ROTARY)
     { "attention", "decode d64 1k keys h8 f16", ATTENTION(1, 1, 1024, 8, 8, 64, "f16", ""), ATTENTION_FLOPS(1, 1, 1024, 8, 64), BENCH_READ },
     { "attention", "decode d64 1k keys h8 4 queries f16", ATTENTION(1, 4, 1024, 8, 8, 64, "f16", ""), ATTENTION_FLOPS(1, 4, 1024, 8, 64), BENCH_READ },
     { "attention", "decode d64 1k keys h8 16 queries f16", ATTENTION(1, 16, 1024, 8, 8, 64, "f16", ""), ATTENTION_FLOPS(1, 16, 1024, 8, 64), BENCH_READ },
@@ -164,3 +164,16 @@ const bench_case bench_cases[] = {
     UPDATES(1024) UPDATES(65536) UPDATES(1048576) UPDATES(16777216)
 };
 const uint32_t bench_case_count = TF_COUNT(bench_cases);
+
+#define CAUSAL_RATIO(d, shape) { "prefill d" #d " " shape " causal", { "prefill d" #d " " shape } },
+#define SCORE_RATIO(name) { name, { "prefill d64 512x512 h4" } },
+#define UNFUSED_RATIO(sq, sk, h, d) { "unfused " #sq "x" #sk " h" #h " d" #d, { "attention " #sq "x" #sk " h" #h " d" #d } },
+#define ROTARY_RATIO(s, h, d) { "rotary, " #s " h" #h " d" #d, { "prefill d" #d " " #s "x" #s " h" #h, "pass over k, " #s " h" #h " d" #d } },
+const bench_ratio bench_ratios[] = {
+    CAUSAL_RATIO(64, "256x256 h4") CAUSAL_RATIO(64, "512x512 h4") CAUSAL_RATIO(64, "1024x1024 h2") CAUSAL_RATIO(64, "4096x4096 h1")
+    CAUSAL_RATIO(128, "512x512 h4") CAUSAL_RATIO(128, "1024x1024 h2") CAUSAL_RATIO(128, "4096x4096 h1")
+    SCORE_RATIO("softcap, built in") SCORE_RATIO("softcap, as a score") SCORE_RATIO("alibi, built in") SCORE_RATIO("alibi, as a score")
+    SCORE_RATIO("relative bias look-up, as a score") SCORE_RATIO("distance decay, as a score")
+    UNFUSED_SHAPES(UNFUSED_RATIO) ROTARY_SHAPES(ROTARY_RATIO)
+};
+const uint32_t bench_ratio_count = TF_COUNT(bench_ratios);

@@ -23,6 +23,7 @@ typedef struct case_row {
     bool (*write)(case_builder *b); /* appends statements to b->text; they define a name per output, as for `graph` */
     bool (*extend)(tuff_graph *g, const cJSON *root); /* builds on the case's inputs with the C functions, and names the outputs */
     const char *params;             /* with zoo */
+    const char *lists;              /* with zoo: attributes that become the values of its `const`s of the same names */
     const char *renames;            /* attributes, inputs and outputs: "step=draw x=a" */
     const char *constants;          /* inputs that must be known when the graph is compiled: "sigmas alphas" */
     const char *informative;        /* outputs that are not judged */

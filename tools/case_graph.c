@@ -363,6 +363,25 @@ static bool is_parameter_source(const case_row *row, const char *attr)
     return false;
 }
 
+/* The text of the graph, line by line, with the case's numbers in the constants among row->lists. */
+static bool add_zoo_text(case_builder *b, const char *text)
+{
+    for (const char *end; *text; text = end) {
+        end = text + strcspn(text, "\n");
+        end += *end == '\n';
+        const size_t name = strncmp(text, "const ", 6) ? 0 : strcspn(text + 6, " "), head = strcspn(text, "=");
+        const char *word = name ? tf_arena_string_n(b->arena, text + 6, name) : NULL;
+        const cJSON *list = word && case_listed(b->row->lists, word) ? cJSON_GetObjectItemCaseSensitive(b->attrs, word) : NULL;
+        if (list && !cJSON_IsArray(list)) return case_refuse(b, "attribute \"%s\" should be a list", word);
+        tf_str_printf(&b->text, "%.*s", (int)(list ? head : (size_t)(end - text)), text);
+        if (!list) continue;
+        tf_str_add(&b->text, "= ");
+        case_add_value(&b->text, list);
+        tf_str_add(&b->text, "\n");
+    }
+    return true;
+}
+
 static bool build_zoo(case_builder *b)
 {
     const cJSON *item;
@@ -370,14 +389,14 @@ static bool build_zoo(case_builder *b)
     if (!text) return case_refuse(b, "this build has no graph samples/zoo/%s.tuff", b->row->zoo);
     cJSON_ArrayForEach(item, b->attrs)
     {
-        if (!information(b->row, item->string) && !is_parameter_source(b->row, item->string))
+        if (!information(b->row, item->string) && !case_listed(b->row->lists, item->string) && !is_parameter_source(b->row, item->string))
             return case_refuse(b, "attribute \"%s\" is not known to op %s", item->string, b->row->op);
     }
     for (const char *p = b->row->params; p && *p; p += strcspn(p, " "), p += *p == ' ') {
         const size_t length = strcspn(p, " "), name = strcspn(p, "=");
         if (!add_param(b, tf_arena_string_n(b->arena, p, name), tf_arena_string_n(b->arena, p + name + 1, length - name - 1))) return false;
     }
-    tf_str_add(&b->text, text);
+    if (!add_zoo_text(b, text)) return false;
     b->out->params = b->params.data;
     b->out->param_count = b->params.n;
     return true;

@@ -73,19 +73,12 @@ static bool write_linear_attention(case_builder *b)
     return true;
 }
 
-static bool write_favor(case_builder *b)
+/* Which axis of q, k, v is which. */
+static void favor_units(cJSON *attrs)
 {
-    const double eps = tool_json_number(b->attrs, "eps", 1e-4), causal_eps = tool_json_number(b->attrs, "causal_den_eps", 1e-6);
-    const cJSON *features = cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(b->root, "outputs"), "q_features");
-    add_tokens_first(b, "qkv");
-    tf_str_printf(&b->text, "qf = favor_features(qs, proj) {eps=%.17g}\nkf = favor_features(ks, proj) {eps=%.17g, keys=true}\n", eps, eps);
-    tf_str_printf(&b->text, "y = linear_attention(qf, kf, vs)\nyc = linear_attention(qf, kf, vs) {causal=true, eps=%.17g}\n", causal_eps);
-    add_output(b, "o", "y");
-    add_output(b, "o_causal", "yc");
-    if (!features) return true;
-    tf_str_add(&b->text, "few = slice(qf) {axes=[1], start=[0], stop=[4]}\n");
-    add_output(b, "q_features", "few");
-    return true;
+    const bool heads_first = !strcmp(tool_json_text(attrs, "layout", ""), "BHSD");
+    cJSON_AddNumberToObject(attrs, "tokens", heads_first ? 2 : 1);
+    cJSON_AddNumberToObject(attrs, "heads", heads_first ? 1 : 2);
 }
 
 const case_row attention_cases[] = {
@@ -96,17 +89,11 @@ const case_row attention_cases[] = {
                "y_interleaved = rope(x, positions=pos) {rotary=$rot_dim, base=$base, pairing=interleaved}\n" },
     { .op = "mla_attention", .target = "mla_attention" },
     { .op = "linear_attention", .write = write_linear_attention, .ignored = "q_map k_map layout causal" },
-    { .op = "favor_plus", .write = write_favor, .ignored = "nb_features eps causal_den_eps layout max_subtraction" },
-    { .op = "tree_attention", .ignored = "prefix_len num_special_tokens candidates",
-      .graph = "bits, up = tree_mask(parent)\n"
-               "depth = reshape(up) {shape=[-1]}\n"
-               "tree = unsqueeze(bits) {axes=[0]}\n"
-               "o = attention(q, k, v, tree_mask=tree)\n"
-               "row = unsqueeze(depth) {axes=[1]}\n"
-               "column = unsqueeze(depth) {axes=[0]}\n"
-               "seen = map(r=row, c=column, b=bits) {expr=\"r + c >= 0 && bit_and(shift_right(b[i0, i1 / 32], u32(i1 % 32)), u32(1)) != u32(0)\"}\n"
-               "tree_mask = cast(seen) {dtype=u8}\n" },
-    { .op = "speculative_verify", .target = "speculative_verify", .renames = "p_draft=p q_target=q" },
+    { .op = "favor_plus", .zoo = "attention/performer", .convert = favor_units, .ignored = "nb_features layout max_subtraction",
+      .params = "B=q.0 Q1=q.1 Q2=q.2 K1=k.1 K2=k.2 D=q.3 V=v.3 M=proj.0 tokens=$tokens heads=$heads eps=$eps causal_eps=$causal_den_eps" },
+    { .op = "tree_attention", .zoo = "attention/prompt_tree", .ignored = "prefix_len num_special_tokens candidates",
+      .params = "B=q.0 N=q.1 H=q.2 D=q.3 S=k.1 K=k.2 V=v.3" },
+    { .op = "speculative_verify", .zoo = "attention/speculative_jacobi_verify", .params = "B=p_draft.0 L=p_draft.1 V=p_draft.2" },
     { .op = "qk_norm_rope_attention", .ignored = "rope order",
       .graph = "qn = rms_norm(q, gain=q_gain) {eps=$rms_eps}\nkn = rms_norm(k, gain=k_gain) {eps=$rms_eps}\n"
                "qr = rope(qn)\nkr = rope(kn)\no = attention(qr, kr, v) {causal=$causal}\n" },

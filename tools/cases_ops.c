@@ -41,81 +41,10 @@ static void spike_units(cJSON *attrs)
     cJSON_DeleteItemFromObjectCaseSensitive(attrs, "thresholds");
 }
 
-/* ---- MatryoshkaKV ----------------------------------------------------------------------------------- */
-
-static bool add_ranks(case_builder *b, const char *name, int64_t heads)
+/* Steps of the staircase. */
+static void staircase_units(cJSON *attrs)
 {
-    const cJSON *ranks = cJSON_GetObjectItemCaseSensitive(b->attrs, name);
-    if (cJSON_GetArraySize(ranks) != heads) return case_refuse(b, "attribute \"%s\" needs one number for each of the %lld heads", name, (long long)heads);
-    tf_str_printf(&b->text, "const %s i32[%lld] = ", name, (long long)heads);
-    case_add_value(&b->text, ranks);
-    tf_str_add(&b->text, "\n");
-    return true;
-}
-
-/* Keys and values in rotated coordinates, of which each head keeps the first few. The rotations are Cayley transforms of skew
- * matrices: (1 - A / 2)^-1 (1 + A / 2) by elimination, whose pivots never vanish. */
-static bool write_matryoshka(case_builder *b)
-{
-    const long long heads = case_dim(b, "q", 1), n = case_dim(b, "q", 3), batch = case_dim(b, "q", 0), sq = case_dim(b, "q", 2), sk = case_dim(b, "k", 2);
-    if (heads < 1 || n < 1 || sk < 1) return case_refuse(b, "the case lacks q or k of rank 4");
-    const char *causal = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(b->attrs, "causal")) ? "true" : "false";
-    tf_str_printf(&b->text, "param H = %lld\nparam N = %lld\nparam B = %lld\nparam Q = %lld\nparam S = %lld\n", heads, n, batch, sq, sk);
-    if (!add_ranks(b, "key_rank", heads) || !add_ranks(b, "value_rank", heads)) return false;
-    tf_str_add(&b->text,
-        "unit = cast(equal(iota() {shape=[N,N], axis=0}, iota() {shape=[N,N], axis=1})) {dtype=f32}\n"
-        "def cayley(x) -> (y) {\n"
-        "  half = mul(sub(x, transpose(x) {a=1, b=2}), 0.5)\n"
-        "  w = concat(sub(unit, half), add(unit, half)) {axis=2}\n"
-        "  repeat i in 0..N {\n"
-        "    j = literal() {value=i, dtype=i32}\n"
-        "    w = map(w=w, j=j) {expr=\"i1 == j ? w[i0, j, i2] / w[i0, j, j] : w - w[i0, i1, j] / w[i0, j, j] * w[i0, j, i2]\"}\n"
-        "  }\n"
-        "  y = slice(w) {start=[N], stop=[2*N], axes=[2]}\n"
-        "}\n"
-        "def first(u, rank) -> (y) { y = map(u=u, r=reshape(rank) {shape=[H,1,1]}) {expr=\"i2 < r ? u : 0.0\"} }\n"
-        "key_orthogonal = cayley(key_skew_param)\n"
-        "value_orthogonal = cayley(value_skew_param)\n"
-        "uk = first(key_orthogonal, key_rank)\n"
-        "uv = first(value_orthogonal, value_rank)\n"
-        "def tokens(x) -> (y) { y = permute(x) {axes=[0,2,1,3]} }\n");
-    tf_str_printf(&b->text,
-        "a = attention(tokens(matmul(q, uk)), tokens(matmul(sub(k, mean_key), uk)), tokens(matmul(sub(v, mean_value), uv))) {causal=%s}\n"
-        "o = add(matmul(tokens(a), uv) {transpose_b=true}, mean_value)\n", causal);
-    return true;
-}
-
-/* ---- staircase quantisation -------------------------------------------------------------------------- */
-
-/* Chunks of `residual` tokens; the newest whole chunk is quantised to bits[0], each older one from what that left, one step
- * further, and the last step holds. */
-static bool write_staircase(case_builder *b)
-{
-    const cJSON *bits = cJSON_GetObjectItemCaseSensitive(b->attrs, "bits");
-    const long long residual = (long long)tool_json_number(b->attrs, "residual", 0.0), group = (long long)tool_json_number(b->attrs, "group", 0.0);
-    const long long tokens = case_dim(b, "k", 0), d = case_dim(b, "k", 1);
-    if (residual < 1 || group < 1 || residual % group || tokens < 1 || d < 1) return case_refuse(b, "residual %lld is no multiple of group %lld", residual, group);
-    const long long chunks = tokens / residual;
-    tf_str_printf(&b->text, "param D = %lld\nparam Dv = %lld\nparam G = %lld\nparam S = %lld\nparam T = %lld\n", d, (long long)case_dim(b, "v", 1), group, residual, tokens);
-    tf_str_add(&b->text,
-        "def quantise(x) -> (y) {\n" /* [groups, G, channels], along the middle */
-        "  lo = min(x) {axes=[1], keep=true}\n"
-        "  step = mul(sub(max(x) {axes=[1], keep=true}, lo), scale)\n"
-        "  y = map(x=x, lo=lo, d=step) {expr=\"d == 0.0 ? lo : round((x - lo) / d) * d + lo\"}\n"
-        "}\n"
-        "def keys(x) -> (y) { y = reshape(quantise(reshape(x) {shape=[n*S/G,G,D]}) {scale=scale}) {shape=[n*S,D]} }\n"
-        "def values(x) -> (y) { y = reshape(quantise(reshape(x) {shape=[n*S*Dv/G,G,1]}) {scale=scale}) {shape=[n*S,Dv]} }\n"
-        "k_hat = mul(k, 1)\nv_hat = mul(v, 1)\n");
-    for (int level = 0; level < cJSON_GetArraySize(bits) && chunks > level; level++) {
-        const double scale = 1.0 / (double)((1 << (int)cJSON_GetArrayItem(bits, level)->valuedouble) - 1);
-        for (int value = 0; value < 2; value++) {
-            const char *x = value ? "v_hat" : "k_hat", *def = value ? "values" : "keys";
-            tf_str_printf(&b->text, "%s = concat(%s(slice(%s) {start=[0], stop=[%lld*S]}) {n=%lld, scale=%.17g}, slice(%s) {start=[%lld*S], stop=[T]}) {axis=0}\n", x, def, x,
-                          chunks - level, chunks - level, scale, x, chunks - level);
-        }
-    }
-    tf_str_add(&b->text, "o = attention(q, reshape(k_hat) {shape=[1,T,1,D]}, reshape(v_hat) {shape=[1,T,1,Dv]})\n");
-    return true;
+    cJSON_AddNumberToObject(attrs, "levels", cJSON_GetArraySize(cJSON_GetObjectItemCaseSensitive(attrs, "bits")));
 }
 
 /* ---- MgNO ---------------------------------------------------------------------------------------------- */
@@ -221,7 +150,8 @@ const case_row ops_cases[] = {
     { .op = "knn_retrieve", .zoo = "attention/knn_retrieve", .params = "M=db.0 N=query.0 D=query.1 k=$k", .ignored = "metric" },
     { .op = "matching_pursuit", .zoo = "attention/matching_pursuit", .params = "N=x.0 D=x.1 M=dict_atoms.0 steps=$steps" },
     { .op = "matrix_exp_log_polar", .zoo = "attention/matrix_exp_log_polar", .params = "B=x.0 n=x.1" },
-    { .op = "matryoshka_kv_attention", .write = write_matryoshka, .ignored = "key_rank value_rank causal layout orthogonal" },
+    { .op = "matryoshka_kv_attention", .zoo = "attention/matryoshka_kv", .params = "B=q.0 H=q.1 Q=q.2 S=k.2 N=q.3 causal=$causal", .lists = "key_rank value_rank",
+         .ignored = "layout orthogonal" },
     { .op = "mgno_vcycle", .write = write_vcycle, .ignored = "iters padding restrict prolong u0 use_res" },
     { .op = "neurbf_eval", .zoo = "attention/neurbf_eval", .convert = radial_units,
          .params = "N=x.0 D=x.1 M=kernel_centers.0 C=features.1 H=w0.0 O=w2.0 knn=$knn keep=$keep gauss=$gauss eps=$normalize_eps" },
@@ -242,7 +172,8 @@ const case_row ops_cases[] = {
     { .op = "spike_attention", .zoo = "attention/spike_attention", .convert = spike_units, .ignored = "sym steps",
          .params = "T=x.0 B=x.1 N=x.2 C=x.3 heads=$heads level=$level q_IF=$q_IF k_IF=$k_IF v_IF=$v_IF attn_IF=$attn_IF after_attn_IF=$after_attn_IF proj_IF=$proj_IF" },
     { .op = "spike_bif_neuron", .zoo = "attention/spike_bif_neuron", .params = "T=x.0 N=x.1 threshold=$threshold level=$level init_potential=$init_potential", .ignored = "steps" },
-    { .op = "staircase_kv_quant", .write = write_staircase, .ignored = "residual bits group" },
+    { .op = "staircase_kv_quant", .zoo = "attention/staircase_kv", .params = "B=q.0 N=q.1 H=q.2 T=k.0 D=k.1 V=v.1 S=$residual G=$group levels=$levels", .lists = "bits",
+         .convert = staircase_units },
     { .op = "submanifold_dwconv3d", .zoo = "attention/submanifold_dwconv3d", .params = "N=x.0 C=x.1 K=weight.0", .ignored = "kernel weight_layout" },
     { .op = "superposed_embedding", .zoo = "attention/superposed_embedding", .params = "B=tokens.0 K=tokens.1 V=embed.0 D=embed.1" },
     { .op = "topk_sae", .zoo = "attention/topk_sae", .params = "N=x.0 D=x.1 L=encoder.weight.0 k=$k eps=$eps" },
