@@ -440,3 +440,27 @@ const tf_op tf_op_cheapest_path = { .name = "cheapest_path", .doc = "cost[n, n] 
     .source = "dynamic programming over the end point and the edges used", .operands = "cost", .results = "points total", .kind = TF_HOST, .attrs = path_attrs,
     .attr_count = TF_COUNT(path_attrs), .desc_size = sizeof(path_desc), .infer = cheapest_path_infer, .reference = cheapest_path_reference };
 tuff_tensor tuff_cheapest_path(tuff_tensor cost, int32_t edges) { return tf_add(cost.graph, &tf_op_cheapest_path, &cost, 1, &(path_desc){ edges }); }
+
+/* ---- Jacobi decoding ---- */
+
+static void jacobi_body(void *user, tuff_iteration *it)
+{
+    const tuff_jacobi_desc *d = user;
+    const tuff_tensor logits = d->logits(d->user, it->in[0]);
+    it->out[0] = tuff_argmax(logits, -1, NULL);
+    it->again = tuff_any(tuff_not_equal(it->out[0], it->in[0]), NULL);
+}
+tuff_tensor tuff_jacobi_decode(tuff_tensor start, const tuff_jacobi_desc *desc)
+{
+    if (!start.id) return start;
+    const tf_type *t = tf_ty(start);
+    if (!desc || !desc->logits) return tf_fail(start.graph, TUFF_E_ARGUMENT, "jacobi_decode: the function logits is missing");
+    if (t->dtype != TUFF_I32 || t->rank < 1) return tf_fail(start.graph, TUFF_E_SHAPE, "jacobi_decode: start must be i32[.., n]");
+    if (desc->max < 0) return tf_fail(start.graph, TUFF_E_ARGUMENT, "jacobi_decode: max is %lld, should be 1 or more", (long long)desc->max);
+    tuff_jacobi_desc d = *desc;
+    tuff_tensor results[3];
+    const tuff_while_desc loop = { .max = d.max ? d.max : tf_dim_bound(start.graph, t->dim[t->rank - 1]) + 1, .carried = &start, .n = 1, .body = jacobi_body, .user = &d };
+    if (tuff_while(start.graph, &loop, results) != TUFF_OK) return (tuff_tensor){ NULL, 0 };
+    if (d.iterations) *d.iterations = results[1];
+    return results[0];
+}

@@ -494,6 +494,56 @@ Test(diffusion, likelihood_by_differences)
     tuff_device_close(dev);
 }
 
+/* ---- Jacobi decoding ---- */
+
+enum { ROWS = 3, LENGTH = 20, VOCABULARY = 13 };
+
+/* A position's logits are a row of the table by the token before it; position 0 follows token 0. */
+static tuff_tensor bigrams(void *user, tuff_tensor tokens)
+{
+    const tuff_tensor before = tuff_slice(tuff_pad(tokens, TUFF_INTS(0, 1), TUFF_INTS(0, 0), NULL), TUFF_INTS(0), TUFF_INTS(LENGTH), &(tuff_slice_desc){ .axes = TUFF_INTS(1) });
+    return tuff_gather(*(tuff_tensor *)user, before, 0);
+}
+
+/* Greedy decoding token by token; and a loop that may run twice only. */
+Test(diffusion, jacobi_decoding_is_greedy)
+{
+    tuff_device *dev = open_device(NULL);
+    tuff_graph *g = tuff_graph_create(NULL);
+    rng r = { 5 };
+    float table[VOCABULARY * VOCABULARY];
+    int32_t start[ROWS * LENGTH], got[ROWS * LENGTH], cut[ROWS * LENGTH], n = 0, limited = 0;
+    rng_fill(&r, TUFF_F32, table, COUNT(table));
+    for (size_t i = 0; i < COUNT(start); i++) start[i] = (int32_t)rng_below(&r, VOCABULARY);
+    tuff_tensor j = tuff_const(g, TUFF_F32, TUFF_SHAPE(VOCABULARY, VOCABULARY), table, NULL), done, twice;
+    const tuff_tensor x = tuff_const(g, TUFF_I32, TUFF_SHAPE(ROWS, LENGTH), start, NULL);
+    tuff_output(g, "tokens", tuff_jacobi_decode(x, &(tuff_jacobi_desc){ .logits = bigrams, .user = &j, .iterations = &done }));
+    tuff_output(g, "cut", tuff_jacobi_decode(x, &(tuff_jacobi_desc){ .logits = bigrams, .user = &j, .max = 2, .iterations = &twice }));
+    tuff_output(g, "n", done);
+    tuff_output(g, "limited", twice);
+    tuff_program *p = compile(dev, g);
+    cr_assert(tuff_run(p) == TUFF_OK && tuff_read(p, "tokens", got, sizeof got) == TUFF_OK && tuff_read(p, "n", &n, sizeof n) == TUFF_OK, "%s", tuff_program_error(p));
+    cr_assert(tuff_read(p, "cut", cut, sizeof cut) == TUFF_OK && tuff_read(p, "limited", &limited, sizeof limited) == TUFF_OK, "%s", tuff_program_error(p));
+    cr_expect(n > 2 && n <= LENGTH + 1, "%d iterations", n);
+    cr_expect_eq(limited, 2);
+    for (int b = 0; b < ROWS; b++)
+        for (int i = 0, before = 0; i < LENGTH; i++) {
+            int best = 0;
+            for (int v = 1; v < VOCABULARY; v++)
+                if (table[before * VOCABULARY + v] > table[before * VOCABULARY + best]) best = v;
+            cr_expect_eq(got[b * LENGTH + i], best, "row %d, position %d", b, i);
+            if (i < 2) cr_expect_eq(cut[b * LENGTH + i], best, "row %d, position %d after two iterations", b, i);
+            before = best;
+        }
+    tuff_program_destroy(p);
+    tuff_graph_destroy(g);
+    g = tuff_graph_create(NULL);
+    tuff_jacobi_decode(tuff_input(g, "x", TUFF_F32, TUFF_SHAPE(4)), &(tuff_jacobi_desc){ .logits = bigrams });
+    cr_expect(strstr(tuff_graph_error(g), "start must be i32"), "%s", tuff_graph_error(g));
+    tuff_graph_destroy(g);
+    tuff_device_close(dev);
+}
+
 /* ---- errors ---- */
 
 Test(diffusion, errors_name_what_is_wrong)

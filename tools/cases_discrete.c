@@ -40,28 +40,12 @@ static bool write_confidence(case_builder *b)
     return true;
 }
 
-/* The loop runs as often as it may have to; iterates beyond the fixed point repeat it. */
-static bool write_jacobi(case_builder *b)
-{
-    const int length = (int)tool_json_number(b->attrs, "L", 0.0), rows = output_dim(b, "iterates", 0);
-    tf_str *t = &b->text;
-    tf_str_printf(t, "start = const i32[%d] = 0\nzero = const i32[] = 0\nyes = const bool[] = true\n", length);
-    tf_str_printf(t, "final, n, open, list = loop %d (x = start, n = zero, open = yes) {\n", length + 1);
-    tf_str_add(t, "c = concat(prompt, x) {axis=0}\n");
-    tf_str_printf(t, "one = slice(c) {start=[1], stop=[%d]}\ntwo = slice(c) {start=[0], stop=[%d]}\n", length + 1, length);
-    tf_str_add(t, "y = argmax(add(gather(J1, one) {axis=0}, gather(J2, two) {axis=0})) {axis=1}\n"
-                  "m = add(n, cast(open) {dtype=i32})\nmoved = any(not_equal(y, x))\nyield y, m, logical_and(open, moved) stack y\n}\n");
-    tf_str_add(t, "tokens = add(final, 0)\niterations = reshape(n) {shape=[1]}\n");
-    if (rows > 0) tf_str_printf(t, "iterates = slice(concat(reshape(start) {shape=[1,%d]}, list) {axis=0}) {start=[0], stop=[%d]}\n", length, rows);
-    return true;
-}
-
 const case_row discrete_cases[] = {
     { .op = "discrete.sample", .write = write_sample_tokens, .ignored = "temperature top_k top_p order" },
     { .op = "discrete.masked_diffusion_sample", .zoo = "diffusion/masked_text",
       .params = "batch=u_token.1 length=TP.0 v=$V mask=$mask_id steps=$steps", .ignored = "logits" },
     { .op = "discrete.masked_confidence_sample", .write = write_confidence, .ignored = "mask_id V steps unmask_per_step logits" },
-    { .op = "discrete.jacobi_decode", .write = write_jacobi, .ignored = "V L logits init stop" },
+    { .op = "discrete.jacobi_decode", .zoo = "diffusion/jacobi", .params = "v=$V length=$L shown=$iterations", .ignored = "logits init stop" },
     { .op = "discrete.speculative_accept", .ignored = "K", .graph = "tokens, n_accepted = speculative_accept(draft, q, p, r, u)\n" },
     { .op = "discrete.speculative_jacobi_step", .ignored = "L", .graph = "tokens, n = speculative_jacobi_step(draft, q, p, r, u)\nn_accepted = reshape(n) {shape=[1]}\n" },
     { .op = "diffusion.timestep_search", .zoo = "diffusion/timestep_search", .params = "n=cost.0 edges=$edges", .constants = "cost", .ignored = "kind" },

@@ -394,6 +394,16 @@ TUFF_API tuff_tensor tuff_speculative_accept(tuff_tensor draft, tuff_tensor q, t
  * above, and positions behind the first rejected are drawn from p. arXiv:2410.01699 */
 TUFF_API tuff_tensor tuff_speculative_jacobi_step(tuff_tensor draft, tuff_tensor q, tuff_tensor p, tuff_tensor r, tuff_tensor u);
 
+typedef struct tuff_jacobi_desc {
+    tuff_tensor (*logits)(void *user, tuff_tensor tokens); /* tokens i32[.., n] -> [.., n, v]: at each position from what precedes it; called once */
+    void *user;
+    int64_t max;             /* iterations at most; 0: n + 1, which is always enough */
+    tuff_tensor *iterations; /* gets i32 of rank 0: iterations done, the last of which changed nothing; NULL: not kept */
+} tuff_jacobi_desc;
+/* All positions of start i32[.., n] at once become the likeliest token, again and again until nothing changes in any row: greedy decoding, in as
+ * many iterations as the model's tokens depend on others, not n. A loop on the device that ends itself. arXiv:2403.00835 */
+TUFF_API tuff_tensor tuff_jacobi_decode(tuff_tensor start, const tuff_jacobi_desc *desc);
+
 /* Host row: cost[n, n], a constant -> results points i32[edges + 1], total[1] of the cheapest rising path from 0 to n - 1 with that many edges. */
 TUFF_API tuff_tensor tuff_cheapest_path(tuff_tensor cost, int32_t edges);
 
