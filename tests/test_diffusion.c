@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "graph/npy.h"
+#include "runtime/device.h"
 #include "support/support.h"
 
 #define DATA TUFF_SOURCE_DIR "/tests/data/diffusion/order_convergence/"
@@ -439,6 +440,8 @@ Test(diffusion, adaptive_steps)
     cr_expect(r[0] == (float)(3 * pi), "t is %g at the end", (double)r[0]);
     cr_expect(r[3] >= 1 && r[2] >= 10 && r[2] < 60, "%g steps accepted, %g rejected; a first step of 5 is too long", (double)r[2], (double)r[3]);
     cr_expect(r[4] == 6 * (r[2] + r[3]) + 1, "%g evaluations", (double)r[4]);
+    const uint64_t before = tf_last_ticket(dev); /* every submission takes a ticket, a reader's too */
+    cr_expect(tuff_run(p) == TUFF_OK && tf_last_ticket(dev) == before + 1, "a run with all its accepted and rejected steps is one submission, and nothing is read");
     tuff_program_destroy(p);
     tuff_graph_destroy(g);
     tuff_device_close(dev);
