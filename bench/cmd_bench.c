@@ -185,7 +185,12 @@ static int compile_sampler(bench_run *r, double gflops, bool alone, tuff_program
     return status;
 }
 
-static uint32_t body_kernels(const tuff_program *p) { return p->plan->regions.n ? p->plan->regions.data[0].end - p->plan->regions.data[0].first : 0; }
+static uint32_t body_kernels(const tuff_program *p)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < p->plan->steps.n; i++) n += p->plan->steps.data[i].region == 1 && !p->plan->steps.data[i].phase;
+    return p->plan->regions.n ? n : 0;
+}
 
 /* The whole sampler is one submission; what it takes beyond its evaluations is the solver's. */
 static int bench_sampler(bench_run *r)

@@ -184,7 +184,7 @@ static bool add_copy(copier *c, uint32_t from, uint32_t to, const tf_step *near)
     tf_step *s = tf_push(&plan->arena, &c->steps);
     if (!a || !b || !s)
         return false;
-    *s = (tf_step){ .kind = TF_STEP_COPY, .arg = first, .n_args = 2, .region = near->region,
+    *s = (tf_step){ .kind = TF_STEP_COPY, .arg = first, .n_args = 2, .region = near->region, .phase = near->phase,
                     .bytes = 2 * plan->buffers.data[from].bytes, .label = "copied: bindings" };
     return true;
 }

@@ -136,6 +136,130 @@ static bool add_copy(tf_plan *p, const tf_commit *m, uint32_t at)
     return true;
 }
 
+/* ---- two places by turns ------------------------------------------------------------------------- */
+
+/* In a loop at the top level, the copies at the end of an iteration are not needed if the next one finds the values where
+ * they were made: the body stands twice, and odd iterations read and write with the places changed. */
+typedef struct turner {
+    tf_plan *plan;
+    uint32_t region, first, end; /* steps */
+    uint32_t *to;              /* [buffer] what it is in odd iterations */
+    uint8_t *seen;             /* [buffer] 1: first written in the body, 2: first read, 4: touched outside */
+} turner;
+
+static bool takes_turns(const turner *t, const tf_step *s)
+{
+    const tf_plan *p = t->plan;
+    const tf_arg *a = &p->args.data[s->arg];
+    if (s->kind != TF_STEP_COPY || !s->label || strcmp(s->label, "carry")) return false;
+    const tf_buffer *from = &p->buffers.data[a[0].buffer], *to = &p->buffers.data[a[1].buffer];
+    return from->kind == TF_BUF_ARENA && to->kind == TF_BUF_ARENA && from->bytes == to->bytes && from->type.dtype == to->type.dtype &&
+           t->seen[a[0].buffer] == 1 && t->to[a[0].buffer] == a[0].buffer && t->to[a[1].buffer] == a[1].buffer;
+}
+
+static void look(turner *t)
+{
+    const tf_plan *p = t->plan;
+    for (uint32_t i = 0; i < p->steps.n; i++) {
+        const tf_step *s = &p->steps.data[i];
+        const bool inside = i >= t->first && i < t->end;
+        for (uint32_t j = 0; j < s->n_args; j++) {
+            const tf_arg *a = &p->args.data[s->arg + j];
+            t->seen[a->buffer] |= !inside ? 4 : t->seen[a->buffer] & 3 ? 0 : a->read ? 2 : 1;
+        }
+    }
+}
+
+/* A copy of the step with its buffers changed. */
+static bool add_turned(turner *t, tf_step s, tf_step *out)
+{
+    tf_plan *p = t->plan;
+    const uint32_t arg = p->args.n;
+    for (uint32_t j = 0; j < s.n_args; j++) {
+        tf_arg a = p->args.data[s.arg + j];
+        a.buffer = t->to[a.buffer];
+        tf_arg *x = tf_push(&p->arena, &p->args);
+        if (!x) return false;
+        *x = a;
+    }
+    s.arg = arg;
+    s.phase = 1;
+    *out = s;
+    return true;
+}
+
+/* Values that an odd iteration makes for itself have memory of their own, as short-lived as in the even one. */
+static bool rename_temporaries(turner *t, uint32_t n)
+{
+    tf_plan *p = t->plan;
+    for (uint32_t b = 0; b < n; b++) {
+        if (t->to[b] != b || t->seen[b] != 1 || p->buffers.data[b].kind != TF_BUF_ARENA) continue;
+        tf_buffer *x = tf_push(&p->arena, &p->buffers);
+        if (!x) return false;
+        *x = p->buffers.data[b];
+        t->to[b] = p->buffers.n - 1;
+    }
+    return true;
+}
+
+static bool turn(turner *t)
+{
+    tf_plan *p = t->plan;
+    const uint32_t n = p->buffers.n;
+    uint32_t body = t->end;
+    for (uint32_t b = 0; b < n; b++) t->to[b] = b;
+    memset(t->seen, 0, n * sizeof *t->seen);
+    look(t);
+    for (; body > t->first && takes_turns(t, &p->steps.data[body - 1]); body--) {
+        const tf_arg *a = &p->args.data[p->steps.data[body - 1].arg];
+        t->to[a[0].buffer] = a[1].buffer;
+        t->to[a[1].buffer] = a[0].buffer;
+    }
+    if (body == t->end) return true;
+    for (uint32_t i = t->first; i < body; i++) /* the rest's copies could be those of values that take turns */
+        if (p->steps.data[i].kind == TF_STEP_COPY) return true;
+    for (uint32_t i = 0; i < p->commits.n; i++) {
+        tf_commit *m = &p->commits.data[i];
+        if (m->region != t->region || !m->copied) continue;
+        m->copied = NULL;
+        m->turns = true;
+    }
+    const bool odd = p->regions.data[t->region - 1].count % 2;
+    for (uint32_t i = t->end; i < p->steps.n && odd; i++)
+        for (uint32_t j = 0; j < p->steps.data[i].n_args; j++) {
+            tf_arg *a = &p->args.data[p->steps.data[i].arg + j];
+            a->buffer = t->to[a->buffer];
+        }
+    if (!rename_temporaries(t, n)) return false;
+    const uint32_t kept = body - t->first, copies = t->end - body, steps = p->steps.n;
+    for (uint32_t k = copies; k < kept; k++) {
+        const tf_step *grown = tf_push(&p->arena, &p->steps);
+        if (!grown) return false;
+    }
+    memmove(&p->steps.data[body + kept], &p->steps.data[t->end], (steps - t->end) * sizeof *p->steps.data);
+    p->steps.n = steps + kept - copies;
+    for (uint32_t k = 0; k < kept; k++)
+        if (!add_turned(t, p->steps.data[t->first + k], &p->steps.data[body + k])) return false;
+    return true;
+}
+
+static bool take_turns(tf_plan *plan, tf_arena *scratch)
+{
+    turner t = { .plan = plan };
+    for (t.region = 1; t.region <= plan->regions.n; t.region++) {
+        const tf_plan_region *r = &plan->regions.data[t.region - 1];
+        bool alone = !r->parent && !r->again && r->count >= 2;
+        for (uint32_t k = t.region; k < plan->regions.n; k++) alone = alone && plan->regions.data[k].parent != t.region;
+        t.first = 0;
+        while (t.first < plan->steps.n && plan->steps.data[t.first].region != t.region) t.first++;
+        for (t.end = t.first; t.end < plan->steps.n && plan->steps.data[t.end].region == t.region;) t.end++;
+        t.to = tf_arena_array(scratch, uint32_t, plan->buffers.n);
+        t.seen = tf_arena_array(scratch, uint8_t, plan->buffers.n);
+        if (!t.to || !t.seen || (alone && !turn(&t))) return false;
+    }
+    return true;
+}
+
 bool tf_plan_commit(tf_plan *plan)
 {
     committer c = { .plan = plan };
@@ -155,6 +279,7 @@ bool tf_plan_commit(tf_plan *plan)
         if (m->copied) ok = add_copy(plan, m, end);
         else alias(plan, m->from, m->to);
     }
+    ok = ok && take_turns(plan, &c.arena);
     tf_arena_release(&c.arena);
     return ok;
 }

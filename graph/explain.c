@@ -123,7 +123,7 @@ static void text_loops(const tf_plan *p, uint32_t i, tf_str *out)
         const tf_plan_region *x = &p->regions.data[r];
         if (x->first != i || x->first == x->end)
             continue;
-        tf_str_printf(out, "      %*sloop of %lld\n", 2 * (int)(x->depth - 1), "", (long long)x->count);
+        tf_str_printf(out, "      %*sloop of %lld%s\n", 2 * (int)(x->depth - 1), "", (long long)x->count, x->odd ? ", two iterations by turns:" : "");
     }
 }
 
@@ -135,7 +135,7 @@ static void text_commits(const tf_plan *p, tf_str *out)
         number size;
         tf_str_printf(out, "%s%s%s%s %s (%s): %s%s\n", i ? "" : "\nnew values:\n", c->name ? "  state \"" : "  carried value", c->name ? c->name : "",
                       c->name ? "\"" : "", c->name ? "" : tuff_dtype_name(p->buffers.data[c->to].type.dtype),
-                      bytes_text(size, p->buffers.data[c->to].bytes), c->copied ? "copied, " : "in place", c->copied ? c->copied : "");
+                      bytes_text(size, p->buffers.data[c->to].bytes), c->turns ? "in two places by turns" : c->copied ? "copied, " : "in place", c->copied ? c->copied : "");
     }
 }
 

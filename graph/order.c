@@ -123,7 +123,7 @@ static bool analyse(tf_sched *s)
         || !group(s, &touches, p->buffers.n, true, &s->user, &s->user_first))
         return false;
     for (uint32_t i = 1; i < s->n; i++)
-        s->segment[i] = s->segment[i - 1] + (p->steps.data[i].region != p->steps.data[i - 1].region);
+        s->segment[i] = s->segment[i - 1] + (p->steps.data[i].region != p->steps.data[i - 1].region || p->steps.data[i].phase != p->steps.data[i - 1].phase);
     for (uint32_t i = s->n; i-- > 0;)
         for (uint32_t k = s->succ_first[i]; k < s->succ_first[i + 1]; k++)
             s->height[i] = TF_MAX(s->height[i], s->height[s->succ[k]] + 1);

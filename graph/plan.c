@@ -34,10 +34,12 @@ void tf_plan_span(tf_plan *plan)
 {
     for (uint32_t r = 1; r <= plan->regions.n; r++) {
         tf_plan_region *x = &plan->regions.data[r - 1];
-        x->first = x->end = 0;
+        x->first = x->end = x->odd = 0;
         for (uint32_t i = 0; i < plan->steps.n; i++) {
             if (!tf_plan_within(plan, plan->steps.data[i].region, r))
                 continue;
+            if (plan->steps.data[i].region == r && plan->steps.data[i].phase && !x->odd)
+                x->odd = i;
             x->first = x->end ? x->first : i;
             x->end = i + 1;
         }
@@ -46,7 +48,7 @@ void tf_plan_span(tf_plan *plan)
         tf_plan_region *x = &plan->regions.data[r - 1];
         uint64_t once = 0;
         for (uint32_t i = x->first; i < x->end; i++)
-            once += plan->steps.data[i].region == r;
+            once += plan->steps.data[i].region == r && !plan->steps.data[i].phase;
         for (uint32_t k = r; k < plan->regions.n; k++)
             if (plan->regions.data[k].parent == r && !tf_add_u64(&once, once, plan->regions.data[k].run))
                 once = UINT64_MAX;
@@ -72,17 +74,21 @@ uint64_t tf_plan_run_steps(const tf_plan *plan)
     return n;
 }
 
+static uint32_t iteration_first(const tf_plan_region *r, int32_t at) { return r->odd && at % 2 ? r->odd : r->first; }
+static uint32_t iteration_end(const tf_plan_region *r, int32_t at) { return r->odd && at % 2 == 0 ? r->odd : r->end; }
+
 /* c stands at a step, or behind the last one of `region`: into loops that begin here, past those that run nothing, back to
  * the start of a body, or out of it. */
 static void settle(const tf_plan *plan, tf_cursor *c, uint32_t region)
 {
     for (;;) {
         const tf_plan_region *r = region ? &plan->regions.data[region - 1] : NULL;
-        if (r && c->step == r->end) {
+        if (r && c->step == iteration_end(r, c->at[r->depth - 1])) {
             if (++c->at[r->depth - 1] < r->count)
-                c->step = r->first;
+                c->step = iteration_first(r, c->at[r->depth - 1]);
             else {
                 c->at[r->depth - 1] = 0;
+                c->step = r->end;
                 region = r->parent;
             }
             continue;
@@ -131,6 +137,7 @@ tf_cursor tf_cursor_at(const tf_plan *plan, uint64_t n)
             const uint64_t once = steps / (uint64_t)r->count;
             c.at[r->depth - 1] = (int32_t)(n / once);
             n %= once;
+            c.step = iteration_first(r, c.at[r->depth - 1]);
             region = inner;
             continue;
         }

@@ -107,6 +107,7 @@ typedef struct tf_step {
     uint32_t grid_at;          /* DISPATCH_INDIRECT: byte offset of the grid in the last argument */
     uint32_t wave;             /* steps of a wave are independent; a barrier stands between waves */
     uint32_t region;
+    uint32_t phase;            /* of a loop whose iterations take turns: 1 in the odd ones */
     uint64_t bytes, flops;     /* estimates at the bound */
     const char *label;
 } tf_step;
@@ -117,6 +118,7 @@ typedef struct tf_plan_region {
     int64_t count;
     uint32_t again;            /* while loop: buffer + 1 of the bool that says whether an iteration takes place; 0: all do */
     uint32_t first, end;       /* steps [first, end); waves follow from them */
+    uint32_t odd;              /* iterations take turns: even ones run [first, odd), odd ones [odd, end); 0: all run all */
     uint64_t run;              /* steps that all its iterations run, saturated */
     bool chunked;              /* its kernels add TF_PARAM_ITERATION to indices */
 } tf_plan_region;
@@ -127,6 +129,7 @@ typedef struct tf_commit {
     uint32_t region, from, to;
     const char *name;          /* of the state; NULL: a carried value */
     const char *copied;        /* why a copy was needed; NULL: in place */
+    bool turns;                /* and why it is none: iterations read and write two places by turns */
 } tf_commit;
 
 /* Why two nodes stayed in separate kernels: what explain prints. */

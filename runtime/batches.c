@@ -110,6 +110,8 @@ static bool add_chunks(cutter *k, uint32_t region, tf_cursor *at)
     const uint64_t once = r->run / (uint64_t)r->count, count = (uint64_t)r->count;
     uint64_t m = TF_MIN(k->chunk / once, count);
     m = TF_MIN(m, TF_MAX(k->most_ns / iteration_ns(k->p, region), count / CHUNKS_MAX + 1));
+    if (r->odd) /* a chunk begins with an even iteration */
+        m = TF_MAX(m / 2 * 2, 2);
     for (uint64_t i = 0; i < count; i += m) {
         at->at[r->depth - 1] = (int32_t)i;
         if (!add_chunk(k, region, at, (uint32_t)(TF_MIN(m, count - i) * once)))
@@ -134,8 +136,10 @@ static uint32_t loop_in(const tf_plan *plan, uint32_t region, uint32_t i)
 static bool cut(cutter *k, uint32_t region, tf_cursor *at)
 {
     const tf_plan *plan = k->p->plan;
-    const uint32_t end = region ? plan->regions.data[region - 1].end : plan->steps.n;
-    for (uint32_t i = region ? plan->regions.data[region - 1].first : 0; i < end;) {
+    const tf_plan_region *own = region ? &plan->regions.data[region - 1] : NULL;
+    const bool odd = own && own->odd && at->at[own->depth - 1] % 2;
+    const uint32_t end = !own ? plan->steps.n : own->odd && !odd ? own->odd : own->end;
+    for (uint32_t i = !own ? 0 : odd ? own->odd : own->first; i < end;) {
         const uint32_t inner = loop_in(plan, region, i);
         at->step = i;
         if (!inner) {
@@ -145,7 +149,7 @@ static bool cut(cutter *k, uint32_t region, tf_cursor *at)
             continue;
         }
         const tf_plan_region *r = &plan->regions.data[inner - 1];
-        if (!k->whole && r->chunked && r->run > k->chunk && r->run / (uint64_t)r->count <= k->chunk) {
+        if (!k->whole && r->chunked && r->run > k->chunk && r->run / (uint64_t)r->count * (r->odd ? 2 : 1) <= k->chunk) {
             if (!add_chunks(k, inner, at))
                 return false;
         } else
