@@ -8,7 +8,7 @@
 
 #include <tuff/diffusion.h>
 
-enum { ROWS = 128, FEATURES = 512 };
+enum { ROWS = 64, FEATURES = 256 }; /* as many elements as a latent of 4 x 64 x 64 */
 
 typedef struct network { tuff_tensor w1, w2; } network;
 
