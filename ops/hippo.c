@@ -329,8 +329,9 @@ static bool ptd_infer(tf_infer *c)
         return tf_bad(c, TUFF_E_SHAPE, "c is f32[n] (%s)", tf_src_text(c, 1));
     if (!(d->dt > 0))
         return tf_bad(c, TUFF_E_ATTRIBUTE, "dt is %g; it is above 0", d->dt);
-    c->n_out = 5;
+    c->n_out = 7;
     c->out[0] = c->out[1] = (tf_type){ TUFF_C64, 1, { e->dim[0] } };
+    c->out[5] = c->out[6] = (tf_type){ TUFF_C64, 2, { e->dim[0], e->dim[0] } };
     c->out[2] = (tf_type){ TUFF_F32, 1, { d->length } };
     c->out[3] = c->out[4] = (tf_type){ TUFF_F32, 1, { 1 } };
     return true;
@@ -338,6 +339,7 @@ static bool ptd_infer(tf_infer *c)
 
 typedef struct mode {
     tf_scalar lam, residue;
+    uint32_t at; /* column of V, row of its inverse */
 } mode;
 
 /* By imaginary, then by real part. */
@@ -351,16 +353,15 @@ static void sort_modes(mode *m, uint32_t n)
         }
 }
 
-/* The modes of A + E, their residues (c V)_n (V^-1 b)_n and the condition of V. NULL, or what went wrong. */
-static const char *ptd_modes(const tf_ref *r, uint32_t n, mode *m, double *condition)
+/* The modes of A + E, their residues (c V)_n (V^-1 b)_n, V and its inverse. NULL, or what went wrong. */
+static const char *ptd_modes(const tf_ref *r, uint32_t n, mode *m, tf_scalar *v, tf_scalar *inverse)
 {
     const ptd_desc *d = r->desc;
     const size_t square = (size_t)n * n;
     tf_arena *arena = r->scratch;
     double *a = tf_arena_array(arena, double, square), *b = tf_arena_array(arena, double, n), *p = tf_arena_array(arena, double, 2 * (size_t)n);
-    tf_scalar *w = tf_arena_array(arena, tf_scalar, n), *v = tf_arena_array(arena, tf_scalar, square), *copy = tf_arena_array(arena, tf_scalar, square);
-    tf_scalar *x = tf_arena_array(arena, tf_scalar, n);
-    if (!a || !b || !p || !w || !v || !copy || !x)
+    tf_scalar *w = tf_arena_array(arena, tf_scalar, n), *copy = tf_arena_array(arena, tf_scalar, square), *x = tf_arena_array(arena, tf_scalar, n);
+    if (!a || !b || !p || !w || !copy || !x)
         return "out of memory";
     tf_hippo(d->basis, n, d->theta, a, b, p);
     for (size_t i = 0; i < square; i++)
@@ -372,13 +373,16 @@ static const char *ptd_modes(const tf_ref *r, uint32_t n, mode *m, double *condi
     memcpy(copy, v, square * sizeof *copy);
     if (!tf_solve_complex(copy, n, x, 1))
         return "the eigenvectors of A + E are linearly dependent; use another or a larger E";
+    for (size_t i = 0; i < square; i++)
+        inverse[i] = tf_cx(i % (n + 1) == 0, 0);
+    memcpy(copy, v, square * sizeof *copy);
+    (void)tf_solve_complex(copy, n, inverse, n);
     for (uint32_t k = 0; k < n; k++) {
         tf_scalar cv = { 0, 0 };
         for (uint32_t i = 0; i < n; i++)
             cv = tf_cx_add(cv, tf_cx_scale(v[i * n + k], r->src[1]->re[i]));
-        m[k] = (mode){ w[k], tf_cx_mul(cv, x[k]) };
+        m[k] = (mode){ w[k], tf_cx_mul(cv, x[k]), k };
     }
-    *condition = tf_condition(v, n);
     sort_modes(m, n);
     return NULL;
 }
@@ -388,10 +392,11 @@ static tuff_status ptd_reference(tf_ref *r)
     const ptd_desc *d = r->desc;
     const uint32_t n = (uint32_t)r->src[1]->n;
     mode *m = tf_arena_array(r->scratch, mode, (size_t)n + 1);
-    if (!m)
+    tf_scalar *v = tf_arena_array(r->scratch, tf_scalar, (size_t)n * n), *inverse = tf_arena_array(r->scratch, tf_scalar, (size_t)n * n);
+    if (!m || !v || !inverse)
         return TUFF_E_MEMORY;
     double stability = -INFINITY;
-    if ((r->error = ptd_modes(r, n, m, &r->out[3].re[0])) != NULL)
+    if ((r->error = ptd_modes(r, n, m, v, inverse)) != NULL)
         return TUFF_E_ARGUMENT;
     for (uint32_t k = 0; k < n; k++) {
         tf_scalar ab, bb;
@@ -404,7 +409,15 @@ static tuff_status ptd_reference(tf_ref *r)
         tf_scalar x = tf_cx_mul(m[k].residue, bb);
         for (uint64_t l = 0; l < r->out[2].n; l++, x = tf_cx_mul(x, ab))
             r->out[2].re[l] += x.re;
+        for (uint32_t i = 0; i < n; i++) {
+            const tf_scalar right = v[i * n + m[k].at], left = inverse[m[k].at * n + i];
+            r->out[5].re[i * n + k] = right.re;
+            r->out[5].im[i * n + k] = right.im;
+            r->out[6].re[k * n + i] = left.re;
+            r->out[6].im[k * n + i] = left.im;
+        }
     }
+    r->out[3].re[0] = tf_condition(v, n);
     r->out[4].re[0] = stability;
     if (!d->require_stable || stability < 0)
         return TUFF_OK;
@@ -422,8 +435,8 @@ static const tf_attr ptd_attrs[] = {
 };
 const tf_op tf_op_hippo_ptd = {
     .name = "hippo_ptd",
-    .doc = "perturb-then-diagonalise: e[n,n] c[n] -> lam[n] residues[n] (of b and c) kernel[length] condition[1] (of the eigenvectors) stability[1] (largest real part)",
-    .source = "Yu et al. 2023, arXiv:2310.01698", .operands = "e c", .results = "lam residues kernel condition stability", .kind = TF_HOST,
+    .doc = "perturb-then-diagonalise: e[n,n] c[n] -> lam[n] residues[n] (of b and c) kernel[length] condition[1] (of the eigenvectors) stability[1] (largest real part) v[n,n] (eigenvectors) inverse[n,n]",
+    .source = "Yu et al. 2023, arXiv:2310.01698", .operands = "e c", .results = "lam residues kernel condition stability v inverse", .kind = TF_HOST,
     .attrs = ptd_attrs, .attr_count = TF_COUNT(ptd_attrs), .desc_size = sizeof(ptd_desc), .infer = ptd_infer, .reference = ptd_reference,
 };
 tuff_tensor tuff_hippo_ptd(tuff_tensor e, tuff_tensor c, tuff_hippo basis, double dt, int64_t length, const tuff_ptd_desc *desc)

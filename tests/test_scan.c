@@ -296,3 +296,123 @@ Test(scan, overflowing_products)
     tuff_graph_destroy(g);
     tuff_device_close(dev);
 }
+
+/* ---- step programs of the zoo: whole, in blocks and step by step --------------------------------------------------- */
+
+/* A value with time somewhere in its shape: [outer, time, inner]. */
+typedef struct timed { const char *name; size_t outer, inner; } timed;
+
+typedef struct streamed {
+    const char *whole, *step;      /* graphs in samples/zoo/ssm; whole NULL: the step program in one block */
+    const char *length;            /* the whole graph's param for the time */
+    timed in[4], out;
+    struct { const char *name; size_t n; } fixed[4], state[3];
+    size_t missing;                /* outputs of incomplete windows, which the whole does not have */
+    bool single;                   /* steps only: no param block */
+} streamed;
+
+enum { TIME = 24 };
+
+static const streamed streams[] = {
+    { "continual_conv", "continual_conv_step", "length", { { "x", 6, 1 } }, { "y", 10, 1 }, { { "w", 60 }, { "bias", 5 } }, { { "past", 18 } }, 3, false },
+    { "continual_attention", "continual_attention_step", "length", { { "q", 1, 8 }, { "k", 1, 8 }, { "v", 1, 8 } }, { "y", 1, 8 }, { { NULL, 0 } },
+      { { "keys", 40 }, { "values", 40 } }, 5, false },
+    { "retroactive_attention", "retroactive_attention_step", "length", { { "q", 1, 8 }, { "k", 1, 8 }, { "v", 1, 8 } }, { "y", 1, 48 }, { { NULL, 0 } },
+      { { "queries", 40 }, { "keys", 40 }, { "values", 40 } }, 5, true },
+    { NULL, "dwconv_step", "block", { { "x", 6, 1 } }, { "y", 6, 1 }, { { "w", 24 }, { "bias", 6 } }, { { "past", 18 } }, 0, false },
+    { NULL, "gru_step", "block", { { "x", 1, 7 } }, { "y", 1, 9 }, { { "Wi", 189 }, { "Wh", 243 }, { "bi", 27 }, { "bh", 27 } }, { { "h", 9 } }, 0, false },
+};
+
+static tuff_program *compile_zoo(tuff_device *dev, const char *name, const char *param, int value, const tuff_program *share, tuff_graph **g)
+{
+    char path[512], override[64], message[512];
+    tuff_program *p = NULL;
+    snprintf(path, sizeof path, TUFF_SOURCE_DIR "/samples/zoo/ssm/%s.tuff", name);
+    snprintf(override, sizeof override, "%s=%d", param ? param : "", value);
+    const char *const params[] = { override };
+    FILE *f = fopen(path, "rb");
+    cr_assert(f, "%s is missing", path);
+    char text[4096];
+    const size_t n = fread(text, 1, sizeof text, f);
+    fclose(f);
+    cr_assert(!tuff_graph_parse(text, n, &(tuff_parse_desc){ .name = name, .params = params, .param_count = param != NULL }, g, message, sizeof message), "%s", message);
+    cr_assert(!tuff_compile(dev, *g, &(tuff_compile_desc){ .share = share }, &p), "%s", tuff_graph_error(*g));
+    return p;
+}
+
+/* The part [first, first + n) of `from` [outer, time, inner] into `to` [outer, n, inner] of another length, or back. */
+static void copy_time(float *to, size_t to_time, size_t to_first, const float *from, size_t from_time, size_t from_first, const timed *t, size_t n)
+{
+    for (size_t o = 0; o < t->outer; o++)
+        memcpy(to + (o * to_time + to_first) * t->inner, from + (o * from_time + from_first) * t->inner, n * t->inner * sizeof *to);
+}
+
+static void write_fixed(tuff_program *p, const streamed *s)
+{
+    rng r = { 17 };
+    for (size_t i = 0; i < 4 && s->fixed[i].name; i++) {
+        float *x = numbers(&r, s->fixed[i].n, 0.5, 0);
+        write(p, s->fixed[i].name, x, s->fixed[i].n);
+        free(x);
+    }
+}
+
+static void run_part(tuff_program *p, const streamed *s, float *const *in, size_t first, size_t n, float *out)
+{
+    float part[4096];
+    for (size_t i = 0; i < 4 && s->in[i].name; i++) {
+        copy_time(part, n, 0, in[i], TIME, first, &s->in[i], n);
+        write(p, s->in[i].name, part, s->in[i].outer * n * s->in[i].inner);
+    }
+    cr_assert(!tuff_run(p), "%s", tuff_program_error(p));
+    read(p, s->out.name, part, s->out.outer * n * s->out.inner);
+    copy_time(out, TIME, first, part, n, 0, &s->out, n);
+}
+
+static void stream(tuff_device *dev, const streamed *s)
+{
+    static const size_t sizes[] = { 1, 8, 15 }, plans[][24] = { { 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1 }, { 8, 8, 8 }, { 15, 1, 8 }, { 15, 1, 1, 1, 1, 1, 1, 1, 1, 1 } };
+    tuff_graph *g[4];
+    tuff_program *p[3] = { NULL }, *whole = compile_zoo(dev, s->whole ? s->whole : s->step, s->length, TIME, NULL, &g[3]);
+    const size_t count = s->single ? 1 : 3, n_out = s->out.outer * TIME * s->out.inner, steps = TIME - s->missing;
+    rng r = { 23 };
+    float *in[4] = { NULL }, *want = calloc(n_out, sizeof *want), *got = calloc(n_out, sizeof *got), *zero = calloc(256, sizeof *zero);
+    cr_assert(want && got && zero);
+    for (size_t i = 0; i < count; i++) {
+        p[i] = compile_zoo(dev, s->step, s->single ? NULL : "block", (int)sizes[i], i ? p[0] : NULL, &g[i]);
+        write_fixed(p[i], s);
+    }
+    write_fixed(whole, s);
+    for (size_t i = 0; i < 4 && s->in[i].name; i++) {
+        in[i] = numbers(&r, s->in[i].outer * TIME * s->in[i].inner, 1, 0);
+        write(whole, s->in[i].name, in[i], s->in[i].outer * TIME * s->in[i].inner);
+    }
+    cr_assert(!tuff_run(whole));
+    read(whole, s->out.name, want, s->out.outer * steps * s->out.inner);
+    for (size_t k = 0; k < (s->single ? 1 : COUNT(plans)); k++) {
+        for (size_t i = 0; i < 3 && s->state[i].name; i++) write(p[0], s->state[i].name, zero, s->state[i].n);
+        for (size_t t = 0, i = 0; t < TIME; t += plans[k][i++])
+            run_part(p[plans[k][i] == 1 ? 0 : plans[k][i] == 8 ? 1 : 2], s, in, t, plans[k][i], got);
+        float *same = calloc(n_out, sizeof *same); /* without the outputs of incomplete windows */
+        cr_assert(same);
+        copy_time(same, steps, 0, got, TIME, s->missing, &s->out, steps);
+        const double d = distance(same, want, s->out.outer * steps * s->out.inner);
+        cr_expect(d < 1e-6, "%s, plan %zu: %g", s->step, k, d);
+        free(same);
+    }
+    for (size_t i = 3; i-- > 0;) tuff_program_destroy(p[i]);
+    tuff_program_destroy(whole);
+    for (size_t i = 0; i < count; i++) tuff_graph_destroy(g[i]);
+    tuff_graph_destroy(g[3]);
+    for (size_t i = 0; i < 4; i++) free(in[i]);
+    free(want);
+    free(got);
+    free(zero);
+}
+
+Test(scan, step_programs_of_the_zoo)
+{
+    tuff_device *dev = open_device(NULL);
+    for (size_t i = 0; i < COUNT(streams); i++) stream(dev, &streams[i]);
+    tuff_device_close(dev);
+}

@@ -81,5 +81,6 @@ const case_row ssm_cases[] = {
     { .op = "s4d_stream", .target = "s4_scan", .renames = STREAM, .ignored = "init", .constants = "lam B C dt", .convert = kernel_units },
     { .op = "hippo_legs_online", .target = "hippo_online", .renames = "N=n", .convert = bilinear_units },
     { .op = "ptd", .zoo = "ssm/s4_ptd", .params = "N=E.0 E.0=$N length=$L dt=$dt disc=$disc basis=$basis", .ignored = "sort", .constants = "E C", .convert = ptd_units },
+    { .op = "s5_ptd", .zoo = "ssm/s5_ptd", .params = "batch=u.0 length=u.1 features=u.2 modes=E.0", .constants = "E" },
     { .op = NULL }
 };

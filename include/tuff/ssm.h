@@ -59,7 +59,8 @@ typedef enum tuff_discretization {
 
 /* Perturb, then diagonalise: A + E = V diag(lam) V^-1 for the HiPPO matrix A. e f32[n, n] and c f32[n] are constants, n is up to 512. Result 0: lam
  * c64[n] by imaginary, then real part, 1: residues c64[n] = (c V)_k (V^-1 B)_k, which with lam are the model (as c of s4d_kernel with
- * b = 1 and full), 2: its kernel f32[length] for step dt, 3: condition f32[1] of V with unit columns, 4: stability f32[1] = largest Re(lam).
+ * b = 1 and full), 2: its kernel f32[length] for step dt, 3: condition f32[1] of V with unit columns, 4: stability f32[1] = largest Re(lam),
+ * 5: V c64[n, n] and 6: its inverse, with which models of several inputs and outputs are V^-1 B and C V (s5_scan with full).
  * The model is exactly that of A + E. A moderate condition, below about 1e3, keeps f32 models accurate but needs an E that departs from HiPPO;
  * |E| / |A| = 1e-4 is a good start, and a random E above 1e-3 can make the model unstable: look at the stability. arXiv:2310.01698. */
 typedef struct tuff_ptd_desc {
