@@ -26,14 +26,24 @@
 #define MATMUL(m, k, n, t) "a = input " t "[" #m "," #k "]\nb = input " t "[" #k "," #n "]\ny = matmul(a, b)\noutput y\n"
 #define GAUNT(l, d, rows, algorithm) { "gaunt", "tensor product L=" #l ", " #rows " rows, " #algorithm, \
     "a = input f32[" #rows "," #d "]\nb = input f32[" #rows "," #d "]\ny = gaunt_tp(a, b) {lout=" #l ", algorithm=" #algorithm "}\noutput y\n", 0.0, BENCH_COPY },
-#define GAUNT_SMALL(l, d, rows) GAUNT(l, d, rows, auto) GAUNT(l, d, rows, sparse) GAUNT(l, d, rows, grid)
-#define GAUNT_ALL(l, d) GAUNT_SMALL(l, d, 1024) GAUNT(l, d, 1024, dense) GAUNT(l, d, 1024, fourier)
+#define GAUNT_GRID(l, d, rows) GAUNT(l, d, rows, auto) GAUNT(l, d, rows, grid)
+#define GAUNT_LARGE(l, d, rows) GAUNT_GRID(l, d, rows) GAUNT(l, d, rows, dense) GAUNT(l, d, rows, fourier)
+#define GAUNT_ALL(l, d, rows) GAUNT_LARGE(l, d, rows) GAUNT(l, d, rows, sparse)
+#define GAUNT_DEGREES(rows) \
+    GAUNT_ALL(1, 4, rows) GAUNT_ALL(2, 9, rows) GAUNT_ALL(3, 16, rows) GAUNT_ALL(4, 25, rows) GAUNT_ALL(5, 36, rows) GAUNT_ALL(6, 49, rows)
 /* A convolution over edges, and the same by a filter that is stored first. */
 #define CONV_EDGES(l, d, n, edges) \
     { "gaunt", "convolution L=" #l ", " #edges " edges, 16 channels", "x = input f32[" #edges ",16," #d "]\nv = input f32[" #edges ",3]\nh = input f32[" #edges ",16," #n "]\n" \
       "y = gaunt_conv(x, v, h) {lout=" #l "}\noutput y\n", 0.0, BENCH_COPY }, \
     { "gaunt", "filter, then product L=" #l, "x = input f32[" #edges ",16," #d "]\nv = input f32[" #edges ",3]\nh = input f32[" #edges ",16," #n "]\n" \
       "f = spherical_harmonics(v) {lmax=" #l "}\ng = unsqueeze(f) {axes=[1]}\ny = gaunt_tp(x, g, w2=h) {lout=" #l "}\noutput y\n", 0.0, BENCH_COPY },
+#define FFT(name, type, dims, attributes, flops) { "fft", name, "x = input " type "[" dims "]\ny = fft(x) {" attributes "}\noutput y\n", flops, BENCH_COPY },
+#define FFT_LINE(n, batch, log) FFT(#n, "c64", #batch "," #n, "", 5.0 * (batch) * (n) * (log))
+#define FFT_REAL(n, batch, log) FFT(#n " r2c", "f32", #batch "," #n, "kind=r2c", 2.5 * (batch) * (n) * (log))
+/* Real rows: n elements by k, in one dispatch where a line fits, and by sums of shifted products. */
+#define FFT_CONV(rows, n, k, how) { "fft", "convolution " #rows " x " #n " by " #k ", " #how, "x = input f32[" #rows "," #n "]\nh = input f32[" #k "]\n" \
+    "y = fft_conv(x, h) {mode=causal, algorithm=" #how "}\noutput y\n", 0.0, BENCH_COPY },
+#define FFT_CONVS(rows, n, k) FFT_CONV(rows, n, k, auto) FFT_CONV(rows, n, k, fft) FFT_CONV(rows, n, k, direct)
 /* One row of a sampler on n elements. */
 #define STATES(n) "row = input f32[24]\ny = input f32[" #n "]\nd = input f32[" #n "]\n"
 #define UPDATES(n) \
@@ -149,11 +159,20 @@ const bench_case bench_cases[] = {
     { "attention", "decode d64 8k keys h8/2 16 queries f16", ATTENTION(1, 16, 8192, 8, 2, 64, "f16", ""), ATTENTION_FLOPS(1, 16, 8192, 8, 64), BENCH_READ },
     { "attention", "decode d128 32k keys h8/8 f16", ATTENTION(1, 1, 32768, 8, 8, 128, "f16", ""), ATTENTION_FLOPS(1, 1, 32768, 8, 128), BENCH_READ },
 
-    GAUNT_ALL(1, 4) GAUNT_ALL(2, 9) GAUNT_ALL(3, 16) GAUNT_ALL(4, 25) GAUNT_ALL(5, 36) GAUNT_ALL(6, 49)
-    GAUNT(8, 81, 1024, auto) GAUNT(8, 81, 1024, grid) GAUNT(8, 81, 1024, dense) GAUNT(8, 81, 1024, fourier)
-    GAUNT(10, 121, 1024, auto) GAUNT(10, 121, 1024, grid) GAUNT(10, 121, 1024, dense)
-    GAUNT_SMALL(1, 4, 100000) GAUNT_SMALL(2, 9, 100000) GAUNT_SMALL(3, 16, 100000) GAUNT_SMALL(4, 25, 100000)
-    GAUNT(6, 49, 16384, auto) GAUNT(6, 49, 16384, grid)
+    FFT_LINE(64, 16384, 6) FFT_LINE(128, 8192, 7) FFT_LINE(256, 4096, 8) FFT_LINE(512, 2048, 9) FFT_LINE(1024, 1024, 10) FFT_LINE(2048, 512, 11)
+    FFT_LINE(4096, 256, 12) FFT_LINE(8192, 128, 13) FFT_LINE(16384, 64, 14) FFT_LINE(32768, 32, 15) FFT_LINE(65536, 16, 16) FFT_LINE(1000, 1048, 9.97)
+    FFT_LINE(997, 1051, 9.96) FFT_LINE(1048576, 1, 20)
+    FFT("16x16", "c64", "4096,16,16", "axes=[1,2]", 5.0 * 1048576 * 8) FFT("256x256", "c64", "16,256,256", "axes=[1,2]", 5.0 * 1048576 * 16)
+    FFT("512x512", "c64", "4,512,512", "axes=[1,2]", 5.0 * 1048576 * 18) FFT("64x64x64", "c64", "4,64,64,64", "axes=[1,2,3]", 5.0 * 1048576 * 18)
+    FFT_REAL(256, 4096, 8) FFT_REAL(1024, 1024, 10) FFT_REAL(4096, 256, 12) FFT("512x512 r2c", "f32", "4,512,512", "axes=[1,2], kind=r2c", 2.5 * 1048576 * 18)
+    FFT_CONVS(8192, 100, 4) FFT_CONVS(8192, 100, 8) FFT_CONVS(8192, 96, 16) FFT_CONVS(8192, 96, 32) FFT_CONVS(4096, 192, 64) FFT_CONVS(512, 2048, 8)
+    FFT_CONVS(512, 2048, 16) FFT_CONVS(512, 2048, 32) FFT_CONVS(512, 2048, 64) FFT_CONVS(64, 16384, 16) FFT_CONVS(64, 16384, 32) FFT_CONVS(64, 16384, 64)
+    { "fft", "convolution of 128 x 16384 by a row each", "x = input f32[128,16384]\nh = input f32[128,16384]\ny = fft_conv(x, h) {mode=causal}\noutput y\n", 0.0, BENCH_COPY },
+
+    GAUNT_DEGREES(1000) GAUNT_LARGE(7, 64, 1000) GAUNT_LARGE(8, 81, 1000) GAUNT_LARGE(9, 100, 1000) GAUNT_LARGE(10, 121, 1000)
+    GAUNT_DEGREES(10000) GAUNT_LARGE(7, 64, 10000) GAUNT_LARGE(8, 81, 10000) GAUNT_LARGE(9, 100, 10000) GAUNT_LARGE(10, 121, 10000)
+    GAUNT_ALL(1, 4, 100000) GAUNT_ALL(2, 9, 100000) GAUNT_ALL(3, 16, 100000) GAUNT_ALL(4, 25, 100000) GAUNT_GRID(5, 36, 100000) GAUNT(5, 36, 100000, dense)
+    GAUNT_GRID(6, 49, 100000) GAUNT(6, 49, 100000, dense) GAUNT_GRID(7, 64, 100000) GAUNT_GRID(8, 81, 100000) GAUNT_GRID(9, 100, 100000) GAUNT_GRID(10, 121, 100000)
     CONV_EDGES(2, 9, 3, 1000) CONV_EDGES(4, 25, 5, 1000) CONV_EDGES(6, 49, 7, 1000)
     { "gaunt", "many-body order 3 L=2, 16384 rows", "x = input f32[16384,9]\ny = gaunt_manybody(x) {lout=2, order=3}\noutput y\n", 0.0, BENCH_COPY },
     { "gaunt", "rotation L=6, 16384 rows", "x = input f32[1024,16,49]\nr = input f32[1024,3,3]\ny = sh_rotate(x, r)\noutput y\n", 0.0, BENCH_COPY },

@@ -285,6 +285,36 @@ static int bench_device(bench_run *r)
     return TOOL_OK;
 }
 
+/* ---- what "auto" chose ------------------------------------------------------------------------------------ */
+
+/* Each case "X, auto" beside the fastest of the cases "X, ..." that name an algorithm. */
+static void print_choices(const cJSON *cases)
+{
+    static const char tail[] = ", auto";
+    bool head = false;
+    const cJSON *c, *o;
+    cJSON_ArrayForEach(c, cases)
+    {
+        const char *name = tool_json_text(c, "name", ""), *best = NULL;
+        const size_t n = strlen(name);
+        double least = INFINITY;
+        if (n < sizeof tail || strcmp(name + n - (sizeof tail - 1), tail) != 0) continue;
+        cJSON_ArrayForEach(o, cases)
+        {
+            const char *other = tool_json_text(o, "name", "");
+            if (o == c || strncmp(other, name, n - 4) != 0 || !(tool_json_number(o, "ms", 0.0) < least)) continue;
+            least = tool_json_number(o, "ms", 0.0);
+            best = other + n - 4;
+        }
+        if (!best) continue;
+        if (!head) printf("\n%-44s %10s %10s %8s\n", "what auto chose", "auto", "fastest", "ratio");
+        head = true;
+        tool_text x, y;
+        const double ms = tool_json_number(c, "ms", 0.0);
+        printf("%-44.*s %10s %10s %8.2f  %s\n", (int)(n - (sizeof tail - 1)), name, tool_time(x, ms), tool_time(y, least), ms / least, best);
+    }
+}
+
 /* ---- two reports ------------------------------------------------------------------------------------------ */
 
 static void print_comparison(const cJSON *a, const cJSON *b)
@@ -395,6 +425,7 @@ static int run(const void *options)
     r.cases = cJSON_CreateArray();
     printf("%s\n", tuff_device_name(r.dev));
     status = run_all(&r);
+    if (!status) print_choices(r.cases);
     cJSON_AddItemToObject(r.report, "cases", r.cases);
     if (o.json && !tool_write_json(o.json, r.report)) status = TOOL_FAILED;
     cJSON_Delete(r.report);
@@ -404,7 +435,7 @@ static int run(const void *options)
 
 const tool_command tool_bench = {
     .name = "bench", .usage = "[SUITE | G.tuff]... [options]", .doc = "speed of this device and of tuff on it, in percent of the device's ceilings",
-    .more = "Suites: ceilings pointwise movement reduce norm matmul nn ssm attention gaunt diffusion; without one all of them. The ceilings are measured in every run.\n"
+    .more = "Suites: ceilings pointwise movement reduce norm matmul nn ssm attention fft gaunt diffusion; without one all of them. The ceilings are measured in every run.\n"
             "GB/s counts inputs and outputs once. The report holds the environment; bench --compare A.json B.json sets two reports side by side.",
     .options = options_table, .option_count = TF_COUNT(options_table), .options_size = sizeof(bench_options), .most = 100, .run = run,
 };

@@ -58,19 +58,33 @@ static bool stores_vectors(const tf_gaunt_desc *d)
     return d->form != TF_FORM_CG && d->form != TF_FORM_ANGLES && !(d->form == TF_FORM_SH && needs_table(d)) && tf_sh_size(d->lout) % 4 == 0;
 }
 
+/* Rows that are no multiple of four long are neighbours in memory all the same: vectors around the row, moved by what its start is
+ * beyond a multiple of four. Drivers pay per load, not per choice. */
+static void load_flat(code *c, char name, int operand, int32_t n)
+{
+    tf_str_printf(c->s, "    const uint zp%c = row * %uu;\n    const bool zo%c = (zp%c & 1u) != 0u, zt%c = (zp%c & 2u) != 0u;\n", name, (unsigned)n, name, name, name, name);
+    for (int32_t i = 0; i < n + 3; i += 4)
+        tf_str_printf(c->s, "    const vec4 v%c%d = s%d_at4(0u, (zp%c & ~3u) + %du);\n", name, (int)i, operand, name, (int)i);
+    for (int32_t i = 0; i < n + 2; i++)
+        tf_str_printf(c->s, "    const float zm%c%d = zo%c ? v%c%d[%d] : v%c%d[%d];\n", name, (int)i, name, name, (int)((i + 1) & ~3), (int)((i + 1) & 3), name,
+                      (int)(i & ~3), (int)(i & 3));
+    for (int32_t i = 0; i < n; i++) tf_str_printf(c->s, "    float %c%d = zt%c ? zm%c%d : zm%c%d;\n", name, (int)i, name, name, (int)i + 2, name, (int)i);
+}
+
 /* `name`0 .. = the row of an operand, times its weights by degree. */
 static void load(code *c, char name, int operand, int32_t l, int weights)
 {
     const int32_t n = tf_sh_size(l);
-    for (int32_t i = 0; n % 4 == 0 && i < n; i += 4) tf_str_printf(c->s, "    const vec4 v%c%d = s%d_at4(row, %du);\n", name, (int)i, operand, (int)i);
-    for (int32_t d = 0; d <= l; d++) {
-        if (weights >= 0) tf_str_printf(c->s, "    const float u%c%d = s%d_at(row, %du);\n", name, (int)d, weights, (int)d);
-        for (int32_t i = d * d; i < (d + 1) * (d + 1); i++) {
-            if (n % 4 == 0) tf_str_printf(c->s, "    float %c%d = v%c%d[%d]", name, (int)i, name, (int)(i & ~3), (int)(i & 3));
-            else tf_str_printf(c->s, "    float %c%d = s%d_at(row, %du)", name, (int)i, operand, (int)i);
-            if (weights >= 0) tf_str_printf(c->s, " * u%c%d", name, (int)d);
-            tf_str_add(c->s, ";\n");
-        }
+    const bool vectors = n % 4 == 0, flat = c->d->flat >> operand & 1;
+    for (int32_t i = 0; vectors && i < n; i += 4) tf_str_printf(c->s, "    const vec4 v%c%d = s%d_at4(row, %du);\n", name, (int)i, operand, (int)i);
+    if (flat) load_flat(c, name, operand, n);
+    for (int32_t i = 0; !flat && i < n; i++) {
+        if (vectors) tf_str_printf(c->s, "    float %c%d = v%c%d[%d];\n", name, (int)i, name, (int)(i & ~3), (int)(i & 3));
+        else tf_str_printf(c->s, "    float %c%d = s%d_at(row, %du);\n", name, (int)i, operand, (int)i);
+    }
+    for (int32_t d = 0; weights >= 0 && d <= l; d++) {
+        tf_str_printf(c->s, "    const float u%c%d = s%d_at(row, %du);\n", name, (int)d, weights, (int)d);
+        for (int32_t i = d * d; i < (d + 1) * (d + 1); i++) tf_str_printf(c->s, "    %c%d *= u%c%d;\n", name, (int)i, name, (int)d);
     }
 }
 
@@ -667,7 +681,9 @@ static bool infer(tf_infer *c)
     if ((int)c->n_src != expected || expected > 16) return tf_bad(c, TUFF_E_ARGUMENT, "%u operands; %d are needed", (unsigned)c->n_src, expected);
     for (uint32_t i = 0; i < c->n_src; i++)
         if (c->type[i]->rank != 2 || c->type[i]->dtype != TUFF_F32) return tf_bad(c, TUFF_E_SHAPE, "%s is no f32 matrix", tf_src_text(c, i));
-    c->out[0] = (tf_type){ .dtype = TUFF_F32, .rank = 2, .dim = { c->type[0]->dim[0], n } };
+    int64_t rows = c->type[0]->dim[0];
+    if (d->flat & 1) rows = tf_dim_bin(c->g, TUFF_DIM_FLOORDIV, c->type[0]->dim[1], tf_sh_size((int32_t)d->l.v[0]));
+    c->out[0] = (tf_type){ .dtype = TUFF_F32, .rank = 2, .dim = { rows, n } };
     return true;
 }
 
@@ -683,7 +699,14 @@ tuff_tensor tf_gaunt_kernel(tf_lower *l, const tf_gaunt_desc *d, const tuff_tens
         for (int32_t i = 0; i < d->l.n; i++) lmax = TF_MAX(lmax, (int32_t)d->l.v[i]);
         all[n++] = tf_sphere_table_of(l->g, TF_TABLE_PAIRS, lmax, total + top, (total + top + 4) / 4);
     }
-    return tf_add(l->g, &tf_op_gaunt_code, all, n, d);
+    tf_gaunt_desc f = *d;
+    for (uint32_t i = 0; i < n && l->limits->cpu && all[0].id; i++) {
+        const tf_type *t = feature_operand(d, (int)i) ? tf_ty(all[i]) : NULL;
+        if (!t || t->dim[1] % 4 == 0 || t->dim[1] < 9 || tf_dim_is_dynamic(t->dim[0]) || t->dim[0] % 4) continue;
+        all[i] = tuff_reshape(all[i], TUFF_SHAPE(1, t->dim[0] * t->dim[1]));
+        f.flat |= 1 << i;
+    }
+    return tf_add(l->g, &tf_op_gaunt_code, all, n, &f);
 }
 
 static const char *const load_names[16] = { "s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8", "s9", "s10", "s11", "s12", "s13", "s14", "s15" };
@@ -729,7 +752,7 @@ static bool configure(tf_kernel_build *k)
     k->groups = tf_dim_ceildiv(k->g, k->out[0].dim[0], wg);
     k->flops = c.work * (uint64_t)TF_MAX(rows, 0);
     for (uint32_t i = 0; i < k->n_src; i++)
-        k->loads[i] = (tf_hook){ .name = load_names[i], .widths = feature_operand(d, (int)i) && k->src[i]->dim[1] % 4 == 0 ? 4 : 1 };
+        k->loads[i] = (tf_hook){ .name = load_names[i], .widths = (d->flat >> i & 1) || (feature_operand(d, (int)i) && k->src[i]->dim[1] % 4 == 0) ? 4 : 1 };
     k->stores[0] = (tf_hook){ .name = "y", .widths = stores_vectors(d) ? 4 : 1 };
     return true;
 }
@@ -742,7 +765,7 @@ static const double *weighted(tf_ref *r, const tf_gaunt_desc *d, int32_t operand
     const double *x = r->src[operand]->re;
     const int w = weight_operand(d, factor);
     if (w < 0) return x;
-    const uint64_t size = (uint64_t)tf_sh_size(l), rows = (uint64_t)r->src[operand]->dim[0];
+    const uint64_t size = (uint64_t)tf_sh_size(l), rows = (uint64_t)r->out[0].dim[0];
     double *y = tf_arena_array(r->scratch, double, (size_t)(rows * size));
     for (uint64_t row = 0; y && row < rows; row++)
         for (int32_t i = 0, k = 0; k <= l; k++)
@@ -815,6 +838,7 @@ static const tf_attr attrs[] = {
     TF_A(tf_gaunt_desc, variant, TF_ATTR_INT, "normalisation; grid: 1 is unrolled"),
     TF_A(tf_gaunt_desc, same, TF_ATTR_BOOL, "operand 0 is every factor"),
     TF_A(tf_gaunt_desc, solid, TF_ATTR_BOOL, "harmonics are not those of the direction"),
+    TF_A(tf_gaunt_desc, flat, TF_ATTR_INT, "bits of the operands that come as one row"),
     TF_A(tf_gaunt_desc, why, TF_ATTR_STRING, "what explain adds to the algorithm's name"),
 };
 static const tf_anchor gaunt_anchor = { .name = "gaunt", .loads = { { .name = "s0", .widths = 5 } }, .stores = { { .name = "y", .widths = 5 } }, .configure = configure };

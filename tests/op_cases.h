@@ -261,6 +261,12 @@
     X("gaunt_tp", "f32[5,25] f32[5,9]", "(a, b) {lout=4, algorithm=fourier}", 'n') \
     X("gaunt_tp", "f16[9,9] f16[9,4]", "(a, b) {lout=4, algorithm=sparse}", 'n') \
     X("gaunt_tp", "f32[3,64] f32[3,9] f32[3]", "(a, b, w2=c) {lout=4, algorithm=sparse}", 'n') \
+    X("gaunt_tp", "f32[8,25] f32[8,9] f32[8,3] f32[5]", "(a, b, w2=c, w3=d) {lout=4, algorithm=sparse}", 'n') /* rows by vectors across them */ \
+    X("gaunt_tp", "f32[4,3,49] f32[4,3,25] f32[7] f32[5]", "(a, b, w1=c, w3=d) {lout=4, algorithm=grid}", 'n') \
+    X("gaunt_conv", "f32[4,3,25] f32[4,3] f32[4,3,4]", "(a, b, c) {lout=4}", 'n') \
+    X("gaunt_curl_tp", "f32[12,9] f32[12,25]", "(a, b) {lout=4}", 'n') \
+    X("sh_rotate", "f32[4,3,25] f32[4,3,3]", "(a, b)", 'n') \
+    X("gaunt_manybody", "f32[4,9]", "(a) {lout=4, order=3}", 'n') \
     X("gaunt_curl_tp", "f32[5,3,9] f32[5,3,16]", "(a, b) {lout=4}", 'n') \
     X("gaunt_curl_tp", "f32[3,64] f32[3,25]", "(a, b) {lout=13}", 'n') \
     X("gaunt_conv", "f32[9,3,9] f32[9,3] f32[3,3]", "(a, b, c) {lout=2}", 'n') \
