@@ -28,7 +28,7 @@ typedef struct tf_gaunt_desc {
     int32_t variant;   /* CG, SH: normalisation */
     bool same;         /* GRID: operand 0 serves all factors */
     bool solid;        /* SH */
-    int32_t flat;      /* operands, as bits, that come as [1, rows * size]: the kernel reads them by vectors across rows */
+    int32_t flat;      /* operands, as bits, that come as [1, rows * size]: the kernel reads them by vectors across rows; bit 16: so does the result */
     const char *why;   /* for explain: what the choice rests on; NULL: nothing to choose */
 } tf_gaunt_desc;
 

@@ -18,6 +18,7 @@ typedef struct code {
 } code;
 
 enum { SH_STRAIGHT = 12 }; /* largest degree of harmonics without loops */
+enum { RESULT = 1 << 16, FLAT_LEAST = 25 }; /* bit of `flat`; numbers of a row from which whole vectors in it are worth it */
 
 static int32_t factor_count(const tf_gaunt_desc *d) { return d->l.n; }
 static int32_t inputs_of(const tf_gaunt_desc *d)
@@ -93,6 +94,24 @@ static void zero(code *c, char name, int32_t n)
     for (int32_t i = 0; i < n; i++) tf_str_printf(c->s, "    float %c%d = 0.0;\n", name, (int)i);
 }
 
+/* Likewise: whole vectors inside the row, up to three elements before and after them. */
+static void store_flat(code *c, char name, int32_t n)
+{
+    tf_str_printf(c->s, "    const uint at = row * %uu, head = -at & 3u, left = (%uu - head) & 3u;\n    const bool odd = (head & 1u) != 0u, two = (head & 2u) != 0u;\n",
+                  (unsigned)n, (unsigned)n);
+    for (int32_t i = 0; i < n; i++) tf_str_printf(c->s, "    const float zs%d = odd ? %c%d : %c%d;\n", (int)i, name, (int)TF_MIN(i + 1, n - 1), name, (int)i);
+    for (int32_t i = 0; i + 4 <= n; i += 4) {
+        if (i + 7 > n) tf_str_printf(c->s, "    if (head + %uu <= %uu)\n", (unsigned)i + 4, (unsigned)n);
+        tf_str_printf(c->s, "    y_put4(0u, at + head + %uu, vec4(", (unsigned)i);
+        for (int32_t k = i; k < i + 4; k++) tf_str_printf(c->s, "%stwo ? zs%d : zs%d", k > i ? ", " : "", (int)TF_MIN(k + 2, n - 1), (int)k);
+        tf_str_add(c->s, "));\n");
+    }
+    for (int32_t k = 0; k < 3; k++) {
+        tf_str_printf(c->s, "    if (head > %uu) y_put(0u, at + %uu, %c%d);\n", (unsigned)k, (unsigned)k, name, (int)k);
+        tf_str_printf(c->s, "    if (left > %uu) y_put(0u, at + %uu, %c%d);\n", (unsigned)k, (unsigned)(n - 1 - k), name, (int)(n - 1 - k));
+    }
+}
+
 static void store(code *c, char name, int32_t size)
 {
     const int w = weight_operand(c->d, factor_count(c->d));
@@ -100,7 +119,8 @@ static void store(code *c, char name, int32_t size)
         tf_str_printf(c->s, "    const float uy%d = s%d_at(row, %du);\n", (int)l, w, (int)l);
         for (; i < size && i < (l + 1) * (l + 1); i++) tf_str_printf(c->s, "    %c%d *= uy%d;\n", name, (int)i, (int)l);
     }
-    if (stores_vectors(c->d))
+    if (c->d->flat & RESULT) store_flat(c, name, size);
+    else if (stores_vectors(c->d))
         for (int32_t i = 0; i < size; i += 4)
             tf_str_printf(c->s, "    y_put4(row, %du, vec4(%c%d, %c%d, %c%d, %c%d));\n", (int)i, name, (int)i, name, (int)i + 1, name, (int)i + 2, name, (int)i + 3);
     else
@@ -684,6 +704,7 @@ static bool infer(tf_infer *c)
     int64_t rows = c->type[0]->dim[0];
     if (d->flat & 1) rows = tf_dim_bin(c->g, TUFF_DIM_FLOORDIV, c->type[0]->dim[1], tf_sh_size((int32_t)d->l.v[0]));
     c->out[0] = (tf_type){ .dtype = TUFF_F32, .rank = 2, .dim = { rows, n } };
+    if (d->flat & RESULT) c->out[0] = (tf_type){ .dtype = TUFF_F32, .rank = 2, .dim = { 1, tf_dim_bin(c->g, TUFF_DIM_MUL, rows, n) } };
     return true;
 }
 
@@ -706,7 +727,13 @@ tuff_tensor tf_gaunt_kernel(tf_lower *l, const tf_gaunt_desc *d, const tuff_tens
         all[i] = tuff_reshape(all[i], TUFF_SHAPE(1, t->dim[0] * t->dim[1]));
         f.flat |= 1 << i;
     }
-    return tf_add(l->g, &tf_op_gaunt_code, all, n, &f);
+    const int64_t rows = all[0].id ? tf_ty(xs[0])->dim[0] : 0;
+    const bool flat = l->limits->cpu && rows && !tf_dim_is_dynamic(rows) && rows % 4 == 0 && !stores_vectors(d) && d->form != TF_FORM_CG &&
+                      d->form != TF_FORM_ANGLES && d->form != TF_FORM_SH && tf_sh_size(d->lout) >= FLAT_LEAST;
+    if (!flat) return tf_add(l->g, &tf_op_gaunt_code, all, n, &f);
+    f.flat |= RESULT;
+    const tuff_tensor y = tf_add(l->g, &tf_op_gaunt_code, all, n, &f);
+    return y.id ? tuff_reshape(y, TUFF_SHAPE(rows, tf_sh_size(d->lout))) : y;
 }
 
 static const char *const load_names[16] = { "s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8", "s9", "s10", "s11", "s12", "s13", "s14", "s15" };
@@ -742,22 +769,28 @@ static bool configure(tf_kernel_build *k)
         tf_fail(k->g, TUFF_E_MEMORY, "%s: out of host memory", k->node->op->name);
         return false;
     }
-    const int64_t rows = tf_dim_bound(k->g, k->out[0].dim[0]);
+    const int64_t all = d->flat & RESULT ? k->out[0].dim[1] / tf_sh_size(d->lout) : k->out[0].dim[0], rows = tf_dim_bound(k->g, all);
     const uint32_t wg = TF_MIN(tf_row_group(k->limits, rows), 128);
-    tf_define_dim(k, "ROWS", k->out[0].dim[0]);
+    tf_define_dim(k, "ROWS", all);
     tf_define(k, "LMAX", "%du", (int)d->lout);
     k->algorithm = d->why ? tf_arena_printf(&k->g->arena, "%s; %s", algorithm_name(d), d->why) : algorithm_name(d);
     k->local[0] = wg;
     k->local[1] = k->local[2] = 1;
-    k->groups = tf_dim_ceildiv(k->g, k->out[0].dim[0], wg);
+    k->groups = tf_dim_ceildiv(k->g, all, wg);
     k->flops = c.work * (uint64_t)TF_MAX(rows, 0);
     for (uint32_t i = 0; i < k->n_src; i++)
         k->loads[i] = (tf_hook){ .name = load_names[i], .widths = (d->flat >> i & 1) || (feature_operand(d, (int)i) && k->src[i]->dim[1] % 4 == 0) ? 4 : 1 };
-    k->stores[0] = (tf_hook){ .name = "y", .widths = stores_vectors(d) ? 4 : 1 };
+    k->stores[0] = (tf_hook){ .name = "y", .widths = d->flat & RESULT ? 5 : stores_vectors(d) ? 4 : 1 };
     return true;
 }
 
 /* ---- reference ---------------------------------------------------------------------------------------------------- */
+
+static uint64_t rows_of(const tf_ref *r)
+{
+    const tf_gaunt_desc *d = r->desc;
+    return d->flat & RESULT ? r->out[0].n / (uint64_t)tf_sh_size(d->lout) : (uint64_t)r->out[0].dim[0];
+}
 
 /* Operand i of the rows, times its weights. */
 static const double *weighted(tf_ref *r, const tf_gaunt_desc *d, int32_t operand, int32_t factor, int32_t l)
@@ -765,7 +798,7 @@ static const double *weighted(tf_ref *r, const tf_gaunt_desc *d, int32_t operand
     const double *x = r->src[operand]->re;
     const int w = weight_operand(d, factor);
     if (w < 0) return x;
-    const uint64_t size = (uint64_t)tf_sh_size(l), rows = (uint64_t)r->out[0].dim[0];
+    const uint64_t size = (uint64_t)tf_sh_size(l), rows = rows_of(r);
     double *y = tf_arena_array(r->scratch, double, (size_t)(rows * size));
     for (uint64_t row = 0; y && row < rows; row++)
         for (int32_t i = 0, k = 0; k <= l; k++)
@@ -775,7 +808,7 @@ static const double *weighted(tf_ref *r, const tf_gaunt_desc *d, int32_t operand
 
 static tuff_status filter_reference(tf_ref *r, const tf_gaunt_desc *d, const int32_t *l)
 {
-    const uint64_t rows = (uint64_t)r->out[0].dim[0], n = (uint64_t)tf_sh_size(l[1]);
+    const uint64_t rows = rows_of(r), n = (uint64_t)tf_sh_size(l[1]);
     double *f = tf_arena_array(r->scratch, double, (size_t)(rows * n));
     if (!f) return TUFF_E_MEMORY;
     for (uint64_t row = 0; row < rows; row++) {
@@ -801,7 +834,7 @@ static void angles_reference(const double *matrices, uint64_t rows, int32_t n, d
 static tuff_status reference(tf_ref *r)
 {
     const tf_gaunt_desc *d = r->desc;
-    const uint64_t rows = (uint64_t)r->out[0].dim[0];
+    const uint64_t rows = rows_of(r);
     double *y = r->out[0].re;
     int32_t l[TF_GAUNT_MAX] = { 0 };
     const double *x[TF_GAUNT_MAX] = { NULL };
