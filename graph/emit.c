@@ -62,7 +62,7 @@ void tf_define_dim(tf_kernel_build *k, const char *name, int64_t dim)
 /* CPUs pay per loaded component, whatever its width: there, vectors travel as words of 64 bits. */
 static bool long_words(const tf_emitter *m) { return m->build.limits->cpu && m->build.limits->i64; }
 
-bool tf_emit_octets(const tf_emitter *m) { return long_words(m) && !m->build.limits->uniform_loads; }
+bool tf_emit_octets(const tf_limits *l) { return l->cpu && l->i64 && !l->uniform_loads; }
 
 static const char *lane_list(tf_emitter *m, const char *const *v) { return tf_say(m, "%s, %s, %s, %s", v[0], v[1], v[2], v[3]); }
 
@@ -122,7 +122,7 @@ static uint32_t map_width(const tf_emitter *m, uint32_t value, uint64_t bound, b
     if (bits == 64) return fixed && bound % 2 == 0 ? 2 : 1;
     if (m->fusion->groups.data[m->group - 1].ops > SMALL_BODY) return fixed && bound % 2 == 0 ? 2 : 1;
     const int64_t last = t->rank ? t->dim[t->rank - 1] : 1;
-    if (tf_emit_octets(m) && fixed && bound % MAP_UNROLL == 0 && bound >= MAP_LARGE && m->fusion->groups.data[m->group - 1].stores.n <= 2) return MAP_UNROLL;
+    if (tf_emit_octets(m->build.limits) && fixed && bound % MAP_UNROLL == 0 && bound >= MAP_LARGE && m->fusion->groups.data[m->group - 1].stores.n <= 2) return MAP_UNROLL;
     if (fixed ? bound % 4 == 0 : !tf_dim_is_dynamic(last) && last % 4 == 0) return 4;
     return fixed && bound % 2 == 0 ? 2 : 1;
 }
@@ -288,6 +288,10 @@ static void hook_coords(tf_emitter *m, const tf_type *t, uint32_t width, uint32_
     const int32_t j = t->rank - 1;
     const int64_t d = t->dim[j];
     const bool whole = !tf_dim_is_dynamic(d) && d % 4 == 0;
+    if (width == 8) { /* asked for where d is a multiple of 8 */
+        coords[j] = tf_ex_add(&m->x, tf_ex_mul(&m->x, tf_ex_var(&m->x, TF_VAR_OCTET + j, d / 8), tf_ex_int(&m->x, 8)), tf_ex_int(&m->x, lane));
+        return;
+    }
     const int64_t quads = tf_dim_bin(m->build.g, TUFF_DIM_FLOORDIV, tf_dim_bin(m->build.g, TUFF_DIM_ADD, d, 3), 4);
     const tf_ex at = tf_ex_add(&m->x, tf_ex_mul(&m->x, tf_ex_var(&m->x, TF_VAR_QUAD + j, quads), tf_ex_int(&m->x, 4)), tf_ex_int(&m->x, lane));
     coords[j] = whole ? at : tf_ex_min(&m->x, at, tf_ex_sub(&m->x, tf_ex_dim(&m->x, d), tf_ex_int(&m->x, 1)));
@@ -296,9 +300,8 @@ static void hook_coords(tf_emitter *m, const tf_type *t, uint32_t width, uint32_
 static void print_load_hook(tf_emitter *m, const char *name, uint32_t value, uint32_t width)
 {
     const tf_type *t = tf_type_of(m->g, value);
-    const char *type = tf_glsl_type(t->dtype);
-    const char *vector = tf_glsl_vector(t->dtype);
-    tf_ex e[4];
+    const char *type = tf_glsl_type(t->dtype), *vector = tf_glsl_vector(t->dtype), *coords_text = parameters(m, t->rank);
+    tf_ex e[8];
     for (uint32_t k = 0; k < width; k++) {
         tf_ex coords[TUFF_MAX_RANK] = { 0 };
         hook_coords(m, t, width, k, coords);
@@ -307,10 +310,12 @@ static void print_load_hook(tf_emitter *m, const char *name, uint32_t value, uin
     if (m->failed) return;
     for (uint32_t k = 0; k < width; k++) tf_hook_elsewhere(m, e[k], 0);
     tf_print_begin(m, e, width);
-    tf_str_printf(&m->body, "%s %s_at%s(%s)\n{\n", width == 4 ? vector : type, name, width == 4 ? "4" : "", parameters(m, t->rank));
-    const char *v[4];
+    if (width == 8) tf_str_printf(&m->body, "void %s_at8(%s, out %s p, out %s q)\n{\n", name, coords_text, vector, vector);
+    else tf_str_printf(&m->body, "%s %s_at%s(%s)\n{\n", width == 4 ? vector : type, name, width == 4 ? "4" : "", coords_text);
+    const char *v[8];
     for (uint32_t k = 0; k < width; k++) v[k] = tf_print(m, e[k], "    ");
-    if (width == 4) tf_str_printf(&m->body, "    return %s(%s, %s, %s, %s);\n}\n", vector, v[0], v[1], v[2], v[3]);
+    if (width == 8) tf_str_printf(&m->body, "    p = %s(%s);\n    q = %s(%s);\n}\n", vector, lane_list(m, v), vector, lane_list(m, v + 4));
+    else if (width == 4) tf_str_printf(&m->body, "    return %s(%s);\n}\n", vector, lane_list(m, v));
     else tf_str_printf(&m->body, "    return %s;\n}\n", v[0]);
 }
 
@@ -353,7 +358,7 @@ static void print_store_hook(tf_emitter *m, const char *name, uint32_t result, u
     const char *type = tf_glsl_type(rt->dtype);
     const char *vector = tf_glsl_vector(rt->dtype);
     const uint32_t members = q->members.n;
-    placed *lane_at[4];
+    placed *lane_at[8];
     const int64_t inner = rt->rank ? rt->dim[rt->rank - 1] : 1;
     const bool guard = width == 4 && (tf_dim_is_dynamic(inner) || inner % 4 != 0);
     for (uint32_t k = 0; k < width; k++) {
@@ -363,8 +368,8 @@ static void print_store_hook(tf_emitter *m, const char *name, uint32_t result, u
         if (!lane_at[k]) { m->failed = true; return; }
         if (!forward_coords(m, q, result, coords, lane_at[k])) { m->failed = true; m->error = "a store hook lost its anchor"; return; }
     }
-    /* lanes see their own component of the result */
-    tf_ex roots[4 * TF_MAX_STORES], index[4 * TF_MAX_STORES];
+    /* lanes see their own component of the result; the upper half of eight is named like the next result */
+    tf_ex roots[8 * TF_MAX_STORES], index[8 * TF_MAX_STORES];
     uint32_t values[TF_MAX_STORES], n = 0;
     m->store_side = true;
     for (uint32_t s = 0; s < q->stores.n && n < TF_MAX_STORES; s++) {
@@ -373,7 +378,7 @@ static void print_store_hook(tf_emitter *m, const char *name, uint32_t result, u
         while (member < members && q->members.data[member] != node) member++;
         if (member == members || (member ? !lane_at[0][member].here : tf_val(m->g, v)->result != result)) continue;
         for (uint32_t k = 0; k < width; k++) {
-            m->lane = width == 4 ? k + 1 : 0;
+            m->lane = width >= 4 ? k + 1 : 0;
             m->memo.n = 0; /* RESULT means another component in each lane */
             if (m->memo_cap) memset(m->memo_table, 0, m->memo_cap * sizeof *m->memo_table);
             roots[n * width + k] = tf_hook_value(m, v, lane_at[k][member].at, 0, true);
@@ -388,8 +393,9 @@ static void print_store_hook(tf_emitter *m, const char *name, uint32_t result, u
     if (m->failed) return;
     for (uint32_t k = 0; k < n * width; k++) tf_hook_elsewhere(m, roots[k], index[k]);
     tf_print_begin(m, roots, n * width);
-    tf_str_printf(&m->body, "void %s_put%s(%s%s%s r%u)\n{\n", name, width == 4 ? "4" : "", parameters(m, rt->rank), rt->rank ? ", " : "",
-                  width == 4 ? vector : type, result);
+    if (width == 8) tf_str_printf(&m->body, "void %s_put8(%s, %s r%u, %s r%u)\n{\n", name, parameters(m, rt->rank), vector, result, vector, result + 1);
+    else tf_str_printf(&m->body, "void %s_put%s(%s%s%s r%u)\n{\n", name, width == 4 ? "4" : "", parameters(m, rt->rank), rt->rank ? ", " : "",
+                       width == 4 ? vector : type, result);
     const char *guards[4];
     for (uint32_t k = 0; k < 4; k++) guards[k] = tf_say(m, "int(c%d) + %u < %s", (int)rt->rank - 1, k,
         tf_dim_is_dynamic(inner) ? tf_say(m, "int(PW(%u))", tf_emit_param(m, TF_PARAM_DIM, inner)) : tf_say(m, "%lld", (long long)inner));
@@ -472,6 +478,7 @@ static void emit_anchor(tf_emitter *m)
         if (!n->src[i] || !k->loads[i].name) continue;
         if (k->loads[i].widths & 1) print_load_hook(m, k->loads[i].name, n->src[i], 1);
         if (k->loads[i].widths & 4) print_load_hook(m, k->loads[i].name, n->src[i], 4);
+        if (k->loads[i].widths & 8) print_load_hook(m, k->loads[i].name, n->src[i], 8);
     }
     if (k->score && !m->failed) print_score_hook(m, n);
     if (k->join && !m->failed) print_join_hook(m, n, k->join);
@@ -479,6 +486,7 @@ static void emit_anchor(tf_emitter *m)
         if (!k->stores[r].name || !want[r]) continue;
         if (k->stores[r].widths & 1) print_store_hook(m, k->stores[r].name, r, 1);
         if (k->stores[r].widths & 4) print_store_hook(m, k->stores[r].name, r, 4);
+        if (k->stores[r].widths & 8) print_store_hook(m, k->stores[r].name, r, 8);
     }
     tf_str_add(&m->body, k->source ? k->source : "");
     k->src = NULL;

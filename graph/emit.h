@@ -10,7 +10,7 @@
 #include "kernel.h"
 
 /* Variable ids of expressions. */
-enum { TF_VAR_GROUP, TF_VAR_STEP, TF_VAR_LANE, TF_VAR_COORD = 16, TF_VAR_QUAD = 32 }; /* maps; coordinate j; last coordinate / 4 */
+enum { TF_VAR_GROUP, TF_VAR_STEP, TF_VAR_LANE, TF_VAR_COORD = 16, TF_VAR_QUAD = 32, TF_VAR_OCTET = 48 }; /* maps; coordinate j; last coordinate / 4; / 8 */
 
 typedef struct tf_kernel_arg {
     uint32_t value;         /* value id in the lowered graph */
@@ -80,8 +80,6 @@ const char *tf_glsl_vector(tuff_dtype t); /* of four; not for c64 */
 uint32_t tf_emit_arg(tf_emitter *m, uint32_t value);
 /* Index of a parameter word, added on first use. */
 uint32_t tf_emit_param(tf_emitter *m, tf_param_kind kind, int64_t a);
-/* Do maps of this device take eight neighbouring elements at once? */
-bool tf_emit_octets(const tf_emitter *m);
 /* Is index base + constant with base a multiple of 4? */
 bool tf_ex_quad(const tf_exprs *x, tf_ex e, tf_ex *base, int64_t *constant);
 

@@ -344,7 +344,7 @@ void tf_print_begin(tf_emitter *m, const tf_ex *roots, uint32_t n)
         for (uint32_t k = 0; k < 4; k++) m->vector[lane[k]] = 1 + 4 * lane[0] + k;
         m->args.data[a].vec_read = true;
     }
-    if (tf_emit_octets(m)) pair_vectors(m, &loads);
+    if (tf_emit_octets(m->build.limits)) pair_vectors(m, &loads);
     m->epoch++;
 }
 
@@ -422,11 +422,11 @@ static const char *const_text(tf_emitter *m, tuff_dtype t, double v)
 
 static const char *var_text(tf_emitter *m, int64_t id, int64_t scale)
 {
-    if (id >= TF_VAR_QUAD) { /* last coordinate, a multiple of 4 */
-        const int64_t j = id - TF_VAR_QUAD;
-        if (scale % 4) return tf_say(m, "(int(c%d) / 4 * %lld)", (int)j, (long long)scale);
-        return scale == 4 ? tf_say(m, "int(c%d)", (int)j)
-                          : tf_say(m, "int(c%d) * %lld", (int)j, (long long)(scale / 4));
+    if (id >= TF_VAR_QUAD) { /* last coordinate, a multiple of 4 or 8 */
+        const int64_t n = id >= TF_VAR_OCTET ? 8 : 4, j = id - (n == 8 ? TF_VAR_OCTET : TF_VAR_QUAD);
+        if (scale % n) return tf_say(m, "(int(c%d) / %d * %lld)", (int)j, (int)n, (long long)scale);
+        return scale == n ? tf_say(m, "int(c%d)", (int)j)
+                          : tf_say(m, "int(c%d) * %lld", (int)j, (long long)(scale / n));
     }
     const char *name = id >= TF_VAR_COORD ? tf_say(m, "int(c%d)", (int)(id - TF_VAR_COORD))
                      : id == TF_VAR_GROUP ? "int(GROUP)" : id == TF_VAR_STEP ? "int(u)" : "int(LID)";

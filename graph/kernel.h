@@ -4,7 +4,8 @@
  * bindings, prints hooks and the #defines that configure() chose:
  *   T x_at(uint c0, uint c1, ...)      load hook of an operand: one element at coordinates (operand's rank)
  *   Tn x_at4(uint c0, ..., uint cl)    the same for 4 elements cl..cl+3; cl is a multiple of 4; beyond the dim: clamped
- *   void y_put(uint c0, ..., T v)      store hook of a result; y_put4 likewise; elements beyond the dim are not stored
+ *   void x_at8(uint c0, ..., out Tn p, out Tn q)  8 elements from cl; cl and the operand's last dim are multiples of 8
+ *   void y_put(uint c0, ..., T v)      store hook of a result; y_put4(.., v), y_put8(.., p, q) likewise; elements beyond the dim are not stored
  *   GROUP, NGROUPS                     linear workgroup id and count; whole groups with GROUP >= NGROUPS have left
  *   LID                                gl_LocalInvocationIndex;  WG: workgroup size
  * A template never returns before barrier() in part of a workgroup, never assumes a subgroup size. */
@@ -16,7 +17,7 @@
 
 typedef struct tf_hook {
     const char *name;     /* "a": makes a_at / a_at4, or y_put / y_put4. NULL: end of list */
-    uint8_t widths;       /* 1: scalar form, 4: vector form, 5: both */
+    uint8_t widths;       /* 1: scalar form, 4: vector form, 8: two vectors; added up where several are used */
     uint8_t reread;       /* reads of each element beyond the first: large values keep costly producers out */
     bool uniform;         /* loads: a table read by vectors, faster as a uniform block where that fits */
 } tf_hook;
@@ -65,6 +66,9 @@ struct tf_anchor {
      * with the bodies join() puts into y[0..n): expressions of the leaves TF_EX_RESULT 0 .. 2n-1 in leaf[]. */
     bool (*join)(tf_view_map *v, const tf_ex *leaf, tf_ex *y);
 };
+
+/* Are eight neighbouring elements at once faster than twice four? */
+bool tf_emit_octets(const tf_limits *limits);
 
 /* Embedded text by its path under shaders/ ("anchors/matmul.glsl"), or NULL. */
 const char *tf_shader_text(const char *path);

@@ -567,6 +567,8 @@ static bool rownorm_configure(tf_kernel_build *k)
     const bool single = each <= 8;
     const uint32_t unroll = single ? (uint32_t)each : tf_unroll(each, k->limits->cpu ? 6 : 8), covered = 4 * lanes * unroll;
     const bool subgroup = lanes == wg && k->limits->subgroup_arithmetic && k->limits->subgroup_basic;
+    const bool masked = tf_dim_is_dynamic(x->dim[1]) || inner % covered != 0;
+    const bool octets = tf_emit_octets(k->limits) && lanes == 1 && !d->across && !masked && unroll % 2 == 0;
 
     tf_define(k, "NORM", "%d", (int)d->norm);
     tf_define(k, "WGSIZE", "%u", wg);
@@ -574,7 +576,8 @@ static bool rownorm_configure(tf_kernel_build *k)
     tf_define(k, "ACROSS", "%d", d->across);
     tf_define(k, "UNROLL", "%u", unroll);
     tf_define(k, "SINGLE", "%d", single);
-    tf_define(k, "MASKED", "%d", tf_dim_is_dynamic(x->dim[1]) || inner % covered != 0);
+    tf_define(k, "MASKED", "%d", masked);
+    tf_define(k, "OCTETS", "%d", octets);
     tf_define(k, "SUBGROUP", "%d", subgroup);
     tf_define(k, "EPS", "%.9g", (double)d->eps);
     tf_define_dim(k, "OUTER", x->dim[0]);
@@ -589,7 +592,7 @@ static bool rownorm_configure(tf_kernel_build *k)
     k->shared_bytes = lanes > 1 ? 4 * wg : 0;
     k->need_subgroup_arithmetic = subgroup;
     k->flops = (uint64_t)rows * (uint64_t)inner * (d->norm == TF_ROWNORM_LAYER ? 8 : d->norm == TF_ROWNORM_RMS ? 4 : 24);
-    k->loads[0] = (tf_hook){ .name = "x", .widths = 4, .reread = !single };
-    k->stores[0] = (tf_hook){ .name = "y", .widths = 4 };
+    k->loads[0] = (tf_hook){ .name = "x", .widths = !octets ? 4 : d->norm == TF_ROWNORM_LAYER ? 8 + 4 : 8, .reread = !single };
+    k->stores[0] = (tf_hook){ .name = "y", .widths = octets ? 8 : 4 };
     return true;
 }

@@ -25,6 +25,7 @@ typedef struct kernel_case {
     "y0 = sum(a) {axes=[1]}\noutput y0\ny1 = min(a) {axes=[1]}\noutput y1\ny2 = softmax(a) {axis=1}\noutput y2\n"             \
     "y3 = argmin(a) {axis=1}\noutput y3\ny4 = cumsum(a) {axis=1, exclusive=true}\noutput y4\n"                                \
     "y5 = logsumexp(a) {axes=[1]}\noutput y5\ny6 = std(a) {axes=[0,1]}\noutput y6\n"
+#define LAYER "g = input f32[%d]\nb = input f32[%d]\ny = layer_norm(a, gain=g, bias=b)\noutput y\nz = relu(y)\noutput z\nw = softmax(a) {axis=1}\noutput w\n"
 #define MM(tail) "y = matmul(a, b)" tail "\noutput y\n"
 #define AB IN("%d,%d") "b = input f32[%d,%d]\n"
 #define C(text, ...) { text, { __VA_ARGS__ }, { 0 } }
@@ -34,6 +35,12 @@ static const kernel_case cases[] = {
     C(IN("%d,%d") ROW_OPS, 1, 1), C(IN("%d,%d") ROW_OPS, 3, 2), C(IN("%d,%d") ROW_OPS, 70, 3), C(IN("%d,%d") ROW_OPS, 5, 4),
     C(IN("%d,%d") ROW_OPS, 300, 31), C(IN("%d,%d") ROW_OPS, 9, 128), C(IN("%d,%d") ROW_OPS, 2, 1025), C(IN("%d,%d") ROW_OPS, 600, 260),
     C(IN("%d,%d") ROW_OPS, 1, 20000), C(IN("%d,%d") ROW_OPS, 3, 70001),
+    C(IN("%d,%d") ROW_OPS, 7, 32), C(IN("%d,%d") LAYER, 7, 32, 32, 32), C(IN("%d,%d") LAYER, 5, 480, 480, 480), C("a = input f16[%d,%d]\n" LAYER, 3, 64, 64, 64),
+    /* maps large enough for eight elements a load: tables, columns, shifted rows, narrow and packed results */
+    C(IN("%d,%d") "r = input f32[256]\nc = input f32[256,1]\nt = mul(add(mul(a, r), c), a)\noutput t\nm = greater(t, r)\noutput m\nh = cast(t) {dtype=bf16}\noutput h\n", 256, 256),
+    C("a = input f16[%d,%d]\nr = input f16[256]\ny = relu(add(mul(a, r), 0.5))\noutput y\nz = cast(a) {dtype=i16}\noutput z\n", 256, 256),
+    C(IN("%d,%d") "s = slice(a) {start=[0,1], stop=[256,257]}\ny = add(s, 1)\noutput y\ng = roll(a) {shift=[4], axes=[1]}\nz = mul(g, 2)\noutput z\n", 256, 264),
+    C("a = input c64[%d,%d]\ny = mul(a, a)\noutput y\nb = input i32[256,256]\nz = add(b, b)\noutput z\nw = cast(b) {dtype=u8}\noutput w\n", 256, 256),
     C(IN("%d,%d,%d") COL_OPS, 1, 5, 1), C(IN("%d,%d,%d") COL_OPS, 3, 4, 2), C(IN("%d,%d,%d") COL_OPS, 2, 33, 5),
     C(IN("%d,%d,%d") COL_OPS, 4, 100, 260), C(IN("%d,%d,%d") COL_OPS, 1, 9000, 3), C(IN("%d,%d,%d") COL_OPS, 2, 2000, 64),
     C(AB MM(""), 2, 3, 3, 2), C(AB MM(""), 5, 16, 16, 9), C(AB MM(""), 33, 130, 130, 65), C(AB MM(""), 129, 47, 47, 140),

@@ -5,6 +5,7 @@
  * ACROSS    neighbouring lanes hold neighbouring rows; otherwise neighbouring vectors of one row
  * UNROLL    vectors of 4 a lane takes per trip; TRIPS trips cover a row. One trip: the row stays in registers
  * MASKED    INNER is no multiple of 4 * LANES * UNROLL, so some vectors reach beyond the row
+ * OCTETS    a lane's vectors are neighbours and go in pairs
  * SUBGROUP  with LANES == WGSIZE: fold by subgroup arithmetic first
  *
  * Layer statistics are taken relative to the row's first element, two-pass within a trip, and merge with those of the trips
@@ -87,6 +88,15 @@ float max4(vec4 v) { return max(max(v.x, v.y), max(v.z, v.w)); }
 #define KEPT(i) 4.0
 #endif
 
+#if OCTETS
+#define PAIR [[unroll]] for (uint u = 0; u < UNROLL; u += 2)
+#define LOAD_ALL(t) PAIR x_at8(o, AT(t, u), v[u], v[u + 1])
+#define STORE_ALL(t) PAIR y_put8(o, AT(t, u), RESULT(v[u]), RESULT(v[u + 1]))
+#else
+#define LOAD_ALL(t) EACH v[u] = LOAD(AT(t, u))
+#define STORE_ALL(t) EACH STORE(AT(t, u), RESULT(v[u]))
+#endif
+
 void main()
 {
     LEAVE_SPARE_GROUPS
@@ -108,7 +118,7 @@ void main()
 #endif
 #endif
     [[dont_unroll]] for (uint t = 0; t < uint(TRIPS); t++) {
-        EACH v[u] = LOAD(AT(t, u));
+        LOAD_ALL(t);
 #if NORM == SOFTMAX || NORM == LOG_SOFTMAX
         vec4 m = top;
         EACH m = max(m, v[u]);
@@ -171,8 +181,8 @@ void main()
         return;
     [[dont_unroll]] for (uint t = 0; t < uint(TRIPS); t++) {
 #if !SINGLE
-        EACH v[u] = LOAD(AT(t, u));
+        LOAD_ALL(t);
 #endif
-        EACH STORE(AT(t, u), RESULT(v[u]));
+        STORE_ALL(t);
     }
 }
