@@ -560,7 +560,7 @@ static bool ict_discretization_infer(tf_infer *c)
 static tuff_status ict_discretization_reference(tf_ref *r)
 {
     const ict_steps_desc *d = r->desc;
-    const double stretch = floor((double)d->total / (floor(log2((double)(d->s1 / d->s0))) + 1));
+    const double stretch = floor((double)d->total / (log2((double)(d->s1 / d->s0)) + 1));
     for (int64_t i = 0; i < d->n; i++) {
         const double k = (double)(i * (d->total / d->n)), doublings = stretch > 0 ? floor(k / stretch) : 62;
         r->out[0].re[i] = fmin((double)d->s0 * exp2(doublings), (double)d->s1) + 1;

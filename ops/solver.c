@@ -220,6 +220,26 @@ static void heun_rows(build *b, int64_t i, double a, double tau, double a2, doub
     if (ve) conjugate(r, a, a2, a2);
 }
 
+/* DPM-2: a step to the middle, then the whole step with the slope found there. */
+static void midpoint_rows(build *b, int64_t i, double a, double tau, double tau2, double middle, double a_middle, bool ve)
+{
+    const double a2 = b->a[i + 1];
+    row *r = add_row(b, i, a, ve ? tau * a : tau);
+    if (tau2 == 0) {
+        both(r, M0, 1);
+        if (ve) conjugate(r, a, a2, a2);
+        return;
+    }
+    r->x[X] = 1;
+    r->y[X] = middle / tau;
+    r->y[M0] = 1 - middle / tau;
+    if (ve) conjugate(r, a, a, a_middle);
+    r = add_row(b, i, a_middle, ve ? middle * a_middle : middle);
+    both(r, X, 1);
+    both(r, Y, (tau2 - tau) / middle);
+    both(r, M0, -(tau2 - tau) / middle);
+    if (ve) conjugate(r, a, a2, a2);
+}
 static double churned(const build *b, int64_t i)
 {
     const table_desc *d = b->d;
@@ -249,43 +269,21 @@ static void churn_step(build *b, int64_t i)
     if (hat > s) noise_row(b, i, a / b->a[i], a * sqrt(hat * hat - s * s) * b->d->noise_scale);
     if (b->d->solver == TUFF_SOLVER_HEUN) {
         heun_rows(b, i, a, hat, a2, s2, true);
+    } else if (b->d->solver == TUFF_SOLVER_DPM2) {
+        const double middle = sqrt(hat * s2);
+        midpoint_rows(b, i, a, hat, s2, middle, middle > 0 ? alpha_at(b, i, middle) : 1, true);
     } else {
-        row *r = add_row(b, i, a, hat * a);
-        first_order(r, b->s[i + 1] / (hat * a), a, a2);
+        const double from = hat > s ? hat * a : b->s[i]; /* alpha may be 0 */
+        first_order(add_row(b, i, a, from), b->s[i + 1] / from, a, a2);
     }
 }
 
 static void flow_heun_step(build *b, int64_t i) { heun_rows(b, i, b->a[i], b->s[i], b->a[i + 1], b->s[i + 1], false); }
 
-/* DPM-2: a step to the middle, then the whole step with the slope found there. */
-static void midpoint_rows(build *b, int64_t i, double tau, double tau2, double middle, double a_middle, bool ve)
-{
-    const double a = b->a[i], a2 = b->a[i + 1];
-    row *r = at_point(b, i);
-    if (tau2 == 0) {
-        both(r, M0, 1);
-        if (ve) conjugate(r, a, a2, a2);
-        return;
-    }
-    r->x[X] = 1;
-    r->y[X] = middle / tau;
-    r->y[M0] = 1 - middle / tau;
-    if (ve) conjugate(r, a, a, a_middle);
-    r = add_row(b, i, a_middle, ve ? middle * a_middle : middle);
-    both(r, X, 1);
-    both(r, Y, (tau2 - tau) / middle);
-    both(r, M0, -(tau2 - tau) / middle);
-    if (ve) conjugate(r, a, a2, a2);
-}
-static void dpm2_step(build *b, int64_t i)
-{
-    const double middle = sqrt(level(b, i) * level(b, i + 1));
-    midpoint_rows(b, i, level(b, i), level(b, i + 1), middle, middle > 0 ? alpha_at(b, i, middle) : 1, true);
-}
 static void flow_midpoint_step(build *b, int64_t i)
 {
     const double middle = 0.5 * (b->s[i] + b->s[i + 1]);
-    midpoint_rows(b, i, b->s[i], b->s[i + 1], middle, 1 - middle, false);
+    midpoint_rows(b, i, b->a[i], b->s[i], b->s[i + 1], middle, 1 - middle, false);
 }
 
 static void last_to_clean(build *b, int64_t i) { both(at_point(b, i), M0, b->a[i + 1]); }
@@ -509,7 +507,7 @@ static void unipc_step(build *b, int64_t i)
 
 typedef void (*step_fn)(build *b, int64_t i);
 static const struct { const char *name; step_fn step; int rows; int order, most; } solvers[] = {
-    [TUFF_SOLVER_EULER] = { "euler", churn_step, 2, 0, 0 }, [TUFF_SOLVER_HEUN] = { "heun", churn_step, 3, 0, 0 }, [TUFF_SOLVER_DPM2] = { "dpm2", dpm2_step, 2, 0, 0 },
+    [TUFF_SOLVER_EULER] = { "euler", churn_step, 2, 0, 0 }, [TUFF_SOLVER_HEUN] = { "heun", churn_step, 3, 0, 0 }, [TUFF_SOLVER_DPM2] = { "dpm2", churn_step, 3, 0, 0 },
     [TUFF_SOLVER_LMS] = { "lms", slopes_step, 1, 4, 4 }, [TUFF_SOLVER_RK4] = { "rk4", rk4_step, 4, 0, 0 }, [TUFF_SOLVER_DPMPP_2M] = { "dpmpp_2m", dpmpp_2m_step, 1, 0, 0 },
     [TUFF_SOLVER_DPMPP_3M] = { "dpmpp_3m", dpmpp_3m_step, 1, 0, 0 }, [TUFF_SOLVER_DPMPP_2S] = { "dpmpp_2s", dpmpp_2s_step, 2, 0, 0 },
     [TUFF_SOLVER_DPMPP_SDE] = { "dpmpp_sde", dpmpp_sde_step, 2, 0, 0 }, [TUFF_SOLVER_UNIPC] = { "unipc", unipc_step, 1, 2, 3 },
@@ -702,7 +700,7 @@ static const tf_attr solver_table_attrs[] = {
     TF_A(table_desc, bh1, TF_ATTR_BOOL, "unipc: B(h) = h instead of e^h - 1"),
     TF_A(table_desc, large_variance, TF_ATTR_BOOL, "ddpm: variance 1 - (alpha/alpha')^2 instead of the posterior's"),
     TF_A(table_desc, keep_order, TF_ATTR_BOOL, "unipc: do not lower the order in the last steps"),
-    TF_A(table_desc, s_churn, TF_ATTR_DOUBLE, "euler, heun: noise added before steps, in all", .min = 0, .max = 1e9),
+    TF_A(table_desc, s_churn, TF_ATTR_DOUBLE, "euler, heun, dpm2: noise added before steps, in all", .min = 0, .max = 1e9),
     TF_A(table_desc, s_tmin, TF_ATTR_DOUBLE, "lowest level at which it is added"),
     TF_A(table_desc, s_tmax, TF_ATTR_DOUBLE, "highest level; 0: no limit"),
     TF_A(table_desc, restart, TF_ATTR_BOOL, "steps to a higher noise level add noise; otherwise they run the solver backwards"),

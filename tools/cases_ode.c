@@ -26,9 +26,13 @@ static int dim_of(const cJSON *root, const char *output, int i)
 
 /* ---- networks of cases ---- */
 
+typedef enum network_kind { GAUSSIAN, DIAGONAL, MIXTURE, NETWORK_KINDS } network_kind;
+static const struct { const char *name, *inputs[3]; } network_kinds[NETWORK_KINDS] = {
+    { "gaussian", { "mu", "U", "lam" } }, { "gaussian_diag", { "mu", "var", "var" } }, { "gmm", { "weights", "means", "stds" } } };
+
 typedef struct network {
-    bool gaussian;
-    tuff_tensor a, b, c;         /* mu u lam, or weights means stds */
+    network_kind kind;
+    tuff_tensor a, b, c;         /* its inputs */
     tuff_prediction prediction;
 } network;
 
@@ -37,31 +41,40 @@ static bool find_network(tuff_graph *g, const cJSON *root, network *n)
     static const char *const forms[] = { "x0", "eps", "v", "score", "flow" };
     const cJSON *d = cJSON_GetObjectItemCaseSensitive(attrs_of(root), "denoiser");
     const char *kind = tool_json_text(d, "kind", ""), *form = tool_json_text(d, "prediction", "score");
-    n->gaussian = !strcmp(kind, "gaussian");
-    n->a = named(g, n->gaussian ? "mu" : "weights");
-    n->b = named(g, n->gaussian ? "U" : "means");
-    n->c = named(g, n->gaussian ? "lam" : "stds");
+    while (n->kind < NETWORK_KINDS && strcmp(network_kinds[n->kind].name, kind)) n->kind++;
+    if (n->kind < NETWORK_KINDS) {
+        const char *const *inputs = network_kinds[n->kind].inputs;
+        n->a = named(g, inputs[0]);
+        n->b = named(g, inputs[1]);
+        n->c = named(g, inputs[2]);
+    }
     for (size_t i = 0; i < TF_COUNT(forms); i++)
         if (!strcmp(forms[i], form)) n->prediction = (tuff_prediction)i;
-    if ((n->gaussian || !strcmp(kind, "gmm")) && n->a.id && n->b.id && n->c.id) return true;
+    if (n->a.id && n->b.id && n->c.id) return true;
     tf_fail(g, TUFF_E_NAME, "denoiser.kind=\"%s\" is not known, or its inputs are missing", kind);
     return false;
 }
 
-static tuff_tensor data_estimate(const network *n, const tuff_denoiser_call *c, const tuff_tangent_desc *tangent)
+static tuff_tensor data_estimate(const network *n, const tuff_denoiser_call *c)
 {
-    return n->gaussian ? tuff_denoise_gaussian(c->x, c->alpha, c->sigma, n->a, n->b, n->c, tangent) : tuff_denoise_mixture(c->x, c->alpha, c->sigma, n->a, n->b, n->c, tangent);
+    if (n->kind == DIAGONAL) return tuff_denoise_diagonal(c->x, c->alpha, c->sigma, n->a, n->b);
+    return (n->kind == GAUSSIAN ? tuff_denoise_gaussian : tuff_denoise_mixture)(c->x, c->alpha, c->sigma, n->a, n->b, n->c, NULL);
+}
+/* Its derivative along v. */
+static tuff_tensor data_estimate_along(const network *n, const tuff_denoiser_call *c, tuff_tensor v)
+{
+    if (n->kind == DIAGONAL) return tuff_denoise_diagonal(v, c->alpha, c->sigma, tuff_mul(n->a, tuff_literal(n->a.graph, 0, TUFF_F32)), n->b);
+    return tuff_result((n->kind == GAUSSIAN ? tuff_denoise_gaussian : tuff_denoise_mixture)(c->x, c->alpha, c->sigma, n->a, n->b, n->c, &(tuff_tangent_desc){ v }), 1);
 }
 static tuff_tensor said(void *user, const tuff_denoiser_call *c)
 {
     const network *n = user;
-    return tuff_convert_prediction(c->x, data_estimate(n, c, NULL), c->alpha, c->sigma, TUFF_PREDICT_X0, n->prediction);
+    return tuff_convert_prediction(c->x, data_estimate(n, c), c->alpha, c->sigma, TUFF_PREDICT_X0, n->prediction);
 }
 static tuff_tensor said_along(void *user, const tuff_denoiser_call *c, tuff_tensor v)
 {
     const network *n = user;
-    const tuff_tensor d = tuff_result(data_estimate(n, c, &(tuff_tangent_desc){ v }), 1);
-    return tuff_convert_prediction(v, d, c->alpha, c->sigma, TUFF_PREDICT_X0, n->prediction);
+    return tuff_convert_prediction(v, data_estimate_along(n, c, v), c->alpha, c->sigma, TUFF_PREDICT_X0, n->prediction);
 }
 
 static tuff_flow_desc flow_of(const cJSON *root, network *n)
@@ -100,7 +113,7 @@ static bool extend_step(tuff_graph *g, const cJSON *root)
 
 static bool extend_flow(tuff_graph *g, const cJSON *root)
 {
-    network n;
+    network n = { .kind = GAUSSIAN };
     tuff_tensor trace, x = named(g, "x_init");
     if (!find_network(g, root, &n)) return false;
     tuff_flow_desc d = flow_of(root, &n);
@@ -115,15 +128,15 @@ static bool extend_flow(tuff_graph *g, const cJSON *root)
     return !tuff_graph_status(g);
 }
 
-/* log density of the data after noise (alpha, sigma), in closed form. */
+/* log density of the data x[b, n] after noise (alpha, sigma), in closed form. */
 static tuff_tensor log_density(const network *n, tuff_tensor x, tuff_tensor alpha, tuff_tensor sigma)
 {
     tuff_graph *g = x.graph;
     const double two_pi = 6.28318530717958647693;
     const tuff_tensor half = tuff_literal(g, -0.5, TUFF_F32), s2 = tuff_square(sigma), a2 = tuff_square(alpha), scale = tuff_literal(g, two_pi, TUFF_F32);
     const tuff_reduce_desc last = { .axes = TUFF_INTS(-1) };
-    if (n->gaussian) {
-        const tuff_tensor v = tuff_add(tuff_mul(a2, n->c), s2), e = tuff_matmul(tuff_sub(x, tuff_mul(alpha, n->a)), n->b, NULL);
+    if (n->kind != MIXTURE) {
+        const tuff_tensor off = tuff_sub(x, tuff_mul(alpha, n->a)), v = tuff_add(tuff_mul(a2, n->c), s2), e = n->kind == GAUSSIAN ? tuff_matmul(off, n->b, NULL) : off;
         return tuff_mul(half, tuff_sum(tuff_add(tuff_div(tuff_square(e), v), tuff_log(tuff_mul(scale, v))), &last));
     }
     const tuff_tensor v = tuff_add(tuff_mul(a2, tuff_square(n->c)), s2), e = tuff_sub(tuff_unsqueeze(x, TUFF_INTS(1)), tuff_mul(alpha, n->b));
@@ -134,7 +147,7 @@ static tuff_tensor log_density(const network *n, tuff_tensor x, tuff_tensor alph
 
 static bool extend_likelihood(tuff_graph *g, const cJSON *root)
 {
-    network n;
+    network n = { .kind = GAUSSIAN };
     tuff_tensor z, x = named(g, "x");
     if (!find_network(g, root, &n)) return false;
     tuff_flow_desc d = flow_of(root, &n);
@@ -142,7 +155,8 @@ static bool extend_likelihood(tuff_graph *g, const cJSON *root)
     d.exact_trace = true;
     const tuff_tensor exact = tuff_log_likelihood(x, &d, &z);
     if (!exact.id) return false;
-    const double bits = -1 / ((double)tuff_tensor_shape(x).dim[1] * log(2));
+    const tuff_tensor flat = tuff_reshape(x, TUFF_SHAPE(tuff_tensor_shape(x).dim[0], -1));
+    const double bits = -1 / ((double)tuff_tensor_shape(flat).dim[1] * log(2));
     tuff_output(g, "z", z);
     tuff_output(g, "logp_exact_trace", exact);
     if (wants(root, "bpd_exact_trace")) tuff_output(g, "bpd_exact_trace", tuff_mul(exact, tuff_literal(g, bits, TUFF_F32)));
@@ -153,7 +167,7 @@ static bool extend_likelihood(tuff_graph *g, const cJSON *root)
     }
     if (wants(root, "logp_true_data_t0")) {
         const tuff_tensor alpha = tuff_sde_marginals(tuff_literal(g, d.t0, TUFF_F32), &d.process);
-        tuff_output(g, "logp_true_data_t0", log_density(&n, x, alpha, tuff_result(alpha, 1)));
+        tuff_output(g, "logp_true_data_t0", log_density(&n, flat, alpha, tuff_result(alpha, 1)));
     }
     return !tuff_graph_status(g);
 }

@@ -272,9 +272,11 @@ static bool add_table(case_builder *b, const cJSON *params, const char *predicti
     return true;
 }
 
+static const cJSON *solver_params(const case_builder *b) { return cJSON_GetObjectItemCaseSensitive(b->attrs, "solver_params"); }
+
 static bool write_sample(case_builder *b)
 {
-    const cJSON *params = cJSON_GetObjectItemCaseSensitive(b->attrs, "solver_params");
+    const cJSON *params = solver_params(b);
     sampling s = { .b = b, .start = "x_init", .params = params, .guidance = tool_json_text(params, "guidance", NULL), .noise = "noise" };
     if (!case_denoiser(b, &s.form) || !add_table(b, params, s.form.prediction)) return false;
     if (case_input(b, "x_init")) {
@@ -305,14 +307,14 @@ static void add_list(case_builder *b, const char *name, const char *attr)
 
 static bool write_calibrated(case_builder *b)
 {
-    sampling s = { .b = b, .start = "x_init", .shape = input_shape(b, "x_init"), .bias = "bias" };
-    return case_denoiser(b, &s.form) && add_table(b, NULL, s.form.prediction) && write_rows(&s);
+    sampling s = { .b = b, .start = "x_init", .shape = input_shape(b, "x_init"), .noise = "noise", .bias = "bias" };
+    return case_denoiser(b, &s.form) && add_table(b, solver_params(b), s.form.prediction) && write_rows(&s);
 }
 
 static bool write_teleport(case_builder *b)
 {
-    sampling s = { .b = b, .start = "x_skip", .shape = input_shape(b, "x_init") };
-    if (!case_denoiser(b, &s.form) || !add_table(b, NULL, s.form.prediction)) return false;
+    sampling s = { .b = b, .start = "x_skip", .shape = input_shape(b, "x_init"), .noise = "noise" };
+    if (!case_denoiser(b, &s.form) || !add_table(b, solver_params(b), s.form.prediction)) return false;
     tf_str_printf(&b->text, "x_skip = gaussian_flow(x_init, 1.0, %.17g, 1.0, %.17g, mean, basis, eig)\n", tool_json_number(b->attrs, "sigma_from", 80.0),
                   tool_json_number(b->attrs, "sigma_skip", 1.0));
     return write_rows(&s);
@@ -420,8 +422,8 @@ static bool write_guidance(case_builder *b)
 const case_row sampling_cases[] = {
     { .op = "diffusion.sample", .write = write_sample, .constants = "sigmas alphas",
       .ignored = SAMPLE_INFORMATION "solver solver_params process denoiser seed_lo seed_hi stream shape" },
-    { .op = "diffusion.calibrated_sample", .write = write_calibrated, .constants = "sigmas alphas", .ignored = SAMPLE_INFORMATION "solver process denoiser" },
-    { .op = "diffusion.teleport_sample", .write = write_teleport, .constants = "sigmas alphas", .ignored = SAMPLE_INFORMATION "solver process denoiser sigma_from sigma_skip rank" },
+    { .op = "diffusion.calibrated_sample", .write = write_calibrated, .constants = "sigmas alphas", .ignored = SAMPLE_INFORMATION "solver solver_params process denoiser" },
+    { .op = "diffusion.teleport_sample", .write = write_teleport, .constants = "sigmas alphas", .ignored = SAMPLE_INFORMATION "solver solver_params process denoiser sigma_from sigma_skip rank" },
     { .op = "diffusion.consistency_sample", .write = write_consistency, .ignored = "eps taus consistency_fn" },
     { .op = "diffusion.lcm_sample", .write = write_lcm, .constants = "sigmas alphas", .ignored = "timesteps sigma_data timestep_scaling denoiser" },
     { .op = "diffusion.tcd_sample", .write = write_tcd, .constants = "sigmas alphas sigmas_s alphas_s", .ignored = "timesteps gamma s_index denoiser" },

@@ -127,7 +127,7 @@ typedef struct tuff_solver_desc {
     bool bh1;                           /* unipc: B(h) = h instead of e^h - 1 */
     bool large_variance;                /* ddpm: variance 1 - (alpha/alpha')^2 */
     bool keep_order;                    /* unipc: not lowered at the end */
-    double s_churn, s_tmin, s_tmax;     /* euler, heun: arXiv:2206.00364 algorithm 2; s_tmax 0: no limit */
+    double s_churn, s_tmin, s_tmax;     /* euler, heun, dpm2: arXiv:2206.00364 algorithm 2; s_tmax 0: no limit */
     bool restart;                       /* steps to a higher level add noise (arXiv:2306.14878); else they run backwards: inversion */
     bool scale_input;                   /* the network sees x / sqrt(1 + S^2) */
     double sigma_data;                  /* edm, consistency, lcm; 0: 0.5 */
