@@ -255,6 +255,9 @@ typedef struct mixture { tuff_tensor x, a, v, difference, r, gain, pull, means; 
 
 static tuff_tensor inner_product(tuff_tensor a, tuff_tensor b) { return tuff_sum(times(a, b), &(tuff_reduce_desc){ .axes = TUFF_INTS(2) }); }
 
+/* Component 0 of [.., K]. */
+static tuff_tensor first(tuff_tensor x) { return tuff_slice(x, TUFF_INTS(0), TUFF_INTS(1), &(tuff_slice_desc){ .axes = TUFF_INTS(1) }); }
+
 static mixture mixture_parts(tf_lower *l)
 {
     mixture m = { .x = as_matrix(l, l->src[DX]), .a = column(l->src[DA], 2), .means = l->src[MM] };
@@ -267,7 +270,9 @@ static mixture mixture_parts(tf_lower *l)
     m.difference = tuff_sub(tf_reshaped(m.x, 3, (const int64_t[]){ x.dim[0], 1, x.dim[1] }),
                             times(column(l->src[DA], 3), tf_reshaped(m.means, 3, (const int64_t[]){ 1, k, x.dim[1] })));
     const tuff_tensor distance = inner_product(m.difference, m.difference), half = number(l, -0.5);
-    const tuff_tensor volume = times(number(l, (double)tf_dim_bound(l->g, x.dim[1])), tuff_log(m.v));
+    /* n ln(v / v of component 0): n ln v is large where the noise is, and nearly the same for all. */
+    const tuff_tensor v0 = first(m.v), wider = times(times(m.a, m.a), tuff_sub(q2, first(q2)));
+    const tuff_tensor volume = times(number(l, (double)tf_dim_bound(l->g, x.dim[1])), tuff_log1p(tuff_div(wider, v0)));
     const tuff_tensor logit = tuff_add(row_of(tuff_log(l->src[MW])), times(half, tuff_add(tuff_div(distance, m.v), volume)));
     m.r = tuff_softmax(logit, 1);
     return m;
