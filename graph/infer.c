@@ -145,3 +145,12 @@ bool tf_infer_dims(tf_infer *c, uint32_t i, int32_t rank, const int64_t *dim)
     }
     return same || tf_bad(c, TUFF_E_SHAPE, "%s needs to be %s", tf_src_text(c, i), tf_type_text(c->g, &want));
 }
+
+bool tf_infer_type(tf_infer *c, uint32_t i, const tf_type *want)
+{
+    const tf_type *t = i < c->n_src ? c->type[i] : NULL;
+    bool ok = !t || (t->dtype == want->dtype && t->rank == want->rank);
+    for (int32_t a = 0; t && ok && a < want->rank; a++)
+        ok = tf_dim_equal(t->dim[a], want->dim[a]);
+    return ok || tf_bad(c, TUFF_E_SHAPE, "%s needs to be %s", tf_src_text(c, i), tf_type_text(c->g, want));
+}

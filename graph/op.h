@@ -83,6 +83,8 @@ bool tf_axis(tf_infer *c, int64_t axis, int32_t rank, int32_t *out);
 /* Source i, where present, is f32, f16 or bf16; has the dims of a shape. False: tf_bad was called. */
 bool tf_infer_single(tf_infer *c, uint32_t i);
 bool tf_infer_dims(tf_infer *c, uint32_t i, int32_t rank, const int64_t *dim);
+/* Source i, where present, has the dtype and shape of `want`. */
+bool tf_infer_type(tf_infer *c, uint32_t i, const tf_type *want);
 
 /* ---- reference ----
  * Every element is held as double (complex: im too), so one plain C function serves all dtypes. The interpreter

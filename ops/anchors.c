@@ -2,6 +2,8 @@
  * functions. Everything here is views and casts, which fuse into the anchors' hooks. */
 #include "anchors.h"
 
+#include <math.h>
+
 #include <string.h>
 
 const tf_type *tf_ty(tuff_tensor x)
@@ -23,6 +25,8 @@ tuff_tensor tf_reshaped(tuff_tensor x, int32_t rank, const int64_t *d)
         s.dim[i] = d[i];
     return tuff_reshape(x, s);
 }
+
+double tf_softplus(double x) { return fmax(x, 0) + log1p(exp(-fabs(x))); }
 
 tuff_tensor tf_cast_to(tuff_tensor x, tuff_dtype dtype)
 {

@@ -112,6 +112,9 @@ int tf_define_type(tf_kernel_build *k, tuff_dtype dtype);
  * them. false: the graph has failed. */
 bool tf_segments(tuff_graph *g, const tf_limits *limits, tuff_tensor keys, int64_t rows, tuff_tensor *order, tuff_tensor *start);
 
+/* log(1 + e^x), of references. */
+double tf_softplus(double x);
+
 const char *tf_shader_text(const char *name);
 
 /* Some CPU drivers silently end a shader's loops after 65535 trips in all; kernels stay below. */

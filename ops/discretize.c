@@ -73,44 +73,54 @@ static bool infer(tf_infer *c)
     return true;
 }
 
-static const char singular[] = "I - dt A is singular for one of the steps";
-
-/* Abar and Bbar of one step: e^{dt A} and its integral from one exponential, or solves. NULL, or what went wrong. */
-static const char *dense_step(tuff_discretization method, const double *a, const double *b, uint32_t n, double dt, double *ab, double *bb, tf_arena *arena)
+bool tf_implicit_step(const double *a, const double *b, uint32_t n, double dt, double implicit, double *ab, double *bb, tf_arena *arena)
 {
     const uint32_t m = n + 1;
-    double *x = tf_arena_array(arena, double, (size_t)m * m), *y = tf_arena_array(arena, double, (size_t)m * m);
+    double *x = tf_arena_array(arena, double, (size_t)n * n), *y = tf_arena_array(arena, double, (size_t)n * m);
     if (!x || !y)
-        return "out of memory";
-    if (method == TUFF_DISC_ZOH || method == TUFF_DISC_EULER_EXP || method == TUFF_DISC_DIRAC) {
-        for (uint32_t i = 0; i < n; i++) {
-            for (uint32_t k = 0; k < n; k++)
-                x[i * m + k] = a[i * n + k] * dt;
-            x[i * m + n] = b[i] * dt;
-        }
-        if (!tf_expm(x, m, y, arena))
-            return "out of memory";
-        for (uint32_t i = 0; i < n; i++) {
-            memcpy(ab + (size_t)i * n, y + (size_t)i * m, n * sizeof *ab);
-            bb[i] = method == TUFF_DISC_ZOH ? y[i * m + n] : method == TUFF_DISC_DIRAC ? b[i] : b[i] * dt;
-        }
-        return NULL;
-    }
-    const double implicit = method == TUFF_DISC_BILINEAR ? dt / 2 : method == TUFF_DISC_BACKWARD ? dt : 0, explicit = dt - implicit;
-    for (uint32_t i = 0; i < n; i++) { /* x = I - implicit A; y = [I + explicit A, dt B] */
+        return false;
+    for (uint32_t i = 0; i < n; i++) { /* x = I - implicit dt A; y = [I + (1 - implicit) dt A, dt B] */
         for (uint32_t k = 0; k < n; k++) {
-            x[i * n + k] = (i == k) - implicit * a[i * n + k];
-            y[i * m + k] = (i == k) + explicit * a[i * n + k];
+            x[i * n + k] = (i == k) - implicit * dt * a[i * n + k];
+            y[i * m + k] = (i == k) + (1 - implicit) * dt * a[i * n + k];
         }
         y[i * m + n] = b[i] * dt;
     }
     if (!tf_solve(x, n, y, m))
-        return singular;
+        return false;
     for (uint32_t i = 0; i < n; i++) {
         memcpy(ab + (size_t)i * n, y + (size_t)i * m, n * sizeof *ab);
         bb[i] = y[i * m + n];
     }
-    return NULL;
+    return true;
+}
+
+/* Abar and Bbar of one step from one exponential, e^{dt A} and its integral. */
+static bool exponential_step(tuff_discretization method, const double *a, const double *b, uint32_t n, double dt, double *ab, double *bb, tf_arena *arena)
+{
+    const uint32_t m = n + 1;
+    double *x = tf_arena_array(arena, double, (size_t)m * m), *y = tf_arena_array(arena, double, (size_t)m * m);
+    if (!x || !y)
+        return false;
+    for (uint32_t i = 0; i < n; i++) {
+        for (uint32_t k = 0; k < n; k++)
+            x[i * m + k] = a[i * n + k] * dt;
+        x[i * m + n] = b[i] * dt;
+    }
+    if (!tf_expm(x, m, y, arena))
+        return false;
+    for (uint32_t i = 0; i < n; i++) {
+        memcpy(ab + (size_t)i * n, y + (size_t)i * m, n * sizeof *ab);
+        bb[i] = method == TUFF_DISC_ZOH ? y[i * m + n] : method == TUFF_DISC_DIRAC ? b[i] : b[i] * dt;
+    }
+    return true;
+}
+
+static bool dense_step(tuff_discretization method, const double *a, const double *b, uint32_t n, double dt, double *ab, double *bb, tf_arena *arena)
+{
+    if (method == TUFF_DISC_ZOH || method == TUFF_DISC_EULER_EXP || method == TUFF_DISC_DIRAC)
+        return exponential_step(method, a, b, n, dt, ab, bb, arena);
+    return tf_implicit_step(a, b, n, dt, method == TUFF_DISC_BILINEAR ? 0.5 : method == TUFF_DISC_BACKWARD ? 1 : 0, ab, bb, arena);
 }
 
 static tuff_status reference(tf_ref *r)
@@ -120,8 +130,10 @@ static tuff_status reference(tf_ref *r)
     if (d->kind == TUFF_DISCRETIZE_DENSE) {
         const uint32_t n = (uint32_t)b->n;
         for (uint64_t t = 0; t < dt->n; t++)
-            if ((r->error = dense_step(d->method, a->re, b->re, n, dt->re[t], r->out[0].re + t * n * n, r->out[1].re + t * n, r->scratch)) != NULL)
-                return r->error == singular ? TUFF_E_ARGUMENT : TUFF_E_MEMORY;
+            if (!dense_step(d->method, a->re, b->re, n, dt->re[t], r->out[0].re + t * n * n, r->out[1].re + t * n, r->scratch)) {
+                r->error = r->scratch->failed ? "out of memory" : "I - dt A is singular for one of the steps";
+                return r->scratch->failed ? TUFF_E_MEMORY : TUFF_E_ARGUMENT;
+            }
         return TUFF_OK;
     }
     const uint64_t n = (uint64_t)a->dim[1];

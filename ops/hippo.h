@@ -21,5 +21,8 @@ bool tf_hippo_normal(tuff_hippo basis, uint32_t n, double theta, tf_nplr *out, t
 extern const char *const tf_discretizations[];
 /* x' = lam x + u with step dt -> x_t = ab x_{t-1} + bb u_t. */
 void tf_discretize(tuff_discretization method, tf_scalar lam, double dt, tf_scalar *ab, tf_scalar *bb);
+/* abar [n, n] and bbar [n] of the step that takes x' = A x + B u at its end for the share `implicit` of dt (1/2: bilinear), else at its start.
+ * False: I - implicit dt A is singular, or memory is out. */
+bool tf_implicit_step(const double *a, const double *b, uint32_t n, double dt, double implicit, double *ab, double *bb, tf_arena *arena);
 
 #endif

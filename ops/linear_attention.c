@@ -21,15 +21,6 @@ static bool check_layout(tf_infer *c, uint32_t i, const char *name)
     return true;
 }
 
-static bool check_start(tf_infer *c, uint32_t i, const char *name, const tf_type *want)
-{
-    const tf_type *t = c->type[i];
-    bool ok = !t || (t->dtype == TUFF_F32 && t->rank == want->rank);
-    for (int32_t a = 0; t && ok && a < want->rank; a++)
-        ok = tf_dim_equal(t->dim[a], want->dim[a]);
-    return ok || tf_bad(c, TUFF_E_SHAPE, "%s needs to be %s (%s)", name, tf_type_text(c->g, want), tf_src_text(c, i));
-}
-
 static bool infer(tf_infer *c)
 {
     const desc *d = c->desc;
@@ -50,7 +41,7 @@ static bool infer(tf_infer *c)
     c->out[0] = (tf_type){ .dtype = q->dtype, .rank = 4, .dim = { q->dim[0], q->dim[1], q->dim[2], v->dim[3] } };
     c->out[1] = (tf_type){ .dtype = TUFF_F32, .rank = 4, .dim = { q->dim[0], q->dim[2], q->dim[3], v->dim[3] } };
     c->out[2] = (tf_type){ .dtype = TUFF_F32, .rank = 3, .dim = { q->dim[0], q->dim[2], q->dim[3] } };
-    return check_start(c, STATE, "state", &c->out[1]) && check_start(c, NORM, "norm", &c->out[2]);
+    return tf_infer_type(c, STATE, &c->out[1]) && tf_infer_type(c, NORM, &c->out[2]);
 }
 
 /* ---- reference ----------------------------------------------------------------------------------- */

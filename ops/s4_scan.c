@@ -17,7 +17,7 @@ enum { U, MODES, P = 5, SKIP, STATE };
 static bool infer(tf_infer *c)
 {
     const scan_desc *d = c->desc;
-    const tf_type *u = c->type[U], *lam = c->type[MODES], *skip = c->type[SKIP], *state = c->type[STATE];
+    const tf_type *u = c->type[U], *lam = c->type[MODES], *skip = c->type[SKIP];
     tf_infer modes = *c;
     modes.type = c->type + MODES;
     modes.src = c->src + MODES;
@@ -32,8 +32,8 @@ static bool infer(tf_infer *c)
     c->n_out = 2;
     c->out[0] = *u;
     c->out[1] = (tf_type){ TUFF_C64, 3, { u->dim[0], u->dim[1], lam->dim[1] } };
-    if (state && (state->dtype != TUFF_C64 || state->rank != 3 || memcmp(state->dim, c->out[1].dim, 3 * sizeof *state->dim)))
-        return tf_bad(c, TUFF_E_SHAPE, "the state is %s (%s)", tf_type_text(c->g, &c->out[1]), tf_src_text(c, STATE));
+    if (!tf_infer_type(c, STATE, &c->out[1]))
+        return false;
     if (c->type[P] && d->disc != TUFF_DISC_ZOH && d->disc != TUFF_DISC_BILINEAR)
         return tf_bad(c, TUFF_E_ATTRIBUTE, "disc is %s; models with p are bilinear", tf_discretizations[d->disc]);
     return true;

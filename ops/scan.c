@@ -134,7 +134,7 @@ static bool infer_options(tf_infer *c, const tf_type *x, int32_t axis, uint32_t 
     for (int32_t i = 0; i < x->rank; i++)
         if (i != axis)
             want.dim[want.rank++] = x->dim[i];
-    const tf_type *s = c->type[seg], *h = initial < c->n_src ? c->type[initial] : NULL;
+    const tf_type *s = c->type[seg];
     if (s && s->dtype != TUFF_BOOL && !tf_dtype_is_int(s->dtype))
         return tf_bad(c, TUFF_E_DTYPE, "seg_start is %s; it needs bool or an integer (%s)", tuff_dtype_name(s->dtype), tf_src_text(c, seg));
     bool same = !s || s->rank == x->rank;
@@ -142,12 +142,7 @@ static bool infer_options(tf_infer *c, const tf_type *x, int32_t axis, uint32_t 
         same = tf_dim_equal(s->dim[i], x->dim[i]);
     if (!same)
         return tf_bad(c, TUFF_E_SHAPE, "seg_start needs the shape of the scanned tensor, %s (%s)", tf_type_text(c->g, x), tf_src_text(c, seg));
-    if (!h)
-        return true;
-    same = h->rank == want.rank && h->dtype == want.dtype;
-    for (int32_t i = 0; same && i < h->rank; i++)
-        same = tf_dim_equal(h->dim[i], want.dim[i]);
-    return same || tf_bad(c, TUFF_E_SHAPE, "%s needs to be %s", tf_src_text(c, initial), tf_type_text(c->g, &want));
+    return tf_infer_type(c, initial, &want);
 }
 
 /* Calls `each` for the places of every row in scan order. */

@@ -92,7 +92,6 @@ static tf_scalar coefficient(const tf_ref_tensor *t, bool bld, uint64_t b, uint6
     return (tf_scalar){ t->re[i], t->im ? t->im[i] : 0 };
 }
 
-static double softplus(double x) { return fmax(x, 0) + log1p(exp(-fabs(x))); }
 static double silu(double x) { return x / (1 + exp(-x)); }
 
 typedef struct channel { uint64_t b, d; tf_scalar *h; } channel;
@@ -111,7 +110,7 @@ static void run_channel(tf_ref *r, const channel *at)
         double dt = at3(s[DELTA], bld, b, d, l) + (s[BIAS] ? s[BIAS]->re[d] : 0), y = 0;
         const double u = at3(s[U], bld, b, d, l);
         if (o->delta_softplus)
-            dt = softplus(dt);
+            dt = tf_softplus(dt);
         for (uint64_t n = 0; n < states; n++) {
             const tf_scalar a = { s[A]->re[d * states + n], s[A]->im ? s[A]->im[d * states + n] : 0 };
             const tf_scalar bn = coefficient(s[B], bld, b, d, channels, n, states, l, length), cn = coefficient(s[C], bld, b, d, channels, n, states, l, length);

@@ -38,7 +38,7 @@ static void put(tf_ref_tensor *t, uint64_t i, tf_scalar v)
         t->im[i] = v.im;
 }
 
-static double step_of(const tf_selective_desc *d, double dt) { return d->softplus ? fmax(dt, 0) + log1p(exp(-fabs(dt))) : dt; }
+static double step_of(const tf_selective_desc *d, double dt) { return d->softplus ? tf_softplus(dt) : dt; }
 
 /* One state of one channel over one part. */
 static void run_state(tf_ref *r, const problem *p, uint64_t nb, uint64_t part, uint64_t d, uint64_t n)

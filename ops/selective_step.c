@@ -147,7 +147,7 @@ static tuff_status update_reference(tf_ref *r)
         const uint64_t b = bd / channels, d = bd % channels;
         double dt = s[UDT]->re[bd] + (s[UBIAS] ? s[UBIAS]->re[d] : 0), y = 0;
         if (((const tuff_state_update_desc *)r->desc)->dt_softplus)
-            dt = fmax(dt, 0) + log1p(exp(-fabs(dt)));
+            dt = tf_softplus(dt);
         for (uint64_t n = 0; n < states; n++) {
             const tf_scalar a = element(s[UA], d * states + n), bn = element(s[UB], per_channel(s[UB], b, d, channels, n));
             const tf_scalar cn = element(s[UC], per_channel(s[UC], b, d, channels, n)), h = element(s[US], bd * states + n);

@@ -83,14 +83,12 @@ static void step_head(const tf_ref *r, uint32_t b, uint32_t c, const head_step *
     }
 }
 
-static double softplus(double x) { return fmax(x, 0) + log1p(exp(-fabs(x))); }
-
 static double dt_of(const tf_ref *r, uint64_t at, uint64_t head)
 {
     const tuff_ssd_desc *d = r->desc;
     double dt = r->src[DT]->re[at] + (r->src[BIAS] ? r->src[BIAS]->re[head] : 0);
     if (d->dt_softplus)
-        dt = softplus(dt);
+        dt = tf_softplus(dt);
     return d->dt_max != 0 ? fmin(fmax(dt, (double)d->dt_min), (double)d->dt_max) : dt;
 }
 

@@ -34,7 +34,7 @@ static void low_rank_column(const tf_model *m, uint32_t unit, double *out)
 /* abar [2n, 2n] and bbar [2n]. Diagonal models take any method, others the bilinear one. */
 static bool discretise(const tf_model *m, double *abar, double *bbar, tf_arena *arena)
 {
-    const uint32_t n = m->n, size = 2 * n, wide = size + 1;
+    const uint32_t n = m->n, size = 2 * n;
     memset(abar, 0, (size_t)size * size * sizeof *abar);
     for (uint32_t i = 0; i < n && !m->rank; i++) {
         tf_scalar ab, bb;
@@ -48,26 +48,14 @@ static bool discretise(const tf_model *m, double *abar, double *bbar, tf_arena *
     }
     if (!m->rank)
         return true;
-    double *a = tf_arena_array(arena, double, (size_t)size * size), *x = tf_arena_array(arena, double, (size_t)size * wide);
-    if (!a || !x)
+    double *a = tf_arena_array(arena, double, (size_t)size * size), *b = tf_arena_array(arena, double, size);
+    if (!a || !b)
         return false;
-    for (uint32_t j = 0; j < size; j++)
+    for (uint32_t j = 0; j < size; j++) {
         low_rank_column(m, j, a);
-    for (uint32_t i = 0; i < size; i++) {
-        for (uint32_t j = 0; j < size; j++) {
-            const double h = m->dt / 2 * a[i * size + j];
-            a[i * size + j] = (i == j) - h;
-            x[i * wide + j] = (i == j) + h;
-        }
-        x[i * wide + size] = m->dt * (i < n ? m->b[i].re : m->b[i - n].im);
+        b[j] = j < n ? m->b[j].re : m->b[j - n].im;
     }
-    if (!tf_solve(a, size, x, wide))
-        return false;
-    for (uint32_t i = 0; i < size; i++) {
-        memcpy(abar + (size_t)i * size, x + (size_t)i * wide, size * sizeof *abar);
-        bbar[i] = x[i * wide + size];
-    }
-    return true;
+    return tf_implicit_step(a, b, size, m->dt, 0.5, abar, bbar, arena);
 }
 
 /* y = c x as a row over the real state. */

@@ -104,3 +104,23 @@ Test(fusion, refusals_have_reasons)
     cr_expect(readers, "erf and tanh are read by three kernels, and nothing says so");
     tf_plan_destroy(p);
 }
+
+/* What a fused selective scan of d channels, n states and l steps moves: u, delta, z and y once, b and c once per block of channels, and
+ * parameters and the last state. Cut into `parts`, it also moves their states, which cost 4 (4 n + 2) bytes a channel and part. */
+Test(fusion, selective_scan_bytes)
+{
+    const uint64_t d = 1536, n = 16, l = 512, once = 16 * d * l + 8 * n * l + 4 * d * (2 * n + 2);
+    const tf_limits devices[] = { cpu, gpu() };
+    for (size_t i = 0; i < 2; i++) {
+        tf_plan *plan = plan_of("selective_scan", &devices[i], false);
+        uint64_t bytes = 0, parts = 1;
+        for (uint32_t k = 0; k < plan->steps.n; k++) bytes += plan->steps.data[k].bytes;
+        for (uint32_t k = 0; k < plan->buffers.n; k++)
+            if (plan->buffers.data[k].kind == TF_BUF_ARENA && plan->buffers.data[k].type.rank == 4) parts = (uint64_t)plan->buffers.data[k].type.dim[1];
+        cr_expect((plan->steps.n == 1) == devices[i].cpu && (parts > 1) != devices[i].cpu, "%u kernels, %u parts", plan->steps.n, (unsigned)parts);
+        /* the fold reads delta, u and b again, and what a is made of goes through memory */
+        const uint64_t most = once + (parts > 1 ? 8 * d * l + 4 * n * l + parts * d * 4 * (4 * n + 2) + 4 * d * (4 * n + 1) : 0);
+        cr_expect(bytes <= most, "%llu bytes, not %llu", (unsigned long long)bytes, (unsigned long long)most);
+        tf_plan_destroy(plan);
+    }
+}
