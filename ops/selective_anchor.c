@@ -131,7 +131,7 @@ static bool configure(tf_kernel_build *k)
     while (!cpu && wg > 16 && wg / 2 >= (uint64_t)per_group)
         wg /= 2;
     /* Coefficients read once for several channels: loads are what a CPU runs out of. */
-    while (cpu && !complex && each < 4 && per_group >= 2 * each * (int64_t)wg && 2 * each * padded <= 256)
+    while (cpu && !complex && each < 2 && per_group >= 2 * each * (int64_t)wg && 2 * each * padded <= 256)
         each *= 2;
     const int64_t blocks = (per_group + each * wg - 1) / (each * (int64_t)wg), parts = d->chunk ? tf_dim_ceildiv(k->g, u->dim[2], d->chunk) : 1;
 
