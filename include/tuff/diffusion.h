@@ -265,7 +265,11 @@ typedef struct tuff_sample_desc {
     tuff_tensor *states;      /* gets the states after each row, [rows, batch, ..]; NULL: not kept */
 } tuff_sample_desc;
 /* From the state x (none: noise of the first level from the seed) through all rows of the table, as loops on the device:
- * one run, no host between steps. Returns the state after the last row. */
+ * one run, no host between steps. Returns the state after the last row.
+ * x is whatever stands before sampling: a picture with noise, for a table that starts at its level; what tuff_gaussian_flow leaves of the first part
+ * (teleportation, arXiv:2412.09726); noise that a network has suited to the prompt (arXiv:2411.09502). A network that returns the result itself
+ * (consistency models, idempotent generators, arXiv:2509.21470) goes with TUFF_SOLVER_CONSISTENCY: its output, then noise up to the next level.
+ * Search of time steps: a table that is an input changes without compiling; tuff_cheapest_path finds the best path through known costs. */
 TUFF_API tuff_tensor tuff_sample(tuff_tensor x, const tuff_sample_desc *desc);
 
 /* ---- score-based SDEs: predictor-corrector sampling, arXiv:2011.13456 ---------------------------------- */
