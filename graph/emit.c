@@ -785,6 +785,7 @@ const char *tf_emit_text(tf_emitter *m, tf_arena *out, tf_kernel *kernel)
     if (head.data && strstr(head.data, "double")) tf_str_add(&library, "#define TF_F64\n");
     if (m->build.limits->cpu) tf_str_add(&library, "#define TF_CPU\n");
     tf_shader_library(head.data ? head.data : "", &library);
+    const bool whole = !head.failed; /* else functions that it calls may lack */
     tf_str_release(&head);
     prelude(m, &text, declarations.data ? declarations.data : "");
     tf_str_add(&text, m->defines_text.data ? m->defines_text.data : "");
@@ -801,7 +802,7 @@ const char *tf_emit_text(tf_emitter *m, tf_arena *out, tf_kernel *kernel)
     kernel->steps = m->steps;
     kernel->subgroup_size = m->build.subgroup_size;
     kernel->shared_bytes = m->build.shared_bytes;
-    if (text.failed || declarations.failed || library.failed || !kernel->glsl || m->failed || out->failed) error = "out of host memory";
+    if (!whole || text.failed || declarations.failed || library.failed || !kernel->glsl || m->failed || out->failed) error = "out of host memory";
     else kernel->hash = tf_hash(tf_hash_string(0, kernel->glsl), &kernel->subgroup_size, sizeof kernel->subgroup_size);
     tf_str_release(&text);
     tf_str_release(&declarations);

@@ -171,7 +171,7 @@ static bool run_with_failure(uint64_t n, uint64_t *calls)
     if (!status) status = tuff_write(p, "y", data, sizeof data);
     if (!status) status = tuff_run(p);
     if (!status) status = tuff_read(p, "z", data, sizeof data);
-    cr_expect(!status || status == TUFF_E_MEMORY || status == TUFF_E_DEVICE_MEMORY, "allocation %llu: %s", (unsigned long long)n, tuff_status_text(status));
+    cr_expect(!status || status == TUFF_E_MEMORY || status == TUFF_E_DEVICE_MEMORY, "allocation %llu: %s, %s", (unsigned long long)n, tuff_status_text(status), tuff_graph_error(g));
     cr_expect(status || data[3] == 8.0f, "allocation %llu: the run says it is good, but is not", (unsigned long long)n);
     tuff_program_destroy(p);
     tuff_graph_destroy(g);
