@@ -137,15 +137,15 @@ static bool pad_infer(tf_infer *c)
     c->out[0] = *x;
     for (int32_t i = 0; i < x->rank; i++) {
         const int64_t pads[2] = { i < d->lo.n ? d->lo.v[i] : 0, i < d->hi.n ? d->hi.v[i] : 0 };
-        const int64_t most = d->mode == TUFF_PAD_REFLECT ? x->dim[i] - 1 : d->mode == TUFF_PAD_WRAP ? x->dim[i] : INT32_MAX;
+        const int64_t most = d->mode == TUFF_PAD_REFLECT ? x->dim[i] - 1 : INT32_MAX;
         for (int k = 0; k < 2; k++) {
             if (pads[k] < 0 || pads[k] > INT32_MAX)
                 return tf_bad(c, TUFF_E_ATTRIBUTE, "axis %d is padded by %lld; it is a number >= 0 of 32 bits", (int)i, (long long)pads[k]);
             if (!tf_dim_is_dynamic(x->dim[i]) && pads[k] > most)
                 return tf_bad(c, TUFF_E_SHAPE, "axis %d is padded by %lld; this mode takes at most %lld (%s)", (int)i, (long long)pads[k], (long long)most,
                               tf_src_text(c, 0));
-            if (d->mode == TUFF_PAD_EDGE && pads[k] > 0 && x->dim[i] == 0)
-                return tf_bad(c, TUFF_E_SHAPE, "axis %d has no edge to repeat (%s)", (int)i, tf_src_text(c, 0));
+            if ((d->mode == TUFF_PAD_EDGE || d->mode == TUFF_PAD_WRAP) && pads[k] > 0 && x->dim[i] == 0)
+                return tf_bad(c, TUFF_E_SHAPE, "axis %d has no element to repeat (%s)", (int)i, tf_src_text(c, 0));
         }
         c->out[0].dim[i] = tf_dim_bin(c->g, TUFF_DIM_ADD, x->dim[i], pads[0] + pads[1]);
     }

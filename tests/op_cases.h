@@ -126,6 +126,7 @@
     X("conv", "f32[1,6,13,10] f32[6,1,3,3]", "(a, b) {padding=1, groups=6}", 'n') \
     X("conv", "f32[2,4,15,18] f32[8,2,3,5]", "(a, b) {stride=[2,3], padding=[1,4], padding_end=[0,2], dilation=[2,1], groups=2}", 'n') \
     X("conv", "f32[1,2,6,7] f32[3,2,3,3]", "(a, b) {padding=[2,3], mode=wrap}", 'n') \
+    X("conv", "f32[6,1,2] f32[2,1,10]", "(a, b) {stride=2, padding=4, mode=wrap}", 'n') \
     X("conv", "f32[1,2,6,7] f32[3,2,3,3]", "(a, b) {padding=2, mode=reflect, stride=2}", 'n') \
     X("conv", "f32[3,5,40] f32[7,5,4] f32[7]", "(a, b, bias=c) {padding=[3], padding_end=[0]}", 'n') \
     X("conv", "f32[1,2,70] f32[1,2,33]", "(a, b) {padding=16}", 'n') /* too long for registers */ \

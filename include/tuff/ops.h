@@ -169,7 +169,7 @@ typedef enum tuff_pad_mode {
     TUFF_PAD_CONSTANT,
     TUFF_PAD_EDGE,    /* a a a | a b c */
     TUFF_PAD_REFLECT, /* d c b | a b c d: the edge is not repeated; lo, hi < dim */
-    TUFF_PAD_WRAP     /* b c d | a b c d; lo, hi <= dim */
+    TUFF_PAD_WRAP     /* b c d | a b c d | a b, as many times around as lo and hi ask */
 } tuff_pad_mode;
 typedef struct tuff_pad_desc {
     tuff_pad_mode mode;
