@@ -121,7 +121,7 @@ static int write_inputs(case_job *j)
         tf_npy npy;
         tuff_dtype t;
         if (case_listed(j->graph->constants, input->string)) continue;
-        if (tuff_describe(j->p, input->string, NULL, &t, NULL)) return case_fails(j, "%s", tuff_program_error(j->p));
+        if (tuff_describe(j->p, input->string, NULL, &t, NULL)) return case_fails(j, "the graph has no input \"%s\"", input->string);
         if (tf_npy_read(file_of(j, input, "in_"), t, NULL, &npy, message, sizeof message)) return case_fails(j, "%s", message);
         const tuff_status status = tuff_write(j->p, input->string, npy.data, npy.bytes);
         tf_npy_release(&npy, NULL);
@@ -177,7 +177,7 @@ static int read_output(case_job *j, const char *name, const cJSON *output, tf_np
 {
     size_t bytes;
     tuff_dtype t;
-    if (tuff_describe(j->p, name, &bytes, &t, &out->shape)) return case_fails(j, "%s", tuff_program_error(j->p));
+    if (tuff_describe(j->p, name, &bytes, &t, &out->shape)) return case_fails(j, "the graph has no output \"%s\"", name);
     const uint64_t n = (uint64_t)bytes * 8 / tf_dtype_bits(t);
     out->dtype = listed_dtype(output, t);
     out->bytes = (size_t)(n * tf_dtype_bits(out->dtype) / 8);
