@@ -10,8 +10,9 @@
 enum { FOLD_LIMIT = 4096 }; /* elements: larger folded constants would only cost memory */
 
 static tf_scalar copy_scalar(const tf_scalar *a, tuff_dtype t, const void *desc) { (void)t; (void)desc; return a[0]; }
+static bool copy_infer(tf_infer *c) { c->out[0] = *c->type[0]; return true; } /* those that are for storage only, too */
 const tf_op tf_op_copy = { .name = "_copy", .doc = "x unchanged, in memory of its own", .operands = "x", .kind = TF_POINTWISE,
-                           .internal = true, .arity = 1, .classes = TF_CLS_ANY, .glsl = "$0", .scalar = copy_scalar, .flops = 1 };
+                           .internal = true, .arity = 1, .classes = TF_CLS_ANY, .glsl = "$0", .infer = copy_infer, .scalar = copy_scalar, .flops = 1 };
 
 typedef struct lowering {
     tuff_graph *from, *to;

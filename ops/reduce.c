@@ -431,8 +431,10 @@ static tuff_tensor variance(tf_lower *l)
     const tuff_variance_desc *d = l->desc;
     const uint32_t mask = mask_of(&d->axes);
     const int64_t count = count_dim(l, mask), divisor = tf_dim_bin(l->g, TUFF_DIM_SUB, count, d->correction);
+    if (count == 0) /* 0 / 0, which some compilers take for 0 */
+        return tuff_add(tf_reduce(l->g, l->limits, l->src[0], mask, TF_FOLD_SUM, 0), tuff_literal(l->g, (double)NAN, TUFF_DTYPE_NONE));
     if (!tf_dim_is_dynamic(divisor) && divisor <= 0) /* by 0, as NumPy: a dim of 0 means "no divisor" to the anchor */
-        return tuff_div(tf_reduce(l->g, l->limits, l->src[0], mask, count ? TF_FOLD_SQUARES : TF_FOLD_SUM, 0), tuff_literal(l->g, 0, TUFF_DTYPE_NONE));
+        return tuff_div(tf_reduce(l->g, l->limits, l->src[0], mask, TF_FOLD_SQUARES, 0), tuff_literal(l->g, 0, TUFF_DTYPE_NONE));
     return tf_reduce(l->g, l->limits, l->src[0], mask, TF_FOLD_SQUARES, divisor);
 }
 

@@ -363,11 +363,11 @@
     X("s4_kernel", "i32[5]", "(unsqueeze(s4d_init() {init=inv, n=16}) {axes=[0]}, unsqueeze(s4d_init() {init=lin, n=16}) {axes=[0, 1]}, " \
       "unsqueeze(s4d_init() {init=quad, n=16}) {axes=[0]}, unsqueeze(s4d_init() {init=legs, n=16}) {axes=[0]}, timescale_init() {n=1}, positions=a) {length=333}", 'q') \
     X("discretize", "c64[3,7] c64[3,7] f32[3]", "(a, b, c)", 'n') \
-    X("discretize", "c64[40,33] c64[40,33] f32[40]", "(a, b, c) {method=bilinear}", 'u') \
+    X("discretize", "c64[40,33] c64[40,33] f32[40]", "(mul(a, 0.1), b, c) {method=bilinear}", 'u') \
     X("discretize", "c64[3,7] c64[3,7] f32[3]", "(a, b, c) {method=euler_exp}", 'n') \
     X("discretize", "c64[3,7] c64[3,7] f32[3]", "(a, b, c) {method=dirac}", 'n') \
     X("discretize", "c64[3,7] c64[3,7] f32[3]", "(a, b, c) {method=forward}", 'n') \
-    X("discretize", "c64[3,7] c64[3,7] f32[3]", "(a, b, c) {method=backward}", 'u')
+    X("discretize", "c64[3,7] c64[3,7] f32[3]", "(mul(a, 0.1), b, c) {method=backward}", 'u')
 
 #define DIFFUSION_OP_CASES(X) \
     X("solver_step", "f32[24] f32[3,7,11] f32[3,7,11]", "(a, b, c)", 'n') \
