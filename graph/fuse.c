@@ -14,7 +14,8 @@ enum {
     MEMORY_COST = 16,   /* a 4-byte load or store, in flops: 20-50 lane FMAs on software drivers, about 60 on GPUs */
     MAX_READERS = 8,
     LAUNCH_COST = 65536, /* a dispatch and its barrier, in flops: 3-10 us wherever it was measured */
-    ANCHOR_COST = 64,   /* flops above which an anchor's loads, of which a kernel holds many copies, are no place to save a launch */
+    MAP_CODE = 512,     /* flops of code, all copies of a value together, up to which a map may save a launch by recomputing */
+    ANCHOR_CODE = 128,  /* the same in an anchor's loads, of which a kernel holds many copies */
     CHEAP_COST = 8,     /* flops that a reader may repeat */
     TINY_COST = 96,     /* flops of a number that every invocation computes rather than a kernel before: coefficients of a step */
     TINY_SIZE = 64,     /* elements of a value of which only single ones are read */
@@ -564,7 +565,8 @@ static tf_refusal_reason why_store(fuser *u, uint32_t n)
     const double count = TF_MAX(elements(g, x->out), 1.0) * trips(u, n), cost = u->cost[x->out];
     const double memory = MEMORY_COST * bytes_of(tf_type_of(g, x->out)->dtype) / 4.0;
     const bool tiny = !r->heavy && cost <= TINY_COST && elements(g, x->out) <= (r->wide ? 1 : TINY_SIZE);
-    const double launch = r->heavy && u->flops[n] > ANCHOR_COST ? 0 : LAUNCH_COST * trips(u, n);
+    const bool little = r->evaluations * cost <= count * (r->heavy ? ANCHOR_CODE : MAP_CODE);
+    const double launch = little ? LAUNCH_COST * trips(u, n) : 0;
     if (!tiny && r->evaluations * cost > count * (cost + memory) + r->evaluations * memory + launch)
         return r->n > 1 ? TF_REFUSE_READERS : TF_REFUSE_RECOMPUTE;
     for (uint32_t i = 0; i < r->n; i++) {
