@@ -147,11 +147,21 @@ typedef struct turner {
     uint8_t *seen;             /* [buffer] 1: first written in the body, 2: first read, 4: touched outside */
 } turner;
 
+/* Is it the copy of a carried value's new value? */
+static bool is_carry(const tf_plan *p, uint32_t region, const tf_arg *a)
+{
+    for (uint32_t i = 0; i < p->commits.n; i++) {
+        const tf_commit *m = &p->commits.data[i];
+        if (m->region == region && m->copied && !m->name && m->from == a[0].buffer && m->to == a[1].buffer) return true;
+    }
+    return false;
+}
+
 static bool takes_turns(const turner *t, const tf_step *s)
 {
     const tf_plan *p = t->plan;
     const tf_arg *a = &p->args.data[s->arg];
-    if (s->kind != TF_STEP_COPY || !s->label || strcmp(s->label, "carry")) return false;
+    if (s->kind != TF_STEP_COPY || !is_carry(p, t->region, a)) return false;
     const tf_buffer *from = &p->buffers.data[a[0].buffer], *to = &p->buffers.data[a[1].buffer];
     return from->kind == TF_BUF_ARENA && to->kind == TF_BUF_ARENA && from->bytes == to->bytes && from->type.dtype == to->type.dtype &&
            t->seen[a[0].buffer] == 1 && t->to[a[0].buffer] == a[0].buffer && t->to[a[1].buffer] == a[1].buffer;
@@ -250,12 +260,13 @@ static bool take_turns(tf_plan *plan, tf_arena *scratch)
         const tf_plan_region *r = &plan->regions.data[t.region - 1];
         bool alone = !r->parent && !r->again && r->count >= 2;
         for (uint32_t k = t.region; k < plan->regions.n; k++) alone = alone && plan->regions.data[k].parent != t.region;
+        if (!alone) continue;
         t.first = 0;
         while (t.first < plan->steps.n && plan->steps.data[t.first].region != t.region) t.first++;
         for (t.end = t.first; t.end < plan->steps.n && plan->steps.data[t.end].region == t.region;) t.end++;
         t.to = tf_arena_array(scratch, uint32_t, plan->buffers.n);
         t.seen = tf_arena_array(scratch, uint8_t, plan->buffers.n);
-        if (!t.to || !t.seen || (alone && !turn(&t))) return false;
+        if (!t.to || !t.seen || !turn(&t)) return false;
     }
     return true;
 }

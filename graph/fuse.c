@@ -19,6 +19,8 @@ enum {
     CHEAP_COST = 8,     /* flops that a reader may repeat */
     TINY_COST = 96,     /* flops of a number that every invocation computes rather than a kernel before: coefficients of a step */
     TINY_SIZE = 64,     /* elements of a value of which only single ones are read */
+    MAX_LEAVES = 16,    /* values that two maps are compared by */
+    MAX_MAP_STORES = 4,
     MAX_TEXT = 128      /* weight of the nodes a kernel may hold, for compile time */
 };
 
@@ -124,7 +126,7 @@ static uint32_t bytes_of(tuff_dtype t) { return (tf_dtype_bits(t) + 7) / 8; }
 
 /* ---- costs --------------------------------------------------------------------------------------- */
 
-typedef struct leaf_set { tf_exprs x; tf_ex *seen; uint32_t n, cap; uint32_t *reads; } leaf_set;
+typedef struct leaf_set { tf_ex *seen; uint32_t n, cap; uint32_t *reads; } leaf_set;
 
 static tf_ex count_read(tf_view_map *m, uint32_t i, const tf_ex *coords)
 {
@@ -139,23 +141,23 @@ static tf_ex count_read(tf_view_map *m, uint32_t i, const tf_ex *coords)
 }
 
 /* What an INDEXED row computes is in its expression: built once with its operands as loads, its rows are counted. */
-static void weigh_indexed(fuser *u, uint32_t node, leaf_set *s)
+static void weigh_indexed(fuser *u, uint32_t node)
 {
     const tuff_graph *g = u->g;
     const tf_node *n = &g->nodes.data[node];
     const tf_type *t = tf_type_of(g, n->out);
     tf_ex out[TUFF_MAX_RANK] = { 0 };
-    s->reads = u->reads[node] = tf_arena_array(u->f->arena, uint32_t, (size_t)n->n_src + 1);
-    if (!s->reads) return;
-    s->n = 0;
-    tf_exprs_init(&s->x, u->f->arena, g); /* nodes are made in one go: all that are rows belong to this expression */
-    for (int32_t i = 0; i < t->rank; i++) out[i] = tf_ex_var(&s->x, i, t->dim[i]);
-    tf_view_map m = { .x = &s->x, .g = g, .node = n, .desc = n->desc, .out = out, .out_type = t, .operand = count_read, .user = s,
+    tf_exprs x;
+    leaf_set leaves = { .reads = tf_arena_array(u->f->arena, uint32_t, (size_t)n->n_src + 1) };
+    if (!(u->reads[node] = leaves.reads)) return;
+    tf_exprs_init(&x, u->f->arena, g);
+    for (int32_t i = 0; i < t->rank; i++) out[i] = tf_ex_var(&x, i, t->dim[i]);
+    tf_view_map m = { .x = &x, .g = g, .node = n, .desc = n->desc, .out = out, .out_type = t, .operand = count_read, .user = &leaves,
                       .src_type = n->n_src && n->src[0] ? tf_type_of(g, n->src[0]) : NULL };
     n->op->expr(&m);
     u->flops[node] = 4;
-    for (uint32_t i = 1; i < s->x.nodes.n; i++)
-        if (s->x.nodes.data[i].kind == TF_EX_OP) u->flops[node] += TF_MAX(s->x.nodes.data[i].op->flops, 1u);
+    for (uint32_t i = 1; i < x.nodes.n; i++)
+        if (x.nodes.data[i].kind == TF_EX_OP) u->flops[node] += TF_MAX(x.nodes.data[i].op->flops, 1u);
 }
 
 static double reads_of(const fuser *u, uint32_t node, uint32_t i)
@@ -167,11 +169,10 @@ static double reads_of(const fuser *u, uint32_t node, uint32_t i)
 static void estimate_costs(fuser *u)
 {
     const tuff_graph *g = u->g;
-    leaf_set leaves = { .n = 0 };
     for (uint32_t n = 0; n < g->nodes.n; n++) {
         const tf_node *node = &g->nodes.data[n];
         double c = 0;
-        if (node->op->kind == TF_INDEXED && u->f->live[n]) weigh_indexed(u, n, &leaves);
+        if (node->op->kind == TF_INDEXED && u->f->live[n]) weigh_indexed(u, n);
         else u->flops[n] = node->op->kind == TF_POINTWISE ? TF_MAX(node->op->flops, 1u) : node->op->flops;
         switch (node->op->kind) {
         case TF_POINTWISE: case TF_VIEW: case TF_INDEXED: {
@@ -470,6 +471,13 @@ static bool group_needs(fuser *u, uint32_t a1, uint32_t b1)
     return false;
 }
 
+/* Is q a map that may store node n's value, too? */
+static bool takes_store(const fuser *u, const tf_group *q, uint32_t n)
+{
+    return q->anchor == TF_NO_NODE && u->f->segment[q->members.data[0]] == u->f->segment[n] && q->stores.n < MAX_MAP_STORES && q->text < MAX_TEXT &&
+           narrow_store_ok(u, tf_type_of(u->g, q->stores.data[0])->dtype); /* others pack whole words of one value */
+}
+
 /* A stored value that a map already computes at its own coordinates is stored by that map as well. */
 static bool join_reader(fuser *u, uint32_t n)
 {
@@ -480,9 +488,7 @@ static bool join_reader(fuser *u, uint32_t n)
     for (uint32_t i = 0; i < r->n; i++) {
         tf_group *q = &u->f->groups.data[r->group[i] - 1];
         uint32_t more = 0;
-        if (u->f->segment[q->members.data[0]] != u->f->segment[n]) continue;
-        if (!r->aligned[i] || q->anchor != TF_NO_NODE || q->stores.n >= 4 || q->text >= MAX_TEXT) continue;
-        if (!narrow_store_ok(u, tf_type_of(g, q->stores.data[0])->dtype)) continue; /* packs whole words of one value */
+        if (!r->aligned[i] || !takes_store(u, q, n)) continue;
         for (uint32_t s = 0; s < x->n_src; s++) more += x->src[s] && !has_reader(&u->read[x->src[s]], r->group[i]);
         bool fits = q->leaves + more + q->stores.n <= u->f->limits->storage_bindings;
         for (uint32_t j = 0; j < r->n && fits; j++) fits = j == i || !group_needs(u, r->group[i], r->group[j]);
@@ -497,8 +503,6 @@ static bool join_reader(fuser *u, uint32_t n)
     }
     return false;
 }
-
-enum { MAX_LEAVES = 16 };
 
 /* Values of root's dims that a map over it loads at its own coordinates; more than `most`: too many to look at. */
 static uint32_t aligned_leaves(fuser *u, uint32_t root, uint32_t *leaf, uint32_t most)
@@ -535,10 +539,8 @@ static bool join_sibling(fuser *u, uint32_t n, uint32_t id, uint32_t *joined)
     const uint32_t have = aligned_leaves(u, n, mine, MAX_LEAVES);
     for (uint32_t k = 1; k < id && !*joined && have <= MAX_LEAVES; k++) {
         const tf_group *q = &u->f->groups.data[k - 1];
-        const uint32_t root = q->members.data[0];
-        if (q->anchor != TF_NO_NODE || u->f->segment[root] != u->f->segment[n] || q->stores.n >= 4 || q->text >= MAX_TEXT) continue;
-        if (!same_dims(tf_type_of(g, q->stores.data[0]), t) || !narrow_store_ok(u, tf_type_of(g, q->stores.data[0])->dtype)) continue;
-        const uint32_t other = aligned_leaves(u, root, theirs, MAX_LEAVES);
+        if (!takes_store(u, q, n) || !same_dims(tf_type_of(g, q->stores.data[0]), t)) continue;
+        const uint32_t other = aligned_leaves(u, q->members.data[0], theirs, MAX_LEAVES);
         uint32_t shared = 0;
         for (uint32_t i = 0; i < have && other <= MAX_LEAVES; i++)
             for (uint32_t j = 0; j < other; j++) shared += mine[i] == theirs[j];

@@ -4,6 +4,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 bool tf_bad(tf_infer *c, tuff_status status, const char *format, ...)
 {
@@ -138,12 +139,8 @@ bool tf_infer_dims(tf_infer *c, uint32_t i, int32_t rank, const int64_t *dim)
     if (!t)
         return true;
     tf_type want = { .dtype = t->dtype, .rank = rank };
-    bool same = t->rank == rank;
-    for (int32_t k = 0; k < rank; k++) {
-        want.dim[k] = dim[k];
-        same = same && tf_dim_equal(t->dim[k], dim[k]);
-    }
-    return same || tf_bad(c, TUFF_E_SHAPE, "%s needs to be %s", tf_src_text(c, i), tf_type_text(c->g, &want));
+    memcpy(want.dim, dim, (size_t)rank * sizeof *dim);
+    return tf_infer_type(c, i, &want);
 }
 
 bool tf_infer_type(tf_infer *c, uint32_t i, const tf_type *want)

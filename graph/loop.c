@@ -246,7 +246,7 @@ void tf_mark_live(const tuff_graph *g, bool *live, bool *wanted)
 static bool may_leave(const tuff_graph *g, const tf_node *x, const bool *next, const uint32_t *home)
 {
     if (x->op == &tf_op_copy || x->op->kind == TF_EFFECT || x->op->kind == TF_HOST || tf_op_in_place(x->op)) return false;
-    if (x->op->kind == TF_SOURCE && strcmp(x->op->name, "literal") && strcmp(x->op->name, "const") && strcmp(x->op->name, "scalar") && strcmp(x->op->name, "input")) return false;
+    if (x->op->kind == TF_SOURCE && x->op != &tf_op_literal && x->op != &tf_op_const && x->op != &tf_op_scalar && x->op != &tf_op_input) return false;
     for (uint32_t i = 0; i < x->n_out; i++)
         if (next[x->out + i]) return false;
     for (uint32_t i = 0; i < x->n_src; i++)

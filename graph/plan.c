@@ -63,6 +63,16 @@ static uint32_t loop_of(const tf_plan *plan, uint32_t step)
     return r <= plan->regions.n ? r : 0;
 }
 
+uint32_t tf_plan_loop_in(const tf_plan *plan, uint32_t region, uint32_t step)
+{
+    uint32_t inner = loop_of(plan, step);
+    if (inner == region)
+        return 0;
+    while (plan->regions.data[inner - 1].parent != region)
+        inner = plan->regions.data[inner - 1].parent;
+    return inner;
+}
+
 uint64_t tf_plan_run_steps(const tf_plan *plan)
 {
     uint64_t n = 0;
@@ -95,11 +105,9 @@ static void settle(const tf_plan *plan, tf_cursor *c, uint32_t region)
         }
         if (c->step == plan->steps.n)
             return;
-        uint32_t inner = loop_of(plan, c->step);
-        if (inner == region)
+        const uint32_t inner = tf_plan_loop_in(plan, region, c->step);
+        if (!inner)
             return;
-        while (plan->regions.data[inner - 1].parent != region)
-            inner = plan->regions.data[inner - 1].parent;
         if (plan->regions.data[inner - 1].run)
             region = inner;
         else
@@ -126,10 +134,8 @@ tf_cursor tf_cursor_at(const tf_plan *plan, uint64_t n)
     tf_cursor c = { 0 };
     uint32_t region = 0;
     while (c.step < plan->steps.n) {
-        uint32_t inner = loop_of(plan, c.step);
-        while (inner != region && plan->regions.data[inner - 1].parent != region)
-            inner = plan->regions.data[inner - 1].parent;
-        const tf_plan_region *r = inner == region ? NULL : &plan->regions.data[inner - 1];
+        const uint32_t inner = tf_plan_loop_in(plan, region, c.step);
+        const tf_plan_region *r = inner ? &plan->regions.data[inner - 1] : NULL;
         const uint64_t steps = r ? r->run : 1;
         if (n < steps && !r)
             break;

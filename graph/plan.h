@@ -204,6 +204,8 @@ tf_cursor tf_cursor_begin(const tf_plan *plan);
 void tf_cursor_next(const tf_plan *plan, tf_cursor *c);
 /* The n-th step of a run, n < tf_plan_run_steps. */
 tf_cursor tf_cursor_at(const tf_plan *plan, uint64_t n);
+/* The loop directly in `region` (0: the run) that a step of it stands in; 0: none. */
+uint32_t tf_plan_loop_in(const tf_plan *plan, uint32_t region, uint32_t step);
 /* Is there a barrier between a step and the one that runs after it? */
 static inline bool tf_cursor_barrier(const tf_plan *plan, uint32_t from, uint32_t to)
 {

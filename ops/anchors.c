@@ -3,7 +3,6 @@
 #include "anchors.h"
 
 #include <math.h>
-
 #include <string.h>
 
 const tf_type *tf_ty(tuff_tensor x)

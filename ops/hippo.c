@@ -353,35 +353,34 @@ static void sort_modes(mode *m, uint32_t n)
         }
 }
 
-/* The modes of A + E, their residues (c V)_n (V^-1 b)_n, V and its inverse. NULL, or what went wrong. */
-static const char *ptd_modes(const tf_ref *r, uint32_t n, mode *m, tf_scalar *v, tf_scalar *inverse)
+/* The modes of A + E, their residues (c V)_n (V^-1 b)_n, V and, in rows of n + 1, [V^-1, V^-1 b]. NULL, or what went wrong. */
+static const char *ptd_modes(const tf_ref *r, uint32_t n, mode *m, tf_scalar *v, tf_scalar *solved)
 {
     const ptd_desc *d = r->desc;
     const size_t square = (size_t)n * n;
     tf_arena *arena = r->scratch;
     double *a = tf_arena_array(arena, double, square), *b = tf_arena_array(arena, double, n), *p = tf_arena_array(arena, double, 2 * (size_t)n);
-    tf_scalar *w = tf_arena_array(arena, tf_scalar, n), *copy = tf_arena_array(arena, tf_scalar, square), *x = tf_arena_array(arena, tf_scalar, n);
-    if (!a || !b || !p || !w || !copy || !x)
+    tf_scalar *w = tf_arena_array(arena, tf_scalar, n), *copy = tf_arena_array(arena, tf_scalar, square);
+    if (!a || !b || !p || !w || !copy)
         return "out of memory";
     tf_hippo(d->basis, n, d->theta, a, b, p);
     for (size_t i = 0; i < square; i++)
         a[i] += r->src[0]->re[i];
     if (!tf_eigen_real(a, n, w, v, arena))
         return "the eigenvalues of A + E did not converge; is E finite?";
-    for (uint32_t i = 0; i < n; i++)
-        x[i] = tf_cx(b[i], 0);
+    for (uint32_t i = 0; i < n; i++) {
+        for (uint32_t k = 0; k < n; k++)
+            solved[i * (n + 1) + k] = tf_cx(i == k, 0);
+        solved[i * (n + 1) + n] = tf_cx(b[i], 0);
+    }
     memcpy(copy, v, square * sizeof *copy);
-    if (!tf_solve_complex(copy, n, x, 1))
+    if (!tf_solve_complex(copy, n, solved, n + 1))
         return "the eigenvectors of A + E are linearly dependent; use another or a larger E";
-    for (size_t i = 0; i < square; i++)
-        inverse[i] = tf_cx(i % (n + 1) == 0, 0);
-    memcpy(copy, v, square * sizeof *copy);
-    (void)tf_solve_complex(copy, n, inverse, n);
     for (uint32_t k = 0; k < n; k++) {
         tf_scalar cv = { 0, 0 };
         for (uint32_t i = 0; i < n; i++)
             cv = tf_cx_add(cv, tf_cx_scale(v[i * n + k], r->src[1]->re[i]));
-        m[k] = (mode){ w[k], tf_cx_mul(cv, x[k]), k };
+        m[k] = (mode){ w[k], tf_cx_mul(cv, solved[k * (n + 1) + n]), k };
     }
     sort_modes(m, n);
     return NULL;
@@ -392,11 +391,11 @@ static tuff_status ptd_reference(tf_ref *r)
     const ptd_desc *d = r->desc;
     const uint32_t n = (uint32_t)r->src[1]->n;
     mode *m = tf_arena_array(r->scratch, mode, (size_t)n + 1);
-    tf_scalar *v = tf_arena_array(r->scratch, tf_scalar, (size_t)n * n), *inverse = tf_arena_array(r->scratch, tf_scalar, (size_t)n * n);
-    if (!m || !v || !inverse)
+    tf_scalar *v = tf_arena_array(r->scratch, tf_scalar, (size_t)n * n), *solved = tf_arena_array(r->scratch, tf_scalar, (size_t)n * (n + 1));
+    if (!m || !v || !solved)
         return TUFF_E_MEMORY;
     double stability = -INFINITY;
-    if ((r->error = ptd_modes(r, n, m, v, inverse)) != NULL)
+    if ((r->error = ptd_modes(r, n, m, v, solved)) != NULL)
         return TUFF_E_ARGUMENT;
     for (uint32_t k = 0; k < n; k++) {
         tf_scalar ab, bb;
@@ -410,7 +409,7 @@ static tuff_status ptd_reference(tf_ref *r)
         for (uint64_t l = 0; l < r->out[2].n; l++, x = tf_cx_mul(x, ab))
             r->out[2].re[l] += x.re;
         for (uint32_t i = 0; i < n; i++) {
-            const tf_scalar right = v[i * n + m[k].at], left = inverse[m[k].at * n + i];
+            const tf_scalar right = v[i * n + m[k].at], left = solved[m[k].at * (n + 1) + i];
             r->out[5].re[i * n + k] = right.re;
             r->out[5].im[i * n + k] = right.im;
             r->out[6].re[k * n + i] = left.re;

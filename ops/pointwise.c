@@ -3,6 +3,7 @@
  * A row's device text is GLSL over shaders/lib; its reference is a C function over doubles, written from the
  * definition and not from the device text, so that they cannot share a mistake. References ignore the width of
  * integers except where the bits matter: the interpreter wraps results. */
+#include "anchors.h"
 #include "ops.h"
 
 #include <math.h>
@@ -121,7 +122,7 @@ REAL(erfc, erfc(X))
 REAL(gelu, 0.5 * X * erfc(-X / sqrt(2.0)))
 REAL(gelu_tanh, X * sigmoid(2 * sqrt(2 / PI) * (X + 0.044715 * X * X * X)))
 REAL(silu, X * sigmoid(X))
-REAL(softplus, fmax(X, 0) + log1p(exp(-fabs(X))) + (isnan(X) ? X : 0))
+REAL(softplus, tf_softplus(X) + (isnan(X) ? X : 0))
 REAL(sigmoid, isnan(X) ? X : sigmoid(X))
 REAL(relu, X < 0 ? 0 : X)
 REAL(logical_not, X == 0)

@@ -198,21 +198,29 @@ static void cfg_pp_step(build *b, int64_t i)
 
 /* ---- two evaluations per step, VE coordinates ---- */
 
-/* Rows of Heun's method from tau to tau2 at alphas a, a2; churned says the alphas are those of VE coordinates. */
-static void heun_rows(build *b, int64_t i, double a, double tau, double a2, double tau2, bool ve)
+/* The first row of a step from tau to tau2: x stays, y goes to `to`, where the second evaluation takes place. False: the step ends
+ * at tau2 = 0, which this row reaches. ve: the alphas are those of VE coordinates. */
+static bool trial_row(build *b, int64_t i, double a, double tau, double to, double a_to, double tau2, bool ve)
 {
-    const double step = tau2 - tau;
     row *r = add_row(b, i, a, ve ? tau * a : tau);
     if (tau2 == 0) {
         both(r, M0, 1);
-        if (ve) conjugate(r, a, a2, a2);
-        return;
+        if (ve) conjugate(r, a, b->a[i + 1], b->a[i + 1]);
+        return false;
     }
     r->x[X] = 1;
-    r->y[X] = tau2 / tau;
-    r->y[M0] = 1 - tau2 / tau;
-    if (ve) conjugate(r, a, a, a2);
-    r = add_row(b, i, a2, ve ? tau2 * a2 : tau2);
+    r->y[X] = to / tau;
+    r->y[M0] = 1 - to / tau;
+    if (ve) conjugate(r, a, a, a_to);
+    return true;
+}
+
+/* Heun's method: the whole step, then again with the mean of both slopes. */
+static void heun_rows(build *b, int64_t i, double a, double tau, double tau2, bool ve)
+{
+    const double step = tau2 - tau, a2 = b->a[i + 1];
+    if (!trial_row(b, i, a, tau, tau2, a2, tau2, ve)) return;
+    row *r = add_row(b, i, a2, ve ? tau2 * a2 : tau2);
     both(r, X, 1 + step / (2 * tau));
     both(r, Y, step / (2 * tau2));
     both(r, M1, -step / (2 * tau));
@@ -223,23 +231,14 @@ static void heun_rows(build *b, int64_t i, double a, double tau, double a2, doub
 /* DPM-2: a step to the middle, then the whole step with the slope found there. */
 static void midpoint_rows(build *b, int64_t i, double a, double tau, double tau2, double middle, double a_middle, bool ve)
 {
-    const double a2 = b->a[i + 1];
-    row *r = add_row(b, i, a, ve ? tau * a : tau);
-    if (tau2 == 0) {
-        both(r, M0, 1);
-        if (ve) conjugate(r, a, a2, a2);
-        return;
-    }
-    r->x[X] = 1;
-    r->y[X] = middle / tau;
-    r->y[M0] = 1 - middle / tau;
-    if (ve) conjugate(r, a, a, a_middle);
-    r = add_row(b, i, a_middle, ve ? middle * a_middle : middle);
+    if (!trial_row(b, i, a, tau, middle, a_middle, tau2, ve)) return;
+    row *r = add_row(b, i, a_middle, ve ? middle * a_middle : middle);
     both(r, X, 1);
     both(r, Y, (tau2 - tau) / middle);
     both(r, M0, -(tau2 - tau) / middle);
-    if (ve) conjugate(r, a, a2, a2);
+    if (ve) conjugate(r, a, b->a[i + 1], b->a[i + 1]);
 }
+
 static double churned(const build *b, int64_t i)
 {
     const table_desc *d = b->d;
@@ -268,7 +267,7 @@ static void churn_step(build *b, int64_t i)
     const double s2 = level(b, i + 1), a2 = b->a[i + 1];
     if (hat > s) noise_row(b, i, a / b->a[i], a * sqrt(hat * hat - s * s) * b->d->noise_scale);
     if (b->d->solver == TUFF_SOLVER_HEUN) {
-        heun_rows(b, i, a, hat, a2, s2, true);
+        heun_rows(b, i, a, hat, s2, true);
     } else if (b->d->solver == TUFF_SOLVER_DPM2) {
         const double middle = sqrt(hat * s2);
         midpoint_rows(b, i, a, hat, s2, middle, middle > 0 ? alpha_at(b, i, middle) : 1, true);
@@ -278,7 +277,7 @@ static void churn_step(build *b, int64_t i)
     }
 }
 
-static void flow_heun_step(build *b, int64_t i) { heun_rows(b, i, b->a[i], b->s[i], b->a[i + 1], b->s[i + 1], false); }
+static void flow_heun_step(build *b, int64_t i) { heun_rows(b, i, b->a[i], b->s[i], b->s[i + 1], false); }
 
 static void flow_midpoint_step(build *b, int64_t i)
 {

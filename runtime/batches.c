@@ -121,17 +121,6 @@ static bool add_chunks(cutter *k, uint32_t region, tf_cursor *at)
     return true;
 }
 
-/* The loop directly in `region` that step i belongs to; 0: none. */
-static uint32_t loop_in(const tf_plan *plan, uint32_t region, uint32_t i)
-{
-    uint32_t inner = plan->steps.data[i].region;
-    if (inner == region || inner > plan->regions.n)
-        return 0;
-    while (plan->regions.data[inner - 1].parent != region)
-        inner = plan->regions.data[inner - 1].parent;
-    return inner;
-}
-
 /* One iteration of region (0: the run), in the iterations `at` of the loops around. */
 static bool cut(cutter *k, uint32_t region, tf_cursor *at)
 {
@@ -140,7 +129,7 @@ static bool cut(cutter *k, uint32_t region, tf_cursor *at)
     const bool odd = own && own->odd && at->at[own->depth - 1] % 2;
     const uint32_t end = !own ? plan->steps.n : own->odd && !odd ? own->odd : own->end;
     for (uint32_t i = !own ? 0 : odd ? own->odd : own->first; i < end;) {
-        const uint32_t inner = loop_in(plan, region, i);
+        const uint32_t inner = tf_plan_loop_in(plan, region, i);
         at->step = i;
         if (!inner) {
             if (!add_step(k, *at))

@@ -5,7 +5,7 @@
  *   graph   a graph in text form below the declarations of the case's inputs, where $name is an attribute of the case;
  *   zoo     a graph of samples/zoo ("attention/crate_layer"), whose inputs and outputs carry the case's names and whose
  *           `param`s come from `params`: "N=x.1 heads=$heads" (dim 1 of input x, an attribute); "w.2=$kernel" refuses cases
-           whose attribute is another number than that dim;
+ *           whose attribute is another number than that dim;
  *   write   a function that writes such a graph, for cases whose graph depends on more than sizes.
  *   extend  a function that continues such a graph with the C functions, for what takes callbacks.
  * An attribute, input or output that is neither known to the row nor to the op is a failure that names it. */
