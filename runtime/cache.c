@@ -129,6 +129,22 @@ trim:
     }
 }
 
+void tf_kernel_dump(const tuff_device *dev, const tf_kernel *k, tf_key key, const tf_spirv *s)
+{
+    char path[1200], name[64];
+    snprintf(name, sizeof name, "%s", k->name);
+    for (char *c = name; *c; c++)
+        if (*c == '/' || *c == '\\' || *c == ':')
+            *c = '_';
+    const int n = snprintf(path, sizeof path, "%s/%s-%016" PRIx64, dev->dump_dir, name, key.h[0]);
+    strcpy(path + n, ".comp");
+    bool ok = tf_make_directories(dev->dump_dir) && tf_file_replace(path, k->glsl, strlen(k->glsl), false);
+    strcpy(path + n, ".spv");
+    ok = ok && tf_file_replace(path, s->words, s->n * 4, false);
+    if (!ok)
+        tf_log(dev, TUFF_LOG_WARNING, "%s cannot be written", path);
+}
+
 /* ---- the driver's pipeline cache ---------------------------------------------------------------- */
 
 /* Everything that must agree before bytes of the file may reach the driver. */

@@ -479,6 +479,9 @@ static bool take(tuff_device *dev, const tuff_device_desc *desc, const tf_device
     if (cache ? snprintf(dev->cache_dir, sizeof dev->cache_dir, "%s", cache) >= (int)sizeof dev->cache_dir
               : !tf_cache_directory(dev->cache_dir, sizeof dev->cache_dir))
         dev->cache_dir[0] = '\0';
+    const char *dump = desc->dump_dir ? desc->dump_dir : getenv("TUFF_DUMP");
+    if (dump && snprintf(dev->dump_dir, sizeof dev->dump_dir, "%s", dump) >= (int)sizeof dev->dump_dir)
+        return tf_fault_set(f, TUFF_E_ARGUMENT, "the directory for kernels' texts has a name of %zu bytes; %zu are the most", strlen(dump), sizeof dev->dump_dir - 1);
     const VkSemaphoreTypeCreateInfo type = { .sType = VK_STRUCTURE_TYPE_SEMAPHORE_TYPE_CREATE_INFO, .semaphoreType = VK_SEMAPHORE_TYPE_TIMELINE };
     const VkSemaphoreCreateInfo info = { .sType = VK_STRUCTURE_TYPE_SEMAPHORE_CREATE_INFO, .pNext = &type };
     if (!tf_vk_ok(dev, f, dev->vk.CreateSemaphore(dev->device, &info, NULL, &dev->timeline), "vkCreateSemaphore")) {

@@ -59,6 +59,7 @@ struct tuff_device {
     uint64_t cache_hash;              /* of the blob on disk when it was read or written */
     uint64_t cache_saved;             /* clock at the last write */
     char cache_dir[1024];             /* "": off */
+    char dump_dir[1024];              /* "": off */
     atomic_uint spirv_hits, spirv_misses;
 
     tf_mutex object_lock;             /* tensors shared between programs: counts, allocation, first contents */
@@ -132,6 +133,8 @@ typedef struct tf_key { uint64_t h[2]; } tf_key;
 tf_key tf_spirv_key(const char *glsl);
 bool tf_spirv_load(tuff_device *dev, tf_key key, tf_spirv *out);    /* words from the C heap */
 void tf_spirv_store(tuff_device *dev, tf_key key, const tf_spirv *s);
+/* Its text and SPIR-V as files NAME-KEY.comp and NAME-KEY.spv in the dump directory. */
+void tf_kernel_dump(const tuff_device *dev, const tf_kernel *k, tf_key key, const tf_spirv *s);
 void tf_pipeline_cache_open(tuff_device *dev);                       /* at the first compile; under pipe_lock */
 void tf_pipeline_cache_save(tuff_device *dev, bool now);             /* now: even if one was just written */
 

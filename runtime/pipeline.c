@@ -151,6 +151,8 @@ static tf_pipeline *pipeline_get(tuff_device *dev, const tf_kernel *k, uint64_t 
     VkPipeline handle = VK_NULL_HANDLE;
     if (!code_get(dev, k, code_key, &code, f))
         return NULL;
+    if (dev->dump_dir[0])
+        tf_kernel_dump(dev, k, code_key, &code);
     const bool ok = pipeline_build(dev, k, layout, &code, &handle, f);
     free(code.words);
     return ok ? publish(dev, key, layout, handle, f) : NULL;

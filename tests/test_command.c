@@ -140,6 +140,10 @@ Test(command, run)
     expect("run g.tuff --dim n=2 --in x=x.npy", 0, "y f32[2,3]  mean 3, least -12, most 10");
     expect("run g.tuff", 0, "random numbers (seed 0) for x");
     expect("run g.tuff --param c=5 --repeat 3", 0, "y f32[8,5]");
+    cr_assert(!setenv("TUFF_DUMP", "dump", 1));
+    expect("run g.tuff --quiet", 0, "");
+    cr_assert(!unsetenv("TUFF_DUMP"));
+    cr_expect(!system("grep -q 'void main' dump/mul-*.comp && test \"$(od -An -tx4 -N4 dump/mul-*.spv)\" = ' 07230203'"), "no kernel was dumped");
     expect("run g.tuff --dim n=3 --in x=x.npy", 1, "x.npy holds f32[2,3], input \"x\" needs f32[3,3]");
     expect("run g.tuff --dim n=9", 1, "9");
     expect("run g.tuff --dim n=x", 2, "must be a whole number");

@@ -296,6 +296,7 @@ typedef struct tuff_device_desc {
     tuff_allocator allocator;
     tuff_log_fn log;          /* NULL: silent */
     void *log_user;
+    const char *dump_dir;     /* NULL: $TUFF_DUMP; every kernel's text and SPIR-V is written there, for a look or a driver's bug report; "": no */
 } tuff_device_desc;
 
 TUFF_API tuff_status tuff_device_open(const tuff_device_desc *desc, tuff_device **out);
