@@ -1,503 +1,16 @@
 /* text_read.c - the text form's statements: a recursive-descent parser that builds the graph as it reads.
  *
- * A def is kept as a place in the text and read again at every call; repeat reads its block once per turn. Names
- * may be bound again, so the newest binding of a name counts. Budgets on nesting, calls and statements keep
- * hostile text from exhausting stack or memory. */
+ * repeat reads its block once per turn. Budgets on nesting, calls and statements keep hostile text from exhausting
+ * stack or memory. */
 #include "text_read.h"
 
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-enum { MAX_DEPTH = TF_TEXT_DEPTH, MAX_CALLS = 32, MAX_STATEMENTS = 1 << 18 };
 #define MAX_TEXT ((size_t)1 << 28)
 
-static bool block(tf_parser *p);
 static bool statement(tf_parser *p);
-static bool operand_call(tf_parser *p, const tf_tok *at, const char *name, tuff_tensor *out);
-
-/* ---- tokens and messages ---- */
-
-bool tf_text_bad(tf_parser *p, const tf_tok *at, tuff_status status, const char *format, ...)
-{
-    tf_str s;
-    va_list args;
-    tf_str_init(&s, &p->g->arena.allocator);
-    va_start(args, format);
-    tf_str_vprintf(&s, format, args);
-    va_end(args);
-    p->g->line = at->line;
-    p->g->column = at->column;
-    tf_fail(p->g, s.data ? status : TUFF_E_MEMORY, "%s", s.data ? s.data : "");
-    tf_str_release(&s);
-    return false;
-}
-
-bool tf_text_next(tf_parser *p)
-{
-    p->tok = tf_lex(&p->lx);
-    return p->tok.kind != TF_TOK_BAD || tf_text_bad(p, &p->tok, TUFF_E_PARSE, "%s: %s", p->tok.bad, tf_text_spell(p, &p->tok));
-}
-
-bool tf_text_accept(tf_parser *p, const char *text)
-{
-    return tf_tok_is(&p->tok, text) && (tf_text_next(p) || true); /* a bad next token has failed the graph */
-}
-
-const char *tf_text_spell(tf_parser *p, const tf_tok *t)
-{
-    if (t->kind == TF_TOK_END)
-        return "the end of the text";
-    size_t n = 0;
-    while (n < t->n && n < 40 && (unsigned char)t->p[n] >= 0x20)
-        n++;
-    const char *s = tf_arena_string_n(&p->tmp, t->p, n);
-    return s ? s : "?";
-}
-
-bool tf_text_expect(tf_parser *p, const char *text, const char *where)
-{
-    if (tf_tok_is(&p->tok, text))
-        return tf_text_next(p);
-    return tf_text_bad(p, &p->tok, TUFF_E_PARSE, "%s is expected %s, not %s", text, where, tf_text_spell(p, &p->tok));
-}
-
-const char *tf_text_suggest(tf_parser *p, const char *word, const char *const *names, uint32_t n)
-{
-    const char *near = names && word[0] && word[1] ? tf_suggest(word, names, n) : NULL; /* any letter is near any other */
-    const char *s = near ? tf_arena_printf(&p->tmp, "; did you mean \"%s\"?", near) : NULL;
-    return s ? s : "";
-}
-
-/* ---- names ---- */
-
-static uint32_t bucket_of(const char *name)
-{
-    return (uint32_t)(tf_hash_string(0, name) % TF_BUCKETS);
-}
-
-const tf_binding_name *tf_text_find(const tf_parser *p, const char *name)
-{
-    for (uint32_t i = p->bucket[bucket_of(name)]; i; i = p->names.data[i - 1].next) {
-        const tf_binding_name *b = &p->names.data[i - 1];
-        if ((b->scope == p->scope || b->scope == 0) && !strcmp(b->name, name))
-            return b;
-    }
-    return NULL;
-}
-
-static bool bind(tf_parser *p, tf_binding_name b)
-{
-    tf_binding_name *slot = tf_push(&p->tmp, &p->names);
-    if (!slot)
-        return false;
-    b.scope = p->scope;
-    b.hash = bucket_of(b.name);
-    b.next = p->bucket[b.hash];
-    *slot = b;
-    p->bucket[b.hash] = p->names.n;
-    return true;
-}
-
-static void unbind(tf_parser *p, uint32_t mark)
-{
-    for (; p->names.n > mark; p->names.n--) {
-        const tf_binding_name *b = &p->names.data[p->names.n - 1];
-        p->bucket[b->hash] = b->next;
-    }
-}
-
-/* Replaces {n} by the integer's value, in place of a copy. */
-static const char *interpolate(tf_parser *p, const tf_tok *at, const char *raw)
-{
-    tf_str s;
-    tf_str_init(&s, &p->g->arena.allocator);
-    for (const char *c = raw; *c; c++) {
-        const char *close = *c == '{' ? strchr(c, '}') : NULL;
-        if (!close) {
-            tf_str_add_n(&s, c, 1);
-            continue;
-        }
-        const char *name = tf_arena_string_n(&p->tmp, c + 1, (size_t)(close - c - 1));
-        const tf_binding_name *b = name ? tf_text_find(p, name) : NULL;
-        if (!b || b->kind != TF_BIND_INT || tf_dim_is_dynamic(b->dim)) {
-            tf_str_release(&s);
-            tf_text_bad(p, at, TUFF_E_NAME, "{%s} in a name is no integer; write \\{ for a brace", name ? name : "");
-            return NULL;
-        }
-        tf_str_printf(&s, "%lld", (long long)b->dim);
-        c = close;
-    }
-    const char *out = s.failed ? NULL : tf_arena_string(&p->tmp, s.data ? s.data : "");
-    tf_str_release(&s);
-    return out;
-}
-
-const char *tf_text_name(tf_parser *p, const char *what)
-{
-    const tf_tok at = p->tok;
-    if (at.kind != TF_TOK_NAME && at.kind != TF_TOK_STRING) {
-        tf_text_bad(p, &at, TUFF_E_PARSE, "%s is expected here, not %s", what, tf_text_spell(p, &at));
-        return NULL;
-    }
-    const char *bad, *name = tf_tok_string(&p->tmp, &at, &bad);
-    if (bad) {
-        tf_text_bad(p, &at, TUFF_E_PARSE, "%s", bad);
-        return NULL;
-    }
-    /* An escaped brace is literal, so only the raw spelling decides. */
-    if (name && at.kind == TF_TOK_STRING && strchr(name, '{') && !memchr(at.p, '\\', at.n))
-        name = interpolate(p, &at, name);
-    if (name && at.kind == TF_TOK_STRING && !tf_name_ok(name)) {
-        tf_text_bad(p, &at, TUFF_E_NAME, "a name has 1 to 255 bytes and no control characters");
-        return NULL;
-    }
-    return name && tf_text_next(p) ? name : NULL;
-}
-
-bool tf_text_value(tf_parser *p, const char *name, const tf_tok *at, tuff_tensor *out)
-{
-    const tf_binding_name *b = tf_text_find(p, name);
-    if (b && b->kind == TF_BIND_VALUE) {
-        *out = b->tensor;
-        return true;
-    }
-    if (b && (b->kind == TF_BIND_NUMBER || (b->kind == TF_BIND_INT && !tf_dim_is_dynamic(b->dim)))) {
-        p->g->line = at->line;
-        p->g->column = at->column;
-        *out = tuff_literal(p->g, b->kind == TF_BIND_NUMBER ? b->number : (double)b->dim, TUFF_DTYPE_NONE);
-        return out->id != 0;
-    }
-    if (b)
-        return tf_text_bad(p, at, TUFF_E_PARSE, "\"%s\" is %s; a tensor is needed here", name, b->kind == TF_BIND_DEF ? "a def" : "a dim");
-    const char **known = tf_arena_array(&p->tmp, const char *, p->names.n + 1);
-    uint32_t n = 0;
-    for (uint32_t i = 0; known && i < p->names.n; i++)
-        if (p->names.data[i].kind == TF_BIND_VALUE && (p->names.data[i].scope == p->scope || p->names.data[i].scope == 0))
-            known[n++] = p->names.data[i].name;
-    return tf_text_bad(p, at, TUFF_E_NAME, "unknown tensor \"%s\"%s", name, tf_text_suggest(p, name, known, n));
-}
-
-static bool bind_value(tf_parser *p, const char *name, tuff_tensor t)
-{
-    return bind(p, (tf_binding_name){ .kind = TF_BIND_VALUE, .name = name, .tensor = t });
-}
-
-static bool bind_int(tf_parser *p, const char *name, int64_t dim)
-{
-    return bind(p, (tf_binding_name){ .kind = TF_BIND_INT, .name = name, .dim = dim });
-}
-
-/* ---- operands ---- */
-
-static bool is_number(const tf_tok *t)
-{
-    return t->kind == TF_TOK_NUMBER || tf_tok_is(t, "-") || tf_tok_is(t, "inf") || tf_tok_is(t, "nan");
-}
-
-/* A tensor: a name, a number, or a call inside a call. *bare: the name if it was just a name. */
-static bool operand(tf_parser *p, tuff_tensor *out, const char **bare)
-{
-    const tf_tok at = p->tok;
-    *bare = NULL;
-    const bool truth = tf_tok_is(&at, "true");
-    if (is_number(&at) || truth || tf_tok_is(&at, "false")) {
-        double v = truth;
-        if (is_number(&at) ? !tf_text_number(p, &v) : !tf_text_next(p))
-            return false;
-        p->g->line = at.line;
-        p->g->column = at.column;
-        *out = tuff_literal(p->g, v, TUFF_DTYPE_NONE);
-        return out->id != 0;
-    }
-    const char *name = tf_text_name(p, "an operand");
-    if (!name)
-        return false;
-    if (tf_tok_is(&p->tok, "("))
-        return operand_call(p, &at, name, out);
-    *bare = name;
-    return tf_text_value(p, name, &at, out);
-}
-
-typedef struct arguments {
-    tuff_tensor positional[TF_MAX_OPERANDS];
-    const char *bare[TF_MAX_OPERANDS];
-    uint32_t n;
-    tuff_named named[TF_MAX_OPERANDS];
-    tf_tok named_at[TF_MAX_OPERANDS];
-    uint32_t n_named;
-} arguments;
-
-/* Is the string at hand the name of a tensor, quoted because it is a word of the text form? */
-static bool quoted_value(tf_parser *p)
-{
-    const char *bad = NULL, *name = tf_tok_string(&p->tmp, &p->tok, &bad);
-    const tf_binding_name *b = name && !bad ? tf_text_find(p, name) : NULL;
-    return b && b->kind == TF_BIND_VALUE;
-}
-
-/* The list of the current depth: a call inside an operand stands one deeper. */
-static arguments *arguments_here(tf_parser *p)
-{
-    void **slot = &p->pool[p->depth];
-    if (!*slot)
-        *slot = tf_arena_new(&p->tmp, arguments);
-    return *slot;
-}
-
-static bool read_arguments(tf_parser *p, arguments *a)
-{
-    a->n = a->n_named = 0;
-    if (!tf_text_expect(p, "(", "before the operands"))
-        return false;
-    while (!tf_text_accept(p, ")")) {
-        const tf_tok at = p->tok;
-        const tf_lexer lx = p->lx;
-        const char *name = NULL;
-        if ((at.kind == TF_TOK_NAME || at.kind == TF_TOK_STRING) && !is_number(&at)) {
-            if (!(name = tf_text_name(p, "an operand")))
-                return false;
-            if (!tf_text_accept(p, "=")) { /* a plain operand after all */
-                name = NULL;
-                p->lx = lx;
-                p->tok = at;
-            }
-        }
-        if (a->n + a->n_named == TF_MAX_OPERANDS)
-            return tf_text_bad(p, &at, TUFF_E_LIMIT, "there are more than %d operands", TF_MAX_OPERANDS);
-        tuff_tensor t;
-        const char *bare;
-        if (name && (tf_tok_is(&p->tok, "true") || tf_tok_is(&p->tok, "false") || (p->tok.kind == TF_TOK_STRING && !quoted_value(p)) || tf_tok_is(&p->tok, "[")))
-            return tf_text_bad(p, &at, TUFF_E_PARSE, "%s is an attribute; attributes stand in braces: {%s=...}", name, name);
-        if (!operand(p, &t, &bare))
-            return false;
-        if (name) {
-            a->named_at[a->n_named] = at;
-            a->named[a->n_named++] = (tuff_named){ name, t };
-        } else if (a->n_named) {
-            return tf_text_bad(p, &at, TUFF_E_PARSE, "a plain operand stands before the named ones");
-        } else {
-            a->bare[a->n] = bare;
-            a->positional[a->n++] = t;
-        }
-        if (!tf_tok_is(&p->tok, ")") && !tf_text_expect(p, ",", "between operands"))
-            return false;
-    }
-    return !tf_status(p->g);
-}
-
-/* ---- calls of ops ---- */
-
-static bool unknown_op(tf_parser *p, const tf_tok *at, const char *name)
-{
-    uint32_t n = 0;
-    while (tuff_ops[n])
-        n++;
-    const char **known = tf_arena_array(&p->tmp, const char *, n + p->defs.n + 1);
-    for (uint32_t i = 0; known && i < n; i++)
-        known[i] = tuff_ops[i]->name;
-    for (uint32_t i = 0; known && i < p->defs.n; i++)
-        known[n + i] = p->defs.data[i].name;
-    return tf_text_bad(p, at, TUFF_E_NAME, "unknown op \"%s\"%s", name, tf_text_suggest(p, name, known, n + p->defs.n));
-}
-
-static const tf_attr *named_list(const tf_op *op)
-{
-    for (uint32_t i = 0; i < op->attr_count; i++)
-        if (op->attrs[i].type == TF_ATTR_NAMED)
-            return &op->attrs[i];
-    return NULL;
-}
-
-static uint32_t operand_count(const tf_op *op, bool *variadic)
-{
-    uint32_t n = 0;
-    *variadic = strstr(op->operands ? op->operands : "", "...") != NULL;
-    for (const char *c = op->operands ? op->operands : ""; *(c += strspn(c, " ")); n++)
-        c += strcspn(c, " ");
-    return n;
-}
-
-/* Named operands go to TENSOR attributes, the rest to the row's named list; so do surplus plain names: map(x, y). */
-static bool place_named(tf_parser *p, const tf_op *op, arguments *a, void *desc)
-{
-    const tf_attr *list_attr = named_list(op);
-    tuff_named list[TF_MAX_OPERANDS];
-    uint32_t n = 0;
-    bool variadic;
-    const uint32_t takes = operand_count(op, &variadic);
-    if (list_attr && !variadic)
-        for (; a->n > takes && n < a->n - takes && a->bare[takes + n]; n++)
-            list[n] = (tuff_named){ a->bare[takes + n], a->positional[takes + n] };
-    if (n && n == a->n - takes)
-        a->n = takes;
-    else
-        n = 0;
-    for (uint32_t i = 0; i < a->n_named; i++) {
-        const tf_attr *attr = tf_attr_find(op, a->named[i].name);
-        if (attr && attr->type == TF_ATTR_TENSOR) {
-            tuff_tensor old;
-            memcpy(&old, (char *)desc + attr->offset, sizeof old);
-            if (old.id)
-                return tf_text_bad(p, &a->named_at[i], TUFF_E_ARGUMENT, "operand %s is given twice", attr->name);
-            memcpy((char *)desc + attr->offset, &a->named[i].tensor, sizeof old);
-        } else if (attr && attr->type != TF_ATTR_NAMED) {
-            return tf_text_bad(p, &a->named_at[i], TUFF_E_PARSE, "%s is an attribute of %s; attributes stand in braces: {%s=...}", attr->name,
-                               op->name, attr->name);
-        } else if (list_attr) {
-            list[n++] = a->named[i];
-        } else {
-            const char *known[64];
-            uint32_t k = 0;
-            for (uint32_t j = 0; j < op->attr_count && k < TF_COUNT(known); j++)
-                if (op->attrs[j].type == TF_ATTR_TENSOR)
-                    known[k++] = op->attrs[j].name;
-            return tf_text_bad(p, &a->named_at[i], TUFF_E_NAME, "%s has no optional operand \"%s\"%s", op->name, a->named[i].name,
-                               tf_text_suggest(p, a->named[i].name, known, k));
-        }
-    }
-    if (n) {
-        const tuff_named *copy = tf_arena_copy(&p->tmp, list, n * sizeof *list);
-        if (!copy)
-            return false;
-        memcpy((char *)desc + list_attr->offset, &copy, sizeof copy);
-        memcpy((char *)desc + list_attr->offset2, &n, sizeof n);
-    }
-    return true;
-}
-
-static bool call_op(tf_parser *p, const tf_op *op, const tf_tok *at, tuff_tensor *out)
-{
-    arguments *a = arguments_here(p);
-    void *desc = tf_arena_alloc(&p->tmp, op->desc_size + 1);
-    if (!a || !desc)
-        return false;
-    if (op->kind == TF_SOURCE && op != &tf_op_literal)
-        return tf_text_bad(p, at, TUFF_E_PARSE, "%s is a statement: %s name f32[...]", op->name, op->name);
-    if (!read_arguments(p, a) || !place_named(p, op, a, desc) || !tf_text_attrs(p, op, desc, at))
-        return false;
-    p->g->line = at->line;
-    p->g->column = at->column;
-    *out = tf_add(p->g, op, a->positional, a->n, op->desc_size ? desc : NULL);
-    return out->id != 0;
-}
-
-/* ---- calls of defs ---- */
-
-/* An integer, or a number that is none, to be called `name`. */
-static bool read_param(tf_parser *p, const char *name, tf_binding_name *out)
-{
-    const tf_lexer lx = p->lx;
-    const tf_tok tok = p->tok;
-    *out = (tf_binding_name){ .kind = TF_BIND_INT, .name = name };
-    tf_text_accept(p, "-");
-    const bool fraction = tf_text_is_fraction(p);
-    p->lx = lx;
-    p->tok = tok;
-    if (fraction)
-        out->kind = TF_BIND_NUMBER;
-    return fraction ? tf_text_number(p, &out->number) : tf_text_integer(p, &out->dim);
-}
-
-/* { heads = 4, eps = 1e-5 } after a call of a def: numbers seen inside. */
-static bool call_params(tf_parser *p, uint32_t scope)
-{
-    if (!tf_text_accept(p, "{"))
-        return !tf_status(p->g);
-    while (!tf_text_accept(p, "}")) {
-        tf_binding_name b;
-        const char *name = tf_text_name(p, "a name");
-        if (!name || !tf_text_expect(p, "=", "after the name") || !read_param(p, name, &b))
-            return false;
-        const uint32_t own = p->scope;
-        p->scope = scope;
-        const bool good = bind(p, b);
-        p->scope = own;
-        if (!good || (!tf_tok_is(&p->tok, "}") && !tf_text_expect(p, ",", "between the numbers")))
-            return false;
-    }
-    return !tf_status(p->g);
-}
-
-static bool call_def(tf_parser *p, const tf_def_text *def, const tf_tok *at, tuff_tensor *out, uint32_t *n_out)
-{
-    arguments *a = arguments_here(p);
-    const uint32_t mark = p->names.n, caller = p->scope, callee = p->calls + 1;
-    if (!a || !read_arguments(p, a))
-        return false;
-    if (a->n_named || a->n != def->args.n)
-        return tf_text_bad(p, at, TUFF_E_ARGUMENT, "%s takes %u operands in order, not %u", def->name, (unsigned)def->args.n, (unsigned)(a->n + a->n_named));
-    if (p->calls == MAX_CALLS)
-        return tf_text_bad(p, at, TUFF_E_LIMIT, "defs call one another deeper than %d; one may call itself", MAX_CALLS);
-    if (!call_params(p, callee))
-        return false;
-    const tf_lexer lx = p->lx;
-    const tf_tok tok = p->tok;
-    p->calls++;
-    p->scope = callee;
-    for (uint32_t i = 0; i < a->n; i++)
-        if (!bind_value(p, def->args.name[i], a->positional[i]))
-            return false;
-    p->lx = def->body;
-    p->tok = def->first;
-    if (!block(p))
-        return false;
-    *n_out = def->results.n;
-    for (uint32_t i = 0; i < def->results.n; i++)
-        if (!tf_text_value(p, def->results.name[i], at, &out[i]))
-            return false;
-    p->scope = caller;
-    p->calls--;
-    unbind(p, mark);
-    p->lx = lx;
-    p->tok = tok;
-    return true;
-}
-
-static const tf_def_text *find_def(const tf_parser *p, const char *name)
-{
-    const tf_binding_name *b = tf_text_find(p, name);
-    return b && b->kind == TF_BIND_DEF ? &p->defs.data[b->def] : NULL;
-}
-
-/* Any call; out has room for TF_MAX_OPERANDS results. */
-static bool call(tf_parser *p, const tf_tok *at, const char *name, tuff_tensor *out, uint32_t *n_out)
-{
-    bool good = false;
-    if (++p->depth > MAX_DEPTH)
-        return tf_text_bad(p, at, TUFF_E_LIMIT, "calls and blocks nest deeper than %d", MAX_DEPTH);
-    if (++p->statements > MAX_STATEMENTS)
-        return tf_text_bad(p, at, TUFF_E_LIMIT, "the graph has more than %d statements", MAX_STATEMENTS);
-    const tf_def_text *def = find_def(p, name);
-    const tf_op *op = def ? NULL : tf_op_find(name);
-    if (def) {
-        const tf_def_text copy = *def; /* the table may grow */
-        good = call_def(p, &copy, at, out, n_out);
-    } else if (op) {
-        good = call_op(p, op, at, &out[0]);
-        if (good) {
-            const tf_node *node = tf_def(p->g, out[0].id);
-            *n_out = node->n_out;
-            for (uint32_t i = 1; i < node->n_out; i++)
-                out[i] = (tuff_tensor){ p->g, node->out + i };
-        }
-    } else {
-        good = unknown_op(p, at, name);
-    }
-    p->depth--;
-    return good;
-}
-
-static bool operand_call(tf_parser *p, const tf_tok *at, const char *name, tuff_tensor *out)
-{
-    tuff_tensor results[TF_MAX_OPERANDS];
-    uint32_t n;
-    if (!call(p, at, name, results, &n))
-        return false;
-    *out = results[0];
-    return n > 0 || tf_text_bad(p, at, TUFF_E_ARGUMENT, "%s yields nothing", name);
-}
 
 /* ---- declarations ---- */
 
@@ -537,7 +50,7 @@ static bool declaration(tf_parser *p, const tf_tok *keyword, const char *bound, 
         if (!name)
             tuff_name(t, bound);
     }
-    return t.id && !tf_status(p->g) && bind_value(p, bound, t);
+    return t.id && !tf_status(p->g) && tf_text_bind_value(p, bound, t);
 }
 
 static bool keyword_declaration(tf_parser *p, const tf_tok *keyword)
@@ -600,11 +113,16 @@ static bool param_statement(tf_parser *p)
     if (!name || !tf_text_expect(p, "=", "after the name"))
         return false;
     const tf_tok at = p->tok;
-    if (!read_param(p, name, &b))
+    if (!tf_text_param(p, name, &b))
         return false;
     if (b.kind == TF_BIND_INT && tf_dim_is_dynamic(b.dim))
         return tf_text_bad(p, &at, TUFF_E_PARSE, "a param is fixed at compile time; %s is dynamic", tf_dim_text(p->g, b.dim));
-    return (p->scope || override_of(p, &b)) && bind(p, b);
+    return (p->scope || override_of(p, &b)) && tf_text_bind(p, b);
+}
+
+static bool bind_int(tf_parser *p, const char *name, int64_t dim)
+{
+    return tf_text_bind(p, (tf_binding_name){ .kind = TF_BIND_INT, .name = name, .dim = dim });
 }
 
 static bool dim_statement(tf_parser *p)
@@ -695,7 +213,7 @@ static bool def_statement(tf_parser *p)
     if (!slot)
         return false;
     *slot = d;
-    return bind(p, (tf_binding_name){ .kind = TF_BIND_DEF, .name = d.name, .def = p->defs.n - 1 }) && skip_block(p, &open);
+    return tf_text_bind(p, (tf_binding_name){ .kind = TF_BIND_DEF, .name = d.name, .def = p->defs.n - 1 }) && skip_block(p, &open);
 }
 
 static bool repeat_statement(tf_parser *p)
@@ -714,11 +232,11 @@ static bool repeat_statement(tf_parser *p)
     if (first >= end)
         return skip_block(p, &open);
     for (int64_t i = first; i < end; i++) {
-        if (++p->statements > MAX_STATEMENTS)
-            return tf_text_bad(p, &at, TUFF_E_LIMIT, "the graph has more than %d statements", MAX_STATEMENTS);
+        if (++p->statements > TF_TEXT_STATEMENTS)
+            return tf_text_bad(p, &at, TUFF_E_LIMIT, "the graph has more than %d statements", TF_TEXT_STATEMENTS);
         p->lx = lx;
         p->tok = tok;
-        if (!bind_int(p, name, i) || !block(p))
+        if (!bind_int(p, name, i) || !tf_text_block(p))
             return false;
     }
     return true;
@@ -742,13 +260,13 @@ static bool read_carried(tf_parser *p, loop_text *l)
         return false;
     while (!tf_text_accept(p, ")")) {
         const tf_tok at = p->tok;
-        const char *bare, *name = tf_text_name(p, "a name"), **slot = name ? tf_push(&p->tmp, &list) : NULL;
+        const char *name = tf_text_name(p, "a name"), **slot = name ? tf_push(&p->tmp, &list) : NULL;
         if (!slot || !tf_text_expect(p, "=", "after the name"))
             return false;
         *slot = name;
         if (l->n == TUFF_LOOP_MAX)
             return tf_text_bad(p, &at, TUFF_E_LIMIT, "a loop carries more than %d values", TUFF_LOOP_MAX);
-        if (!operand(p, &l->init[l->n++], &bare))
+        if (!tf_text_operand(p, &l->init[l->n++], NULL))
             return false;
         if (!tf_tok_is(&p->tok, ")") && !tf_text_expect(p, ",", "between carried values"))
             return false;
@@ -760,13 +278,12 @@ static bool read_carried(tf_parser *p, loop_text *l)
 /* int, or while: name [= first] <= int; then [step name] (carried). */
 static bool read_loop_head(tf_parser *p, bool is_while, loop_text *l)
 {
-    const char *bare;
     if (is_while) {
         const tf_binding_name *b = NULL;
         if (!(l->condition = tf_text_name(p, "the condition's name")))
             return false;
         if (tf_text_accept(p, "=")) {
-            if (!operand(p, &l->again, &bare))
+            if (!tf_text_operand(p, &l->again, NULL))
                 return false;
         } else if ((b = tf_text_find(p, l->condition)) && b->kind == TF_BIND_VALUE)
             l->again = b->tensor;
@@ -780,11 +297,10 @@ static bool read_loop_head(tf_parser *p, bool is_while, loop_text *l)
 
 static bool read_list(tf_parser *p, tuff_tensor *out, uint32_t *n)
 {
-    const char *bare;
     do {
         if (*n == TUFF_LOOP_MAX)
             return tf_text_bad(p, &p->tok, TUFF_E_LIMIT, "there are more than %d values", TUFF_LOOP_MAX);
-        if (!operand(p, &out[(*n)++], &bare))
+        if (!tf_text_operand(p, &out[(*n)++], NULL))
             return false;
     } while (tf_text_accept(p, ","));
     return !tf_status(p->g);
@@ -794,14 +310,13 @@ static bool read_list(tf_parser *p, tuff_tensor *out, uint32_t *n)
 static bool read_yield(tf_parser *p, loop_text *l, uint32_t mark, bool is_while)
 {
     const tf_tok at = p->tok;
-    const char *bare;
     uint32_t n = 0;
     tuff_tensor again = { 0 };
     const bool list = p->tok.kind != TF_TOK_END && !tf_tok_is(&p->tok, "}") && !tf_tok_is(&p->tok, "stack") && !tf_tok_is(&p->tok, "again");
     if ((list && !read_list(p, l->next, &n)) || (tf_text_accept(p, "stack") && !read_list(p, l->stack, &l->stacked)))
         return false;
     if (is_while && tf_text_accept(p, "again")) {
-        if (!operand(p, &again, &bare))
+        if (!tf_text_operand(p, &again, NULL))
             return false;
     } else if (is_while) {
         const tf_binding_name *b = tf_text_find(p, l->condition);
@@ -827,13 +342,13 @@ static bool read_loop_body(tf_parser *p, loop_text *l, bool is_while)
     if (!tf_loop_begin(p->g, l->count, is_while, l->init, l->n, l->again, &step, l->in))
         return false;
     const tf_region *r = &p->g->regions.data[p->g->region - 1];
-    if (is_while && !bind_value(p, l->condition, tf_tensor(p->g, r->carries.data[l->n].value)))
+    if (is_while && !tf_text_bind_value(p, l->condition, tf_tensor(p->g, r->carries.data[l->n].value)))
         return false;
     const uint32_t own = p->names.n ? p->names.n - 1 : 0; /* names bound from here on are the body's */
-    if (l->step && (!tuff_name(step, l->step).id || !bind_value(p, l->step, step)))
+    if (l->step && (!tuff_name(step, l->step).id || !tf_text_bind_value(p, l->step, step)))
         return false;
     for (uint32_t i = 0; i < l->n; i++)
-        if (!tuff_name(l->in[i], l->carried.name[i]).id || !bind_value(p, l->carried.name[i], l->in[i]))
+        if (!tuff_name(l->in[i], l->carried.name[i]).id || !tf_text_bind_value(p, l->carried.name[i], l->in[i]))
             return false;
     while (!tf_tok_is(&p->tok, "yield")) {
         if (p->tok.kind == TF_TOK_END || tf_tok_is(&p->tok, "}"))
@@ -843,7 +358,7 @@ static bool read_loop_body(tf_parser *p, loop_text *l, bool is_while)
     }
     if (!tf_text_next(p) || !read_yield(p, l, own, is_while))
         return false;
-    unbind(p, mark);
+    tf_text_unbind(p, mark);
     return tf_loop_end(p->g, l->next, l->n, l->again, l->stack, l->stacked, l->out);
 }
 
@@ -851,8 +366,8 @@ static bool read_loop_body(tf_parser *p, loop_text *l, bool is_while)
 static bool loop_statement(tf_parser *p, const tf_tok *at, bool is_while, const char *const *names, uint32_t n)
 {
     loop_text *l = tf_arena_new(&p->tmp, loop_text);
-    if (++p->depth > MAX_DEPTH)
-        return tf_text_bad(p, at, TUFF_E_LIMIT, "calls and blocks nest deeper than %d", MAX_DEPTH);
+    if (++p->depth > TF_TEXT_DEPTH)
+        return tf_text_bad(p, at, TUFF_E_LIMIT, "calls and blocks nest deeper than %d", TF_TEXT_DEPTH);
     if (!l || !read_loop_head(p, is_while, l) || !read_loop_body(p, l, is_while))
         return false;
     p->depth--;
@@ -861,10 +376,10 @@ static bool loop_statement(tf_parser *p, const tf_tok *at, bool is_while, const 
         return tf_text_bad(p, at, TUFF_E_ARGUMENT, "the loop yields %u result%s, not %u", (unsigned)results, results == 1 ? "" : "s", (unsigned)n);
     for (uint32_t i = 0; i < (n ? n : l->n); i++) {
         const char *name = n ? names[i] : l->carried.name[i];
-        if (strcmp(name, "_") && (!tuff_name(l->out[i], name).id || !bind_value(p, name, l->out[i])))
+        if (strcmp(name, "_") && (!tuff_name(l->out[i], name).id || !tf_text_bind_value(p, name, l->out[i])))
             return false;
     }
-    return n || !is_while || bind_value(p, l->condition, l->out[results - 1]);
+    return n || !is_while || tf_text_bind_value(p, l->condition, l->out[results - 1]);
 }
 
 static bool assignment(tf_parser *p)
@@ -906,7 +421,7 @@ static bool assignment(tf_parser *p)
         return tf_text_bad(p, &p->tok, TUFF_E_PARSE, "( is expected after %s, not %s", op, tf_text_spell(p, &p->tok));
     tuff_tensor out[TF_MAX_OPERANDS];
     uint32_t n;
-    if (!call(p, &at, op, out, &n))
+    if (!tf_text_call(p, &at, op, out, &n))
         return false;
     if (names.n > n)
         return tf_text_bad(p, &first, TUFF_E_ARGUMENT, "%s yields %u result%s, not %u", op, (unsigned)n, n == 1 ? "" : "s", (unsigned)names.n);
@@ -915,7 +430,7 @@ static bool assignment(tf_parser *p)
             continue;
         if (!tf_val(p->g, out[i].id)->name)
             tuff_name(out[i], names.data[i]);
-        if (tf_status(p->g) || !bind_value(p, names.data[i], out[i]))
+        if (tf_status(p->g) || !tf_text_bind_value(p, names.data[i], out[i]))
             return false;
     }
     return true;
@@ -927,8 +442,8 @@ static bool statement(tf_parser *p)
         { "param", param_statement }, { "dim", dim_statement }, { "def", def_statement }, { "repeat", repeat_statement }, { "output", output_statement },
     };
     const tf_tok at = p->tok;
-    if (++p->statements > MAX_STATEMENTS)
-        return tf_text_bad(p, &at, TUFF_E_LIMIT, "the graph has more than %d statements", MAX_STATEMENTS);
+    if (++p->statements > TF_TEXT_STATEMENTS)
+        return tf_text_bad(p, &at, TUFF_E_LIMIT, "the graph has more than %d statements", TF_TEXT_STATEMENTS);
     if (is_bare_keyword(&at))
         return tf_text_next(p) && keyword_declaration(p, &at);
     for (size_t i = 0; i < TF_COUNT(statements); i++)
@@ -953,10 +468,10 @@ static bool statements_until(tf_parser *p, bool braced)
     return tf_text_next(p);
 }
 
-static bool block(tf_parser *p)
+bool tf_text_block(tf_parser *p)
 {
-    if (++p->depth > MAX_DEPTH)
-        return tf_text_bad(p, &p->tok, TUFF_E_LIMIT, "calls and blocks nest deeper than %d", MAX_DEPTH);
+    if (++p->depth > TF_TEXT_DEPTH)
+        return tf_text_bad(p, &p->tok, TUFF_E_LIMIT, "calls and blocks nest deeper than %d", TF_TEXT_DEPTH);
     const bool good = statements_until(p, true);
     p->depth--;
     return good;

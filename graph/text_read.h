@@ -1,4 +1,5 @@
-/* text_read.h - the parser's state, shared by text_read.c (statements) and text_args.c (what stands in brackets). */
+/* text_read.h - the parser's state, shared by text_read.c (statements), text_call.c (calls and their operands), text_args.c (types, numbers and
+ * attributes) and text_names.c (tokens, messages, names). */
 #ifndef TF_TEXT_READ_H
 #define TF_TEXT_READ_H
 
@@ -25,7 +26,7 @@ typedef struct tf_def_text {
     tf_tok first;
 } tf_def_text;
 
-enum { TF_BUCKETS = 4096, TF_TEXT_DEPTH = 128 };
+enum { TF_BUCKETS = 4096, TF_TEXT_DEPTH = 128, TF_TEXT_STATEMENTS = 1 << 18 };
 
 typedef struct tf_parser {
     tuff_graph *g;
@@ -56,6 +57,18 @@ const char *tf_text_name(tf_parser *p, const char *what);
 const tf_binding_name *tf_text_find(const tf_parser *p, const char *name);
 /* The tensor called `name` at token `at`; false after a failure. */
 bool tf_text_value(tf_parser *p, const char *name, const tf_tok *at, tuff_tensor *out);
+
+bool tf_text_bind(tf_parser *p, tf_binding_name b);      /* in the current scope, until tf_text_unbind; false: out of memory */
+bool tf_text_bind_value(tf_parser *p, const char *name, tuff_tensor t);
+void tf_text_unbind(tf_parser *p, uint32_t mark);         /* forgets all names from index mark on */
+
+/* A tensor: a name, a number, or a call inside a call. *bare, unless NULL: the name if it was just a name. */
+bool tf_text_operand(tf_parser *p, tuff_tensor *out, const char **bare);
+/* Any call; out has room for TF_MAX_OPERANDS results. */
+bool tf_text_call(tf_parser *p, const tf_tok *at, const char *name, tuff_tensor *out, uint32_t *n_out);
+/* An integer, or a number that is none, to be called `name`. */
+bool tf_text_param(tf_parser *p, const char *name, tf_binding_name *out);
+bool tf_text_block(tf_parser *p);                         /* statements up to the closing brace */
 
 bool tf_text_integer(tf_parser *p, int64_t *dim);         /* integer or dim expression */
 bool tf_text_count(tf_parser *p, const char *what, int64_t *out); /* the same, fixed */
