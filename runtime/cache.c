@@ -129,7 +129,7 @@ trim:
     }
 }
 
-void tf_kernel_dump(const tuff_device *dev, const tf_kernel *k, tf_key key, const tf_spirv *s)
+void tf_kernel_dump(tuff_device *dev, const tf_kernel *k, tf_key key, const tf_spirv *s)
 {
     char path[1200], name[64];
     snprintf(name, sizeof name, "%s", k->name);

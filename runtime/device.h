@@ -134,7 +134,7 @@ tf_key tf_spirv_key(const char *glsl);
 bool tf_spirv_load(tuff_device *dev, tf_key key, tf_spirv *out);    /* words from the C heap */
 void tf_spirv_store(tuff_device *dev, tf_key key, const tf_spirv *s);
 /* Its text and SPIR-V as files NAME-KEY.comp and NAME-KEY.spv in the dump directory. */
-void tf_kernel_dump(const tuff_device *dev, const tf_kernel *k, tf_key key, const tf_spirv *s);
+void tf_kernel_dump(tuff_device *dev, const tf_kernel *k, tf_key key, const tf_spirv *s);
 void tf_pipeline_cache_open(tuff_device *dev);                       /* at the first compile; under pipe_lock */
 void tf_pipeline_cache_save(tuff_device *dev, bool now);             /* now: even if one was just written */
 

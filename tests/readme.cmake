@@ -1,17 +1,27 @@
-# cmake -DREADME=... -DHELLO=... -DOUT=... -P readme.cmake
-# The README's C example is samples/hello.c to the letter (which is compiled and run); its text example goes to OUT.
+# cmake -DREADME=... -DTEXT=... -DHELLO=... -DOUT=... -P readme.cmake
+# The README's C example is samples/hello.c to the letter (which is compiled and run); the graphs among its examples and those of docs/text.md,
+# which start with a line "# NAME.tuff", go to the folder OUT.
 file(READ ${README} readme)
 file(READ ${HELLO} hello)
 string(FIND "${readme}" "```c\n${hello}```" at)
 if(at EQUAL -1)
   message(FATAL_ERROR "the C example of ${README} differs from ${HELLO}")
 endif()
-string(FIND "${readme}" "```\n# attention.tuff\n" at)
-if(at EQUAL -1)
-  message(FATAL_ERROR "${README} has no text example that starts with '# attention.tuff'")
+file(READ ${TEXT} page)
+string(REPLACE ";" "<semicolon>" rest "${readme}${page}") # a list otherwise
+set(graphs 0)
+while(rest MATCHES "\n```\n# ([a-z]+)\\.tuff\n")
+  set(name ${CMAKE_MATCH_1})
+  string(FIND "${rest}" "${CMAKE_MATCH_0}" at)
+  math(EXPR at "${at} + 5")
+  string(SUBSTRING "${rest}" ${at} -1 rest)
+  string(FIND "${rest}" "```" end)
+  string(SUBSTRING "${rest}" 0 ${end} text)
+  string(SUBSTRING "${rest}" ${end} -1 rest)
+  string(REPLACE "<semicolon>" ";" text "${text}")
+  file(WRITE ${OUT}/${name}.tuff "${text}")
+  math(EXPR graphs "${graphs} + 1")
+endwhile()
+if(NOT graphs EQUAL COUNT)
+  message(FATAL_ERROR "${graphs} graphs are among the examples of ${README} and ${TEXT}; ${COUNT} are run by tests")
 endif()
-math(EXPR at "${at} + 4")
-string(SUBSTRING "${readme}" ${at} -1 rest)
-string(FIND "${rest}" "```" end)
-string(SUBSTRING "${rest}" 0 ${end} text)
-file(WRITE ${OUT} "${text}")

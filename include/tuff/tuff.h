@@ -185,7 +185,7 @@ typedef struct tuff_graph_desc {
 TUFF_API tuff_graph *tuff_graph_create(const tuff_graph_desc *desc);
 TUFF_API void tuff_graph_destroy(tuff_graph *g); /* NULL is allowed; programs compiled from g live on */
 
-/* Parse text form (docs in architecture.md). `name` is used in messages ("file:line:column"). `params` are
+/* Parse text form (docs/text.md). `name` is used in messages ("file:line:column"). `params` are
  * "name=number" overrides of `param` statements, may be NULL. Relative @file.npy paths start at `dir` (NULL: the
  * working directory). On failure *out is NULL and the text is in message (always terminated). */
 typedef struct tuff_parse_desc {
@@ -202,7 +202,8 @@ TUFF_API tuff_status tuff_graph_parse(const char *text, size_t size, const tuff_
  * operands of ops that run when the graph is compiled. E_NAME without such an input, E_ARGUMENT if bytes is not its size. */
 TUFF_API tuff_status tuff_make_const(tuff_graph *g, const char *name, const void *data, size_t bytes);
 
-/* Write the text form of g (constants above 16 elements as @file names are not written: see .tuff docs).
+/* Write the text form of g. A constant of more than 16 unequal elements is written as @NAME.npy, or as the file it came from; no such
+ * file is made.
  * Returns the length needed without the terminator; writes at most size bytes, always terminated if size > 0. */
 TUFF_API size_t tuff_graph_print(const tuff_graph *g, char *buffer, size_t size);
 
