@@ -272,7 +272,7 @@ bool tf_fold_grid(const tf_limits *limits, uint64_t groups, uint32_t out[3]);
 
 /* ---- the compiler ---- */
 typedef struct tf_compile_options {
-    bool no_fusion, relaxed, deterministic;
+    bool no_fusion, relaxed;
 } tf_compile_options;
 /* All passes: folds, lowers, fuses, schedules, places, emits. On failure returns the status, sets g's compile error and *out to
  * NULL. The plan is independent of g afterwards and is released by tf_plan_destroy. */

@@ -221,6 +221,22 @@ static bool apply_limits(tf_limits *l, const char *text, tf_fault *f)
     return true;
 }
 
+tf_limits tf_caps_common(const tf_limits *l)
+{
+    static const char *const tiers[] = { "subgroup", "fp16", "int8", "int16", "bf16", "dot8", "coopmat" };
+    static const uint32_t local[3] = { 128, 128, 64 };
+    tf_limits out = *l;
+    for (size_t i = 0; i < TF_COUNT(tiers); i++)
+        clear_tier(&out, tiers[i]);
+    for (int i = 0; i < 3; i++)
+        out.max_local[i] = lower(out.max_local[i], local[i]);
+    out.max_invocations = lower(out.max_invocations, 128);
+    out.shared_bytes = lower(out.shared_bytes, 16384);
+    out.subgroup_size = out.subgroup_min = out.subgroup_max = out.units = 0;
+    out.cpu = out.uniform_loads = false;
+    return out;
+}
+
 /* ---- planning ------------------------------------------------------------------------------------ */
 
 static tf_limits reported_limits(const tf_snapshot *s)

@@ -74,6 +74,9 @@ typedef struct tf_caps {
 const char *tf_caps_below_floor(const tf_snapshot *s, char *buffer, size_t size);
 /* toggles and limits: as in tuff_device_desc, NULL or "": none. False: a word is not understood, f says which. */
 bool tf_caps_plan(const tf_snapshot *s, const char *toggles, const char *limits, tf_caps *out, tf_fault *f);
+/* What of l decides how results are computed is taken down to what every device has: kernels, their tiles and the order of their sums
+ * are then the same everywhere. */
+tf_limits tf_caps_common(const tf_limits *l);
 /* The switches alone, which are needed before there is a device. */
 bool tf_caps_switches(const char *toggles, tf_switches *out, tf_fault *f);
 /* What `tuff devices` shows of a device. */

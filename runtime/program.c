@@ -330,9 +330,10 @@ tuff_status tuff_compile(tuff_device *dev, tuff_graph *g, const tuff_compile_des
     desc = desc ? desc : &none;
     g->compile_status = TUFF_OK;
     g->compile_error = NULL;
-    const tf_compile_options options = { .no_fusion = desc->no_fusion, .relaxed = desc->relaxed, .deterministic = desc->deterministic };
+    const tf_compile_options options = { .no_fusion = desc->no_fusion, .relaxed = desc->relaxed };
+    const tf_limits limits = desc->deterministic ? tf_caps_common(&dev->caps.limits) : dev->caps.limits;
     tf_plan *plan = NULL;
-    const tuff_status status = tf_compile(g, &dev->caps.limits, &options, &dev->allocator, &plan);
+    const tuff_status status = tf_compile(g, &limits, &options, &dev->allocator, &plan);
     if (status)
         return status;
     tf_fault f = { TUFF_OK, "" };

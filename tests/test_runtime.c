@@ -383,6 +383,45 @@ Test(runtime, compiling_reports_and_can_be_cancelled)
 
 /* ---- profiling ---------------------------------------------------------------------------------- */
 
+/* The text of every kernel of a graph with sums of many kinds, for a device with these toggles and limits. */
+static char *kernels_of(const char *toggles, const char *limits, bool deterministic)
+{
+    tuff_device *dev = open_device(&(tuff_device_desc){ .toggles = toggles, .limits = limits });
+    tuff_graph *g = tuff_graph_create(NULL);
+    tuff_tensor x = tuff_input(g, "x", TUFF_F32, TUFF_SHAPE(1, 256, 4, 64)), flat = tuff_reshape(x, TUFF_SHAPE(256, 256));
+    tuff_output(g, "o", tuff_attention(x, x, x, NULL));
+    tuff_output(g, "m", tuff_matmul(flat, flat, NULL));
+    tuff_output(g, "s", tuff_softmax(flat, 1));
+    tuff_output(g, "t", tuff_sum(flat, NULL));
+    tuff_output(g, "c", tuff_cumsum(tuff_reshape(x, TUFF_SHAPE(65536)), 0, NULL));
+    tuff_program *p;
+    cr_assert(!tuff_compile(dev, g, &(tuff_compile_desc){ .deterministic = deterministic }, &p), "%s", tuff_graph_error(g));
+    const size_t n = tuff_program_explain(p, TUFF_EXPLAIN_GLSL, NULL, 0) + 1;
+    char *text = malloc(n);
+    cr_assert(text);
+    tuff_program_explain(p, TUFF_EXPLAIN_GLSL, text, n);
+    tuff_program_destroy(p);
+    tuff_graph_destroy(g);
+    tuff_device_close(dev);
+    return text;
+}
+
+Test(runtime, deterministic_programs_are_the_same_on_every_device)
+{
+    static const struct { const char *toggles, *limits; } devices[] = {
+        { "-cpu", "" }, { "+cpu", "units=2" }, { "+cpu,+uniform_loads", "" }, { "-subgroup,-fp16,-int8,-int16", "invocations=128,shared=16K" }, { "-cpu", "units=64" } };
+    char *one = kernels_of("", "", true), *class[2] = { kernels_of("-cpu", "", false), kernels_of("+cpu", "", false) };
+    cr_expect(strcmp(class[0], class[1]), "the classes of devices have the same kernels: there is nothing to see here");
+    for (size_t i = 0; i < COUNT(devices); i++) {
+        char *other = kernels_of(devices[i].toggles, devices[i].limits, true);
+        cr_expect(!strcmp(one, other), "other kernels with toggles %s and limits %s", devices[i].toggles, devices[i].limits);
+        free(other);
+    }
+    free(one);
+    free(class[0]);
+    free(class[1]);
+}
+
 Test(runtime, steps_are_timed)
 {
     tuff_device *dev = open_device(&(tuff_device_desc){ .validate = true });

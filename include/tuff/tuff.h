@@ -315,7 +315,8 @@ typedef struct tuff_compile_desc {
     uint32_t slots;            /* runs that may be in flight; 0: 2 */
     bool no_fusion;            /* one kernel per op: for debugging and differential tests */
     bool relaxed;              /* do not round f16/bf16 intermediates of fused chains */
-    bool deterministic;        /* results independent of device tiers where possible */
+    bool deterministic;        /* the kernels that every device can run, so sums have one order everywhere; slower. Devices may still round
+                                * elementary functions differently and contract a * b + c */
     uint32_t threads;          /* compile threads; 0: as many as cores, at most 8 */
     tuff_progress_fn progress; /* NULL: none */
     void *progress_user;
