@@ -140,6 +140,7 @@ Test(command, run)
     expect("run g.tuff --dim n=2 --in x=x.npy", 0, "y f32[2,3]  mean 3, least -12, most 10");
     expect("run g.tuff", 0, "random numbers (seed 0) for x");
     expect("run g.tuff --param c=5 --repeat 3", 0, "y f32[8,5]");
+    expect("run g.tuff --deterministic", 0, "y f32[8,3]");
     cr_assert(!setenv("TUFF_DUMP", "dump", 1));
     expect("run g.tuff --quiet", 0, "");
     cr_assert(!unsetenv("TUFF_DUMP"));

@@ -13,7 +13,7 @@ typedef struct run_options {
     tool_common common;
     tool_list in, constants, out, dims, scalars, params;
     uint64_t seed, repeat;
-    bool profile, no_fusion, relaxed;
+    bool profile, no_fusion, relaxed, deterministic;
     const char *trace;
 } run_options;
 
@@ -30,6 +30,7 @@ static const tool_option options_table[] = {
     TOOL_OPTION(run_options, trace, "trace", "FILE.json", TOOL_TEXT, "kernels on a time line, in Chrome's trace format"),
     TOOL_OPTION(run_options, no_fusion, "no-fusion", NULL, TOOL_FLAG, "one kernel per op"),
     TOOL_OPTION(run_options, relaxed, "relaxed", NULL, TOOL_FLAG, "do not round f16 and bf16 inside fused chains"),
+    TOOL_OPTION(run_options, deterministic, "deterministic", NULL, TOOL_FLAG, "the kernels that every device can run, for comparing devices"),
 };
 
 typedef struct session {
@@ -310,7 +311,7 @@ static int profile(session *s)
 
 static int run_session(session *s)
 {
-    const tuff_compile_desc desc = { .no_fusion = s->o->no_fusion, .relaxed = s->o->relaxed };
+    const tuff_compile_desc desc = { .no_fusion = s->o->no_fusion, .relaxed = s->o->relaxed, .deterministic = s->o->deterministic };
     int status = tool_read_graph(s->o->common.arguments.v[0], &s->o->params, &s->g);
     if (!status) status = make_constants(s);
     if (!status) status = tool_open_device(&s->o->common, &s->dev);
