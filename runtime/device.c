@@ -273,10 +273,21 @@ static bool create_instance(tuff_device *dev, const tf_switches *on, tf_fault *f
     const VkValidationFeatureEnableEXT sync = VK_VALIDATION_FEATURE_ENABLE_SYNCHRONIZATION_VALIDATION_EXT;
     const VkValidationFeaturesEXT features = { .sType = VK_STRUCTURE_TYPE_VALIDATION_FEATURES_EXT,
                                                .enabledValidationFeatureCount = 1, .pEnabledValidationFeatures = &sync };
+    const void *next = &features;
+#ifdef VK_EXT_layer_settings /* newer layers leave out what shaders access unless asked */
+    const VkBool32 yes = VK_TRUE;
+    const VkLayerSettingEXT accesses = { layer, "syncval_shader_accesses_heuristic", VK_LAYER_SETTING_TYPE_BOOL32_EXT, 1, &yes };
+    const VkLayerSettingsCreateInfoEXT settings = { .sType = VK_STRUCTURE_TYPE_LAYER_SETTINGS_CREATE_INFO_EXT, .pNext = next, .settingCount = 1,
+                                                    .pSettings = &accesses };
+    if (validate && instance_extension(dev, layer, VK_EXT_LAYER_SETTINGS_EXTENSION_NAME)) {
+        names[n++] = VK_EXT_LAYER_SETTINGS_EXTENSION_NAME;
+        next = &settings;
+    }
+#endif
     const VkApplicationInfo app = { .sType = VK_STRUCTURE_TYPE_APPLICATION_INFO, .pEngineName = "tuff", .engineVersion = tuff_version(),
                                     .apiVersion = instance_api(dev) };
     const VkInstanceCreateInfo info = {
-        .sType = VK_STRUCTURE_TYPE_INSTANCE_CREATE_INFO, .pNext = validate ? &features : NULL, .flags = flags, .pApplicationInfo = &app,
+        .sType = VK_STRUCTURE_TYPE_INSTANCE_CREATE_INFO, .pNext = validate ? next : NULL, .flags = flags, .pApplicationInfo = &app,
         .enabledLayerCount = validate, .ppEnabledLayerNames = &layer, .enabledExtensionCount = n, .ppEnabledExtensionNames = names };
     const VkResult r = dev->vk.CreateInstance(&info, NULL, &dev->instance);
     if (r != VK_SUCCESS) {

