@@ -1,11 +1,14 @@
-/* likelihood.c - bits per dimension of a mixture in 16 dimensions by its probability-flow ODE, beside the exact value:
- * `likelihood [out.png]` prints both, for exact derivatives, for probes and for differences, and draws estimate against truth.
+/* likelihood - bits per dimension of a mixture in 16 dimensions by its probability-flow ODE, beside the exact value: for exact
+ * derivatives, for probes and for differences, as a table and a picture.
+ *
+ *     likelihood [--out likelihood.png] [--device D]
  *
  * 16 points drawn from the data and 16 off it. Whatever differs from the exact column is the integrator's tolerance, the prior's
  * mismatch, or the noise of the probes. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <tuff/tuff.h>
 
 #include "plot.h"
@@ -93,13 +96,36 @@ static bool estimate(tuff_device *dev, const data *d, tuff_flow_desc flow, const
     return true;
 }
 
+static bool draw(const char *path, const float *exact, const float *trace, const float *probes)
+{
+    plot p;
+    if (!plot_create(&p, 720, 330)) return false;
+    plot_panel q = plot_frame(&p, 60, 30, 480, 260, -1, 3, "bits per dimension of 32 points");
+    plot_line(&p, &q, exact, BATCH, 0xbbbbbb);
+    plot_line(&p, &q, probes, BATCH, 0x1f77b4);
+    plot_line(&p, &q, trace, BATCH, 0xd62728);
+    plot_text(&p, 560, 60, 0xbbbbbb, "exact");
+    plot_text(&p, 560, 80, 0xd62728, "exact trace");
+    plot_text(&p, 560, 100, 0x1f77b4, "8 probes");
+    const bool good = plot_write(&p, path);
+    plot_destroy(&p);
+    if (good) printf("wrote %s\n", path);
+    return good;
+}
+
 int main(int argc, char **argv)
 {
+    const char *device = NULL, *path = "likelihood.png";
     tuff_device *dev;
     const data d = make_data();
     float exact[BATCH], trace[BATCH], probes[BATCH], differences[BATCH];
-    if (tuff_device_open(NULL, &dev) != TUFF_OK) {
-        fprintf(stderr, "%s\n", tuff_device_error(NULL));
+    for (int i = 1; i < argc; i += 2) {
+        if (!strcmp(argv[i], "--out") && i + 1 < argc) path = argv[i + 1];
+        else if (!strcmp(argv[i], "--device") && i + 1 < argc) device = argv[i + 1];
+        else return fprintf(stderr, "usage: likelihood [--out likelihood.png] [--device D]\n"), 2;
+    }
+    if (tuff_device_open(&(tuff_device_desc){ .select = device }, &dev) != TUFF_OK) {
+        fprintf(stderr, "likelihood: %s\n", tuff_device_error(NULL));
         return 1;
     }
     printf("bits per dimension, mean of %d points\n", BATCH);
@@ -108,21 +134,7 @@ int main(int argc, char **argv)
                 estimate(dev, &d, (tuff_flow_desc){ .exact_trace = true }, "differences", differences) &&
                 estimate(dev, &d, (tuff_flow_desc){ .process = { .sde = TUFF_SDE_SUBVP }, .derivative = derivative, .exact_trace = true }, "sub-VP, exact trace", differences);
     for (int b = 0; b < BATCH; b++) exact[b] = (float)exact_bits(&d, b);
-    if (good && argc > 1) {
-        plot p;
-        good = plot_create(&p, 720, 330);
-        if (good) {
-            plot_panel q = plot_frame(&p, 60, 30, 480, 260, -1, 3, "bits per dimension of 32 points");
-            plot_line(&p, &q, exact, BATCH, 0xbbbbbb);
-            plot_line(&p, &q, probes, BATCH, 0x1f77b4);
-            plot_line(&p, &q, trace, BATCH, 0xd62728);
-            plot_text(&p, 560, 60, 0xbbbbbb, "exact");
-            plot_text(&p, 560, 80, 0xd62728, "exact trace");
-            plot_text(&p, 560, 100, 0x1f77b4, "8 probes");
-            good = plot_write(&p, argv[1]);
-            plot_destroy(&p);
-        }
-    }
+    good = good && draw(path, exact, trace, probes);
     tuff_device_close(dev);
     return good ? 0 : 1;
 }

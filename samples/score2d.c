@@ -1,5 +1,7 @@
-/* score2d.c - one mixture in the plane, sampled by every solver: `score2d [out.png]` draws where samples end and the paths of a
- * few, and the distance to the exact flow against the number of network evaluations.
+/* score2d - one mixture in the plane, sampled by every solver: where samples end and the paths of a few, and the distance to the
+ * exact flow against the number of network evaluations.
+ *
+ *     score2d [--out score2d.png] [--device D]
  *
  * The network is the closed-form denoiser of the mixture, so all errors are the solvers' own. All solvers share one noise. */
 #include <math.h>
@@ -107,11 +109,19 @@ static void draw_samples(plot *p, const plot_panel *q, const outcome *o)
     }
 }
 
+static int by_size(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* The median: a point that starts between two parts of the mixture may end in the other one however small the error. */
 static double distance(const float *a, const float *b)
 {
-    double sum = 0;
-    for (int i = 0; i < 2 * POINTS; i++) sum += ((double)a[i] - (double)b[i]) * ((double)a[i] - (double)b[i]);
-    return sqrt(sum / POINTS);
+    static double d[POINTS];
+    for (int i = 0; i < POINTS; i++) d[i] = hypot((double)a[2 * i] - (double)b[2 * i], (double)a[2 * i + 1] - (double)b[2 * i + 1]);
+    qsort(d, POINTS, sizeof *d, by_size);
+    return d[POINTS / 2];
 }
 
 /* log10 of the distance at 6, 12, 24, 48, 96 evaluations. */
@@ -122,7 +132,7 @@ static bool draw_errors(tuff_device *dev, plot *p, outcome *o, int x, int y)
     const solver_row best = { "exact", TUFF_SOLVER_RK4, { .order = 0 }, 0, false, 0 };
     if (!sample(dev, &best, 400, false, o)) return false;
     memcpy(exact, o->final, sizeof exact);
-    plot_panel q = plot_frame(p, x, y, 560, 300, -5, 1, "log10 distance to the exact flow at 6 12 24 48 96 evaluations");
+    plot_panel q = plot_frame(p, x, y, 560, 300, -6, 2, "log10 of the median distance to the exact flow at 6 12 24 48 96 evaluations");
     for (int i = 0, line = 0; i < SOLVERS; i++) {
         float log_error[SIZES];
         if (solvers[i].stochastic) continue;
@@ -143,15 +153,21 @@ static bool draw_errors(tuff_device *dev, plot *p, outcome *o, int x, int y)
 
 int main(int argc, char **argv)
 {
+    const char *device = NULL, *path = "score2d.png";
     tuff_device *dev;
     plot p;
     static outcome o;
-    if (tuff_device_open(NULL, &dev) != TUFF_OK) {
-        fprintf(stderr, "%s\n", tuff_device_error(NULL));
+    for (int i = 1; i < argc; i += 2) {
+        if (!strcmp(argv[i], "--out") && i + 1 < argc) path = argv[i + 1];
+        else if (!strcmp(argv[i], "--device") && i + 1 < argc) device = argv[i + 1];
+        else return fprintf(stderr, "usage: score2d [--out score2d.png] [--device D]\n"), 2;
+    }
+    if (tuff_device_open(&(tuff_device_desc){ .select = device }, &dev) != TUFF_OK) {
+        fprintf(stderr, "score2d: %s\n", tuff_device_error(NULL));
         return 1;
     }
     bool good = plot_create(&p, 1280, 1320);
-    printf("distance to the exact flow at 6 12 24 48 96 evaluations\n");
+    printf("median distance to the exact flow at 6 12 24 48 96 evaluations\n");
     for (int i = 0; i < SOLVERS && good; i++) {
         char title[64];
         plot_panel q;
@@ -160,8 +176,8 @@ int main(int argc, char **argv)
         q = plot_frame(&p, 50 + i % 4 * 310, 30 + i / 4 * 310, 260, 260, -reach, reach, title);
         if (good) draw_samples(&p, &q, &o);
     }
-    good = good && draw_errors(dev, &p, &o, 60, 980) && (argc < 2 || plot_write(&p, argv[1]));
-    if (argc > 1 && good) printf("wrote %s\n", argv[1]);
+    good = good && draw_errors(dev, &p, &o, 60, 980) && plot_write(&p, path);
+    if (good) printf("wrote %s\n", path);
     plot_destroy(&p);
     tuff_device_close(dev);
     return good ? 0 : 1;
