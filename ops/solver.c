@@ -550,6 +550,8 @@ static void fill_rows(build *b)
     }
 }
 
+static const char *or_memory(const char *text) { return text ? text : "out of host memory"; }
+
 /* The sources' values into the build; scratch holds what has to be made. */
 static const char *take_sources(build *b, const double *sigmas, int64_t n, const double *alphas, tf_arena *scratch)
 {
@@ -565,9 +567,33 @@ static const char *take_sources(build *b, const double *sigmas, int64_t n, const
     for (int64_t i = 0; i < points; i++) {
         s[i] = i < n ? sigmas[i] : 0;
         a[i] = i < n && alphas ? alphas[i] : 1;
-        if (!(s[i] >= 0) || !isfinite(s[i]) || !(a[i] >= 0) || !isfinite(a[i])) return "a point of the grid has a negative or no finite sigma or alpha";
-        if (s[i] == 0 && i < points - 1) return "sigma is 0 before the last point of the grid";
-        if (a[i] == 0 && s[i] == 0) return "alpha and sigma are 0 at one point of the grid";
+        if (!(s[i] >= 0) || !isfinite(s[i]) || !(a[i] >= 0) || !isfinite(a[i]))
+            return or_memory(tf_arena_printf(scratch, "point %lld of the grid has sigma %g and alpha %g; both must be finite, 0 or more", (long long)i, s[i], a[i]));
+        if (s[i] == 0 && i < points - 1) return or_memory(tf_arena_printf(scratch, "sigma is 0 at point %lld, before the last point %lld of the grid", (long long)i, (long long)points - 1));
+        if (a[i] == 0 && s[i] == 0) return or_memory(tf_arena_printf(scratch, "alpha and sigma are 0 at point %lld of the grid", (long long)i));
+    }
+    return NULL;
+}
+
+static bool all_finite(const double *v, int n)
+{
+    for (int i = 0; i < n; i++)
+        if (!isfinite(v[i])) return false;
+    return true;
+}
+
+/* NULL, or why a row has no meaning: a point with alpha = 0 has no sigma / alpha. */
+static const char *check_rows(const build *b, tf_arena *scratch)
+{
+    for (int64_t i = 0, k = 0; k < b->n_rows; k++) {
+        const row *r = &b->rows[k];
+        while (b->step_end[i] < k) i++;
+        if (!all_finite(&r->kx, 2) || !all_finite(r->x, TERMS) || !all_finite(r->y, TERMS))
+            return or_memory(tf_arena_printf(scratch, "step %lld from alpha %g, sigma %g to %g, %g has no finite row of solver=%s", (long long)i, b->a[i], b->s[i], b->a[i + 1],
+                                             b->s[i + 1], solvers[b->d->solver].name));
+        if (!all_finite(&r->t, 4)) /* t, c_in, px, pf */
+            return or_memory(tf_arena_printf(scratch, "step %lld has a row at alpha %g, where prediction=%s, time=%s is not defined; x0 and v are, with times or time=sigma", (long long)i,
+                                             r->alpha, predictions[b->d->prediction], time_inputs[b->d->time]));
     }
     return NULL;
 }
@@ -583,7 +609,8 @@ static bool build_table(build *b, const double *const v[SOURCES], int64_t n, tf_
     b->mid_a = v[S_MID_A];
     b->mid_s = v[S_MID_S];
     fill_rows(b);
-    return true;
+    *error = check_rows(b, scratch);
+    return !*error;
 }
 
 static bool defaults(tf_infer *c)

@@ -6,6 +6,7 @@
  * form in which a network would say it. */
 #include "case.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -97,16 +98,27 @@ typedef struct sampling {
     bool own_network;            /* the denoiser is gaussian_flow to `flow_end`: a consistency function */
     double flow_end;
     bool base, noisy, apg;       /* parts of the state */
+    bool direct;                 /* the denoisers' D is used as it is */
     int history;
 } sampling;
 
 static const double *row_at(const sampling *s, int r) { return s->t.row + (size_t)r * TUFF_ROW_COLUMNS; }
 
+/* Sending D through an output of the network adds the rounding of px x to it. Where that is many times D, as for eps at little signal
+ * or much noise, a case would measure its own detour. */
+static bool blurs(const double *row)
+{
+    enum { MOST = 16 };
+    return row[TUFF_ROW_EVAL] != 0 && !(fabs(row[TUFF_ROW_PX]) * hypot(row[TUFF_ROW_ALPHA], row[TUFF_ROW_SIGMA]) <= MOST);
+}
+
 static void find_parts(sampling *s)
 {
     s->apg = s->form.pair && s->guidance && !strcmp(s->guidance, "apg");
+    s->direct = s->form.prediction && !strcmp(s->form.prediction, "x0");
     for (int r = 0; r < s->t.rows; r++) {
         const double *row = row_at(s, r);
+        s->direct = s->direct || blurs(row);
         s->base = s->base || memcmp(row + TUFF_ROW_X, row + TUFF_ROW_Y, 7 * sizeof *row);
         s->noisy = s->noisy || row[TUFF_ROW_NOISE] >= 0;
         for (int k = 1; k <= 3; k++)
@@ -122,9 +134,8 @@ static void add_network(sampling *s, const char *result, const char *prefix)
         tf_str_printf(&b->text, "%s = gaussian_flow(y, 1.0, s, 1.0, %.17g, mu, U, lam)\n", result, s->flow_end);
         return;
     }
-    const bool direct = !strcmp(s->form.prediction, "x0");
-    case_add_denoiser(b, &s->form, direct ? result : tf_arena_printf(b->arena, "%s_net", result), "y", "a", "s", prefix, NULL);
-    if (direct) return;
+    case_add_denoiser(b, &s->form, s->direct ? result : tf_arena_printf(b->arena, "%s_net", result), "y", "a", "s", prefix, NULL);
+    if (s->direct) return;
     tf_str_printf(&b->text, "%s_said = convert_prediction(y, %s_net, a, s) {from=x0, to=%s}\n%s = solver_denoised(table, y, %s_said, step=r)\n", result, result, s->form.prediction, result, result);
 }
 

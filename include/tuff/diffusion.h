@@ -138,7 +138,8 @@ typedef struct tuff_solver_desc {
  * of each step. A row: where eval is 1 the network runs on input_scale * Y at (alpha, sigma, time), D = px Y + pf F, the memory shifts and
  * m0 = kx Y + kf D; then X, Y become their combinations of the old X, Y, m0..m3 and noise z. The result is Y after the last row. noise is the
  * number of the draw, -1 for none: step i draws number i, dpmpp_sde 2 i and 2 i + 1. Solvers with two evaluations have two rows a step.
- * Grids may start at alpha = 0 where the solver's formula does (not heun, dpm2, lms, rk4, ipndm, 2s, sde) and may end at sigma = 0. */
+ * Grids may start at alpha = 0 where the solver's formula does (not heun, dpm2, lms, rk4, ipndm, 2s, sde) and may end at sigma = 0.
+ * lms, ipndm and rk4 keep slopes: a step in which alpha grows k times costs them k times the rounding. */
 TUFF_API tuff_tensor tuff_solver_table(tuff_tensor sigmas, tuff_solver solver, const tuff_solver_desc *desc);
 
 /* ---- denoisers known in closed form ------------------------------------------------------------------
