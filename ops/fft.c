@@ -216,9 +216,9 @@ static bool table_infer(tf_infer *c)
     c->out[0] = (tf_type){ .dtype = TUFF_C64, .rank = 1, .dim = { d->n } };
     if (d->table == TF_FFT_STEPS) c->out[0] = (tf_type){ .dtype = TUFF_C64, .rank = 2, .dim = { d->n, d->m } };
     if (d->table == TF_FFT_LANES) {
-        if (d->m < 1 || d->m > 64 || d->n % d->m || d->n / d->m > 64 || d->step > TF_FFT_PAIRS)
+        if (d->m < 1 || d->m > 64 || d->n % d->m || tf_fft_lanes_of(d->n, (uint32_t)d->m, TF_FFT_COMPLEX, d->period != 0).steps == 0 || d->step > TF_FFT_PAIRS)
             return tf_bad(c, TUFF_E_ATTRIBUTE, "%lld lanes for %lld points", (long long)d->m, (long long)d->n);
-        c->out[0] = (tf_type){ .dtype = TUFF_F32, .rank = 1, .dim = { 4 * (int64_t)tf_fft_lanes_of(d->n, (uint32_t)d->m, (tf_fft_real)d->step).count } };
+        c->out[0] = (tf_type){ .dtype = TUFF_F32, .rank = 1, .dim = { 4 * (int64_t)tf_fft_lanes_of(d->n, (uint32_t)d->m, (tf_fft_real)d->step, d->period != 0).count } };
     }
     if (d->table == TF_FFT_ANTICHIRP) c->out[0] = (tf_type){ .dtype = TUFF_C64, .rank = 3, .dim = { 1, d->m, 1 } };
     return true;
@@ -247,7 +247,7 @@ static tuff_status table_reference(tf_ref *r)
         }
         return TUFF_OK;
     case TF_FFT_LANES: {
-        const tf_fft_lanes f = tf_fft_lanes_of(d->n, (uint32_t)m, (tf_fft_real)d->step);
+        const tf_fft_lanes f = tf_fft_lanes_of(d->n, (uint32_t)m, (tf_fft_real)d->step, d->period != 0);
         tf_fft_lane_table(&f, re);
         return TUFF_OK;
     }
@@ -315,9 +315,14 @@ static tuff_tensor anchor(tf_lower *l, tuff_tensor x, const tf_fft_desc *d)
     const tf_fft_real real = packed ? d->real : TF_FFT_COMPLEX;
     tf_fft_desc a = *d;
     a.lanes = (int32_t)tf_fft_choose_lanes(l->limits, points, tf_dim_bound(l->g, tf_ty(x)->dim[2]) > 1);
-    const tuff_tensor w = a.lanes ? table(l->g, (tf_fft_table_desc){ .table = TF_FFT_LANES, .n = points, .m = a.lanes, .step = real })
+    a.rows = a.lanes && tf_ty(x)->dim[2] == 1;
+    const tuff_tensor w = a.lanes ? table(l->g, (tf_fft_table_desc){ .table = TF_FFT_LANES, .n = points, .m = a.lanes, .step = real, .period = a.rows })
                                   : table(l->g, (tf_fft_table_desc){ .n = d->n });
-    return tf_add(l->g, &tf_op_fft_anchor, (tuff_tensor[]){ x, w }, 2, &a);
+    if (!a.rows) return tf_add(l->g, &tf_op_fft_anchor, (tuff_tensor[]){ x, w }, 2, &a);
+    const tf_type t = *tf_ty(x);
+    if (a.filter.id) a.filter = shaped(a.filter, 3, tf_ty(a.filter)->dim[0], 1, d->n, 0, 0);
+    const tuff_tensor y = tf_add(l->g, &tf_op_fft_anchor, (tuff_tensor[]){ shaped(x, 3, t.dim[0], 1, t.dim[1], 0, 0), w }, 2, &a);
+    return y.id ? shaped(y, 3, t.dim[0], tf_ty(y)->dim[2], 1, 0, 0) : y;
 }
 
 /* n2 of the split n = n1 n2, for one kernel: n1 too if possible, else as many kernels as needed, of lines of similar length. */

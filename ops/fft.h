@@ -16,7 +16,7 @@ typedef enum tf_fft_real {
     TF_FFT_PAIRS    /* f32 -> f32 through a filter whose inverse transform is real: two lines as one complex */
 } tf_fft_real;
 
-/* _fft x[batch, m, inner], w c64[n] (table "roots") -> y[batch, keep, inner] = scale * transform of length n; elements of x
+/* _fft x[batch, m, inner], with rows x[batch, 1, m], w c64[n] (table "roots") -> y[batch, keep, inner] = scale * transform of length n; elements of x
  * from m on are zeros. With a filter c64[rows, n, 1 or inner]: scale * n * inverse(filter * forward(x)), where line b takes row
  * b % rows and rows divide the batch. */
 typedef struct tf_fft_desc {
@@ -27,6 +27,7 @@ typedef struct tf_fft_desc {
     int64_t keep;       /* elements of the result that are stored; 0: all */
     int32_t lanes;      /* 0: the kernel with shared memory, w is the table "roots"; else fft_lanes.c with w its table */
     tuff_tensor filter;
+    bool rows;          /* inner is 1, and the axes m and inner of x, filter and y are exchanged: what lies side by side goes by vectors */
 } tf_fft_desc;
 
 typedef enum tf_fft_table {
@@ -38,7 +39,7 @@ typedef enum tf_fft_table {
 } tf_fft_table;
 typedef struct tf_fft_table_desc {
     tf_fft_table table;
-    int64_t n, m, step, period;
+    int64_t n, m, step, period; /* LANES: period is 1 where lines are rows */
 } tf_fft_table_desc;
 
 /* _fft_spectrum, a host row: h[rows, k0, k1] -> c64[rows, n0, columns], its two-dimensional transform over n0 n1. packed: of
@@ -74,24 +75,30 @@ void tf_fft_double(double *re, double *im, uint64_t n, double *scratch);
 /* e^(2 pi i j / n) */
 void tf_fft_root(uint64_t j, uint64_t n, double *re, double *im);
 
+enum { TF_FFT_PASSES = 8 };
+
 /* The kernel of fft_lanes.c for lines of n points, and where its table has what, in vectors of 4. real: of a packed line. */
 typedef struct tf_fft_lanes {
     int64_t points;
     uint32_t lanes, stages, m;
+    uint32_t hi;        /* of the m points, digits above the lane's; the others are below */
+    uint32_t radix[TF_FFT_PASSES], steps; /* of the m points of a lane; one step: all of them are in registers */
     uint32_t fine;      /* root of point q: one of q % fine times one of q / fine, so that a lane holds few */
     tf_fft_real real;
-    uint32_t at_q, at_v, at_u, count;
+    uint32_t at_q, at_h, at_j, at_t[TF_FFT_PASSES], at_v, at_u, count;
 } tf_fft_lanes;
-tf_fft_lanes tf_fft_lanes_of(int64_t points, uint32_t lanes, tf_fft_real real);
+tf_fft_lanes tf_fft_lanes_of(int64_t points, uint32_t lanes, tf_fft_real real, bool rows);
 /* Is that kernel the one for this device? */
 bool tf_fft_by_lanes(const tf_limits *limits);
 /* Lanes per line of that kernel; 0: it is not for this device or length. strided: neighbours in a line are none in memory. */
 uint32_t tf_fft_choose_lanes(const tf_limits *limits, int64_t points, bool strided);
 void tf_fft_lane_table(const tf_fft_lanes *f, double *out); /* 4 * count numbers */
-void tf_fft_print_lanes(tf_str *out, const tf_fft_lanes *f, bool filter);
+void tf_fft_print_lanes(tf_str *out, const tf_fft_lanes *f, bool filter, bool rows);
 
 /* Prints the forward transform of r <= 64 variables, named before + j + after, in straight lines. */
 void tf_fft_print_points(tf_str *out, uint32_t r, const char *before, const char *after);
+/* The same of variables with any names. */
+void tf_fft_print_named(tf_str *out, uint32_t r, const char *const *names);
 /* The same as `void dft<r>(inout vec2 v[r])`. */
 void tf_fft_print_dft(tf_str *out, uint32_t r);
 
