@@ -16,7 +16,11 @@ typedef enum tf_fft_real {
     TF_FFT_PAIRS    /* f32 -> f32 through a filter whose inverse transform is real: two lines as one complex */
 } tf_fft_real;
 
-/* _fft x[batch, m, inner], with rows x[batch, 1, m], w c64[n] (table "roots") -> y[batch, keep, inner] = scale * transform of length n; elements of x
+/* How lines lie, for kernels that read and write what is side by side by vectors: inner, else one, lines are neighbours; rows: inner is 1 and
+ * x is [batch, 1, m], y [batch, 1, keep], the filter [rows, 1, n]; turned: y is [batch, inner, keep]. Both need lanes. */
+typedef enum tf_fft_way { TF_FFT_INNER, TF_FFT_ROWS, TF_FFT_TURNED } tf_fft_way;
+
+/* _fft x[batch, m, inner], w c64[n] (table "roots") -> y[batch, keep, inner] = scale * transform of length n; elements of x
  * from m on are zeros. With a filter c64[rows, n, 1 or inner]: scale * n * inverse(filter * forward(x)), where line b takes row
  * b % rows and rows divide the batch. */
 typedef struct tf_fft_desc {
@@ -27,7 +31,7 @@ typedef struct tf_fft_desc {
     int64_t keep;       /* elements of the result that are stored; 0: all */
     int32_t lanes;      /* 0: the kernel with shared memory, w is the table "roots"; else fft_lanes.c with w its table */
     tuff_tensor filter;
-    bool rows;          /* inner is 1, and the axes m and inner of x, filter and y are exchanged: what lies side by side goes by vectors */
+    int32_t way;        /* tf_fft_way */
 } tf_fft_desc;
 
 typedef enum tf_fft_table {
@@ -39,7 +43,7 @@ typedef enum tf_fft_table {
 } tf_fft_table;
 typedef struct tf_fft_table_desc {
     tf_fft_table table;
-    int64_t n, m, step, period; /* LANES: period is 1 where lines are rows */
+    int64_t n, m, step, period; /* LANES: period is tf_fft_way */
 } tf_fft_table_desc;
 
 /* _fft_spectrum, a host row: h[rows, k0, k1] -> c64[rows, n0, columns], its two-dimensional transform over n0 n1. packed: of
@@ -87,13 +91,17 @@ typedef struct tf_fft_lanes {
     tf_fft_real real;
     uint32_t at_q, at_h, at_j, at_t[TF_FFT_PASSES], at_v, at_u, count;
 } tf_fft_lanes;
-tf_fft_lanes tf_fft_lanes_of(int64_t points, uint32_t lanes, tf_fft_real real, bool rows);
+tf_fft_lanes tf_fft_lanes_of(int64_t points, uint32_t lanes, tf_fft_real real, tf_fft_way way);
 /* Is that kernel the one for this device? */
 bool tf_fft_by_lanes(const tf_limits *limits);
 /* Lanes per line of that kernel; 0: it is not for this device or length. strided: neighbours in a line are none in memory. */
 uint32_t tf_fft_choose_lanes(const tf_limits *limits, int64_t points, bool strided);
+/* Does that kernel take four neighbouring lines of so many points at once, of `inner` that are neighbours? */
+bool tf_fft_short_column(const tf_limits *limits, int64_t points, int64_t inner);
+/* Lanes of such lines whose results are turned into rows; 0: it does not. */
+uint32_t tf_fft_turned_lanes(const tf_limits *limits, int64_t points);
 void tf_fft_lane_table(const tf_fft_lanes *f, double *out); /* 4 * count numbers */
-void tf_fft_print_lanes(tf_str *out, const tf_fft_lanes *f, bool filter, bool rows);
+void tf_fft_print_lanes(tf_str *out, const tf_fft_lanes *f, bool filter, tf_fft_way way, uint32_t beside);
 
 /* Prints the forward transform of r <= 64 variables, named before + j + after, in straight lines. */
 void tf_fft_print_points(tf_str *out, uint32_t r, const char *before, const char *after);

@@ -16,7 +16,7 @@
 /* Points in registers: more would be faster, but take software drivers long to compile, above all those that are loaded and stored one by
  * one; an odd number of them cannot be halved. Up to FEW roots a lane holds each, else products of two. IN_ARRAY: points of a lane that
  * its array may hold. */
-enum { MOST = 16, MOST_VECTORS = 64, MOST_ODD = 32, FEW = 8, IN_ARRAY = 512 };
+enum { MOST = 16, MOST_VECTORS = 64, MOST_BESIDE = 48, MOST_ODD = 32, FEW = 8, IN_ARRAY = 512 };
 
 /* Roots of a lane between the exchanges and the points `low`: of points 1 .. fine - 1, then of points fine, 2 fine, .. */
 static uint32_t roots_of(const tf_fft_lanes *f) { return f->fine - 1 + f->radix[0] / f->hi / f->fine - 1; }
@@ -28,10 +28,10 @@ static uint32_t rest_of(const tf_fft_lanes *f, uint32_t s)
     return rest;
 }
 
-tf_fft_lanes tf_fft_lanes_of(int64_t points, uint32_t lanes, tf_fft_real real, bool rows)
+tf_fft_lanes tf_fft_lanes_of(int64_t points, uint32_t lanes, tf_fft_real real, tf_fft_way way)
 {
     tf_fft_lanes f = { .points = points, .lanes = lanes, .m = (uint32_t)(points / lanes), .steps = 1, .hi = 1, .real = real };
-    const bool vectors = rows && real != TF_FFT_R2C && f.m % 16 == 0;
+    const bool vectors = way == TF_FFT_ROWS && real != TF_FFT_R2C && f.m % 16 == 0;
     const bool array = f.m > (uint32_t)(vectors ? MOST_VECTORS : f.m % 2 && lanes < 8 ? MOST_ODD : MOST);
     while (1u << f.stages < lanes) f.stages++;
     f.radix[0] = f.m;
@@ -39,7 +39,7 @@ tf_fft_lanes tf_fft_lanes_of(int64_t points, uint32_t lanes, tf_fft_real real, b
         uint32_t radix[TF_FFT_PASSES];
         if (!tf_fft_factor(f.m, MOST, radix, &f.steps)) f.steps = 0;
         for (uint32_t i = 0; i < f.steps; i++) f.radix[i] = radix[f.steps - 1 - i]; /* the smallest first, where exchanges are added to it */
-    } else if (vectors) f.hi = f.m % 64 == 0 ? 8 : 4;
+    } else if (vectors || way == TF_FFT_TURNED) f.hi = f.m % 64 == 0 ? 8 : 4;
     const uint32_t low = f.radix[0] / f.hi;
     f.fine = low > FEW ? 1 : low;
     while (low % f.fine || f.fine * f.fine < low) f.fine++;
@@ -70,6 +70,20 @@ uint32_t tf_fft_choose_lanes(const tf_limits *l, int64_t points, bool strided)
     if (!tf_fft_by_lanes(l) || !tf_fft_smooth(points)) return 0;
     while (2 * lanes <= l->subgroup_size && points % (2 * lanes) == 0 && points / lanes > fair) lanes *= 2;
     return points / lanes <= IN_ARRAY && tf_fft_factor(points / lanes, MOST, radix, &steps) ? lanes : 0;
+}
+
+bool tf_fft_short_column(const tf_limits *l, int64_t points, int64_t inner)
+{
+    const uint32_t lanes = tf_fft_choose_lanes(l, points, true);
+    return lanes && tf_emit_long_words(l) && !tf_dim_is_dynamic(inner) && inner % 4 == 0 && inner > 0 && points / lanes <= MOST_BESIDE / 4;
+}
+
+uint32_t tf_fft_turned_lanes(const tf_limits *l, int64_t points)
+{
+    uint32_t lanes = 1;
+    if (!tf_fft_by_lanes(l) || !tf_emit_long_words(l) || !tf_fft_smooth(points) || points % 4) return 0;
+    while (2 * lanes <= l->subgroup_size && points % (8 * lanes) == 0) lanes *= 2;
+    return points / lanes <= MOST_BESIDE / 4 ? lanes : 0;
 }
 
 /* ---- the table ---------------------------------------------------------------------------------------- */
@@ -103,7 +117,7 @@ void tf_fft_lane_table(const tf_fft_lanes *f, double *out)
         }
         for (uint32_t r = 0; r < roots_of(f) && f->lanes > 1; r++)
             put(out, f->at_q + r / 2 * f->lanes + l, r % 2, (r + 1 < f->fine ? r + 1 : (r + 2 - f->fine) * f->fine) * rest * k2, n / f->hi);
-        for (uint32_t k = 1; k < f->hi; k++) put(out, f->at_h + (k - 1) / 2 * f->lanes + l, (k - 1) % 2, (uint64_t)k * l * (f->m / f->hi), n);
+        for (uint32_t k = 1; k < f->hi && f->lanes > 1; k++) put(out, f->at_h + (k - 1) / 2 * f->lanes + l, (k - 1) % 2, (uint64_t)k * l * (f->m / f->hi), n);
         for (uint32_t j = 0; j < rest && f->lanes > 1 && f->steps > 1; j++) put(out, f->at_j + j * f->lanes + l, 0, j * k2, n);
         if (f->real) put(out, f->at_v + l, 0, f->real == TF_FFT_R2C ? k2 : (uint64_t)l * (f->m / f->hi), 2 * n);
     }
@@ -247,14 +261,14 @@ static void print_place(tf_str *s, const tf_fft_lanes *f)
 /* ---- all points in registers: place (h, lane, c) of `hi`, lanes and `low`, to bin (k_c, k_lane, k_h) ---- */
 
 /* Butterflies over one of the two axes of v<h * low + c>. */
-static void print_columns(tf_str *s, const tf_fft_lanes *f, bool over_hi)
+static void print_columns(tf_str *s, const tf_fft_lanes *f, char v, bool over_hi)
 {
     const uint32_t low = f->m / f->hi, r = over_hi ? f->hi : low, step = over_hi ? low : 1;
     char names[MOST_VECTORS][8];
     const char *list[MOST_VECTORS];
     for (uint32_t i = 0; i < f->m / r; i++) {
         for (uint32_t q = 0; q < r; q++) {
-            snprintf(names[q], sizeof names[q], "v%u", over_hi ? q * step + i : i * low + q);
+            snprintf(names[q], sizeof names[q], "%c%u", v, over_hi ? q * step + i : i * low + q);
             list[q] = names[q];
         }
         tf_fft_print_named(s, r, list);
@@ -262,27 +276,27 @@ static void print_columns(tf_str *s, const tf_fft_lanes *f, bool over_hi)
 }
 
 /* v<k, c> *= e^(-2 pi i k (lane low + c) / n) */
-static void print_high_turn(tf_str *s, const tf_fft_lanes *f)
+static void print_high_turn(tf_str *s, const tf_fft_lanes *f, char v)
 {
     const uint32_t low = f->m / f->hi;
     for (uint32_t k = 1; k < f->hi; k++)
         for (uint32_t c = 0; c < low; c++) {
             double re, im;
             tf_fft_root((uint64_t)k * c, (uint64_t)f->points, &re, &im);
-            if (f->lanes > 1) tf_str_printf(s, "    v%u = c_mul(v%u, high_root%u);\n", k * low + c, k * low + c, k);
-            if (c) tf_str_printf(s, "    v%u = c_mul(v%u, vec2(%.9g, %.9g));\n", k * low + c, k * low + c, re, -im);
+            if (f->lanes > 1) tf_str_printf(s, "    %c%u = c_mul(%c%u, high_root%u);\n", v, k * low + c, v, k * low + c, k);
+            if (c) tf_str_printf(s, "    %c%u = c_mul(%c%u, vec2(%.9g, %.9g));\n", v, k * low + c, v, k * low + c, re, -im);
         }
 }
 
-static void print_exchange(tf_str *s, const tf_fft_lanes *f, bool back)
+static void print_exchange(tf_str *s, const tf_fft_lanes *f, char v, bool back)
 {
     const uint32_t low = f->m / f->hi;
     for (uint32_t q = 0; q < f->m && f->lanes > 1; q++) {
         const uint32_t b = q % low % f->fine, a = q % low / f->fine;
-        if (!back) tf_str_printf(s, "    v%u = across(v%u);\n", q, q);
-        if (b) tf_str_printf(s, "    v%u = c_mul(v%u, lane_root%u);\n", q, q, b - 1);
-        if (a) tf_str_printf(s, "    v%u = c_mul(v%u, lane_root%u);\n", q, q, f->fine - 2 + a);
-        if (back) tf_str_printf(s, "    v%u = across_back(v%u);\n", q, q);
+        if (!back) tf_str_printf(s, "    %c%u = across(%c%u);\n", v, q, v, q);
+        if (b) tf_str_printf(s, "    %c%u = c_mul(%c%u, lane_root%u);\n", v, q, v, q, b - 1);
+        if (a) tf_str_printf(s, "    %c%u = c_mul(%c%u, lane_root%u);\n", v, q, v, q, f->fine - 2 + a);
+        if (back) tf_str_printf(s, "    %c%u = across_back(%c%u);\n", v, q, v, q);
     }
 }
 
@@ -318,28 +332,58 @@ static void print_bins_put(tf_str *s, const tf_fft_lanes *f, bool vectors)
         }
 }
 
-static void print_in_registers(tf_str *s, const tf_fft_lanes *f, bool filter, bool rows)
+/* Four columns beside each other: v<q>, f<q>, g<q>, h<q>. */
+static const char beside_names[] = "vfgh";
+
+static void print_beside_taken(tf_str *s, const tf_fft_lanes *f)
 {
     const uint32_t low = f->m / f->hi;
-    const bool low_vectors = rows && low % 4 == 0, high_vectors = rows && f->hi % 4 == 0;
-    print_points_taken(s, f, low_vectors);
-    if (f->hi > 1) print_columns(s, f, true);
-    print_high_turn(s, f);
-    print_exchange(s, f, false);
-    print_columns(s, f, false);
-    if (filter) {
-        for (uint32_t q = 0; q < f->m; q++) tf_str_printf(s, "    v%u = filtered(k2 * %uu + %uu, v%u).yx;\n", q, f->hi, f->hi * f->lanes * (q % low) + q / low, q);
-        print_columns(s, f, false);
-        print_exchange(s, f, true);
-        print_high_turn(s, f);
-        if (f->hi > 1) print_columns(s, f, true);
+    for (uint32_t q = 0; q < f->m; q++)
+        tf_str_printf(s, "    vec2 v%u, f%u, g%u, h%u; point_beside(LANE * %uu + %uu, v%u, f%u, g%u, h%u);\n", q, q, q, q, low, q / low * f->lanes * low + q % low, q, q, q, q);
+}
+
+static void print_beside_put(tf_str *s, const tf_fft_lanes *f, bool places, bool turned)
+{
+    const uint32_t low = f->m / f->hi;
+    for (uint32_t q = 0; q < f->m && places; q++)
+        tf_str_printf(s, "        store_beside(LANE * %uu + %uu, v%u, f%u, g%u, h%u);\n", low, q / low * f->lanes * low + q % low, q, q, q, q);
+    for (uint32_t c = 0; c < low && !places; c++)
+        for (uint32_t k = 0; k < f->hi; k += turned ? 4 : 1)
+            for (uint32_t e = 0, v; e < (turned ? 4u : 1u); e++) {
+                const uint32_t to = f->hi * f->lanes * c + k, q = k * low + c;
+                v = (uint32_t)beside_names[e];
+                if (turned) tf_str_printf(s, "        store_turned(%uu, k2 * %uu + %uu, %c%u, %c%u, %c%u, %c%u);\n", e, f->hi, to, v, q, v, q + low, v, q + 2 * low, v, q + 3 * low);
+                else tf_str_printf(s, "        store_beside(k2 * %uu + %uu, v%u, f%u, g%u, h%u);\n", f->hi, to, q, q, q, q);
+            }
+}
+
+static void print_in_registers(tf_str *s, const tf_fft_lanes *f, bool filter, tf_fft_way way, uint32_t beside)
+{
+    const uint32_t low = f->m / f->hi;
+    const bool low_vectors = way == TF_FFT_ROWS && low % 4 == 0, high_vectors = way == TF_FFT_ROWS && f->hi % 4 == 0;
+    if (beside > 1) print_beside_taken(s, f);
+    else print_points_taken(s, f, low_vectors);
+    for (uint32_t e = 0; e < beside; e++) {
+        const char v = beside_names[e];
+        if (f->hi > 1) print_columns(s, f, v, true);
+        print_high_turn(s, f, v);
+        print_exchange(s, f, v, false);
+        print_columns(s, f, v, false);
+        if (!filter) continue;
+        for (uint32_t q = 0; q < f->m; q++)
+            tf_str_printf(s, "    %c%u = filtered(k2 * %uu + %uu, line_i + %uu, %c%u).yx;\n", v, q, f->hi, f->hi * f->lanes * (q % low) + q / low, e, v, q);
+        print_columns(s, f, v, false);
+        print_exchange(s, f, v, true);
+        print_high_turn(s, f, v);
+        if (f->hi > 1) print_columns(s, f, v, true);
     }
     if (f->real == TF_FFT_R2C) {
         print_bins(s, f);
         return;
     }
     tf_str_add(s, "    if (live) {\n");
-    if (filter) print_points_put(s, f, low_vectors);
+    if (beside > 1) print_beside_put(s, f, filter, way == TF_FFT_TURNED);
+    else if (filter) print_points_put(s, f, low_vectors);
     else print_bins_put(s, f, high_vectors);
     tf_str_add(s, "    }\n");
 }
@@ -362,7 +406,7 @@ static void print_step(tf_str *s, const tf_fft_lanes *f, uint32_t step, bool fil
         for (uint32_t q = 0; q < r; q++) {
             tf_str_printf(s, "    v%u = filtered(k2 + LANES * (", q);
             print_bin(s, f, q);
-            tf_str_printf(s, "), v%u).yx;\n", q);
+            tf_str_printf(s, "), line_i, v%u).yx;\n", q);
         }
         tf_fft_print_points(s, r, "v", "");
     } else if (f->real != TF_FFT_R2C) {
@@ -400,7 +444,7 @@ static void print_step_back(tf_str *s, const tf_fft_lanes *f, uint32_t step)
     tf_str_add(s, "    }\n");
 }
 
-void tf_fft_print_lanes(tf_str *s, const tf_fft_lanes *f, bool filter, bool rows)
+void tf_fft_print_lanes(tf_str *s, const tf_fft_lanes *f, bool filter, tf_fft_way way, uint32_t beside)
 {
     const bool lanes = f->lanes > 1;
     print_prepare(s, f);
@@ -411,7 +455,7 @@ void tf_fft_print_lanes(tf_str *s, const tf_fft_lanes *f, bool filter, bool rows
                          "void keep(uint i, vec2 v) { work[i] = packUint2x32(floatBitsToUint(v)); }\n", f->m);
     if (f->steps > 1 && f->real == TF_FFT_R2C) print_place(s, f);
     tf_str_add(s, "void transform(const bool live)\n{\n");
-    if (f->steps == 1) print_in_registers(s, f, filter, rows);
+    if (f->steps == 1) print_in_registers(s, f, filter, way, beside);
     for (uint32_t i = 0; i < f->steps && f->steps > 1; i++) print_step(s, f, i, filter);
     for (uint32_t i = f->steps - 1; filter && i-- > 0;) print_step_back(s, f, i);
     if (f->steps > 1 && f->real == TF_FFT_R2C) print_bins(s, f);

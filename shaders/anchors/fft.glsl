@@ -22,7 +22,7 @@ vec2 c_conj(vec2 a) { return vec2(a.x, -a.y); }
 #endif
 
 #if FILTER
-vec2 filtered(uint k, vec2 v) { return c_mul(v, ROWS != 0 ? h_at(line_b % FILTER, 0u, k) : h_at(line_b % FILTER, k, FINNER != 0 ? 0u : line_i)); }
+vec2 filtered(uint k, uint i, vec2 v) { return c_mul(v, ROWS != 0 ? h_at(line_b % FILTER, 0u, k) : h_at(line_b % FILTER, k, FINNER != 0 ? 0u : i)); }
 #endif
 
 #if REAL == 1 || REAL == 3
@@ -30,12 +30,17 @@ vec2 filtered(uint k, vec2 v) { return c_mul(v, ROWS != 0 ? h_at(line_b % FILTER
 #else
 #define T vec2
 #endif
+#if BESIDE == 1
 T given_of(uint b, uint j)
 {
 #if NIN < NEEDED
     if (j >= NIN) return T(0.0);
 #endif
-    return ROWS != 0 ? x_at(b, 0u, j) : x_at(b, j, line_i);
+#if ROWS
+    return x_at(b, 0u, j);
+#else
+    return x_at(b, j, line_i);
+#endif
 }
 T given(uint j) { return given_of(line_b, j); }
 
@@ -100,6 +105,22 @@ vec2 unpacked_by(vec2 root, vec2 a, vec2 b)
     const vec2 d = c_mul(root, a - c_conj(b));
     return 0.5 * (a + c_conj(b) + vec2(d.y, -d.x));
 }
+#endif /* BESIDE == 1 */
+
+#if BESIDE == 4 /* four complex lines at once */
+void point_beside(uint j, out vec2 a, out vec2 b, out vec2 c, out vec2 d)
+{
+    const mat4x2 v = NIN < NEEDED && j >= NIN ? mat4x2(0.0) : x_at4(line_b, j, line_i);
+#if INVERSE && !FILTER
+    a = v[0].yx; b = v[1].yx; c = v[2].yx; d = v[3].yx;
+#else
+    a = v[0]; b = v[1]; c = v[2]; d = v[3];
+#endif
+}
+mat4x2 result4(vec2 a, vec2 b, vec2 c, vec2 d) { return SCALE * (FILTER != 0 || INVERSE != 0 ? mat4x2(a.yx, b.yx, c.yx, d.yx) : mat4x2(a, b, c, d)); }
+void store_beside(uint k, vec2 a, vec2 b, vec2 c, vec2 d) { if (KEEP == POINTS || k < KEEP) y_put4(line_b, k, line_i, result4(a, b, c, d)); }
+void store_turned(uint i, uint k, vec2 a, vec2 b, vec2 c, vec2 d) { y_put4(line_b, line_i + i, k, result4(a, b, c, d)); }
+#endif
 
 #if ROWS /* four neighbours; `least` is what the place is for every lane at least */
 #if REAL == 0
