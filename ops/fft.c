@@ -328,7 +328,6 @@ static tuff_tensor anchor(tf_lower *l, tuff_tensor x, const tf_fft_desc *d)
 
 /* The divisor r of n next to its root, in ratio, for which good(r) and good(n / r); 1: none. */
 typedef bool (*good_part)(const tf_limits *limits, int64_t first, int64_t second, int64_t inner);
-enum { ROWS_IN_REGISTERS = 256 };
 static int64_t split(const tf_limits *limits, int64_t n, int64_t inner, good_part good)
 {
     int64_t best = 1;
@@ -345,20 +344,19 @@ static bool short_columns(const tf_limits *l, int64_t first, int64_t second, int
 {
     return tf_fft_short_column(l, first, inner) && tf_fft_short_column(l, second, inner);
 }
-static bool short_column(const tf_limits *l, int64_t first, int64_t second, int64_t inner)
+static bool three_short_columns(const tf_limits *l, int64_t first, int64_t second, int64_t inner)
 {
-    (void)second;
-    return tf_fft_short_column(l, first, inner);
+    return tf_fft_short_column(l, first, inner) && split(l, second, inner, short_columns) > 1;
 }
 static bool turned_then_column(const tf_limits *l, int64_t first, int64_t second, int64_t inner)
 {
     (void)inner;
     return second % 4 == 0 && tf_fft_turned_lanes(l, first) && tf_fft_short_column(l, second, first);
 }
-static bool turned_first(const tf_limits *l, int64_t first, int64_t second, int64_t inner)
+static bool turned_then_columns(const tf_limits *l, int64_t first, int64_t second, int64_t inner)
 {
     (void)inner;
-    return second % 4 == 0 && tf_fft_turned_lanes(l, first);
+    return second % 4 == 0 && tf_fft_turned_lanes(l, first) && split(l, second, first, short_columns) > 1;
 }
 
 /* n2 of the split n = n1 n2, for one kernel: n1 too if possible, else as many kernels as needed, of lines of similar length. */
@@ -429,20 +427,20 @@ static tuff_tensor lines_by_vectors(tf_lower *l, tuff_tensor x, const tf_fft_des
     const int64_t n = d->n, inner = tf_ty(x)->dim[2];
     if (d->real || d->filter.id || !tf_fft_smooth(n)) return (tuff_tensor){ 0 };
     if (inner == 1) {
-        if (n <= ROWS_IN_REGISTERS) return (tuff_tensor){ 0 };
+        if (tf_fft_row_in_registers(l->limits, n)) return (tuff_tensor){ 0 };
         int64_t n2 = split(l->limits, n, 1, turned_then_column);
-        if (n2 == 1) n2 = split(l->limits, n, 1, turned_first);
+        if (n2 == 1) n2 = split(l->limits, n, 1, turned_then_columns);
         return n2 == 1 ? (tuff_tensor){ 0 } : turned_lines(l, x, d, n2);
     }
     if (tf_fft_short_column(l->limits, n, inner)) return (tuff_tensor){ 0 };
     int64_t n2 = split(l->limits, n, inner, short_columns);
-    if (n2 == 1) n2 = split(l->limits, n, inner, short_column);
+    if (n2 == 1) n2 = split(l->limits, n, inner, three_short_columns);
     return n2 == 1 ? (tuff_tensor){ 0 } : long_lines(l, x, d, n2);
 }
 
 static tuff_tensor chirp_lines(tf_lower *l, tuff_tensor x, const tf_fft_desc *d)
 {
-    const int64_t n = d->n, m = tf_fft_good_size(2 * n - 1), given = tf_ty(x)->dim[1];
+    const int64_t n = d->n, m = tf_fft_line_size(l->limits, 2 * n - 1), given = tf_ty(x)->dim[1];
     tuff_tensor c = table(l->g, (tf_fft_table_desc){ .table = TF_FFT_CHIRP, .n = n });
     const tuff_tensor filter = table(l->g, (tf_fft_table_desc){ .table = TF_FFT_ANTICHIRP, .n = n, .m = m });
     c = shaped(c, 3, 1, n, 1, 0, 0);

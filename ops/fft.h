@@ -66,6 +66,9 @@ tuff_tensor tf_fft_packed_product(tf_lower *l, tuff_tensor z, tuff_tensor h, tuf
 bool tf_fft_smooth(int64_t n);
 /* A smooth number >= n, at most n / 8 larger where there is one: odd factors cost more than a few more points. */
 int64_t tf_fft_good_size(int64_t n);
+/* Likewise for rows on this device: the next power of two where rows of it stay in registers, read and written by vectors. */
+int64_t tf_fft_line_size(const tf_limits *limits, int64_t n);
+bool tf_fft_row_in_registers(const tf_limits *limits, int64_t points);
 /* Radices of at most `most`, few and balanced, whose product is n (smooth). False: none found. */
 bool tf_fft_factor(int64_t n, uint32_t most, uint32_t *radix, uint32_t *passes);
 /* Does one kernel of this device take lines of so many complex points? */

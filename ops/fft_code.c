@@ -167,6 +167,13 @@ int64_t tf_fft_good_size(int64_t n)
     return best;
 }
 
+int64_t tf_fft_line_size(const tf_limits *limits, int64_t n)
+{
+    int64_t power = 1;
+    while (power < n) power *= 2;
+    return tf_fft_row_in_registers(limits, power) ? power : tf_fft_good_size(n);
+}
+
 /* Depth first over radices from large to small: the first hit with the fewest passes, then the smallest largest radix. */
 static bool search(int64_t n, uint32_t most, uint32_t *radix, uint32_t left)
 {

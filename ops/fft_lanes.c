@@ -16,7 +16,7 @@
 /* Points in registers: more would be faster, but take software drivers long to compile, above all those that are loaded and stored one by
  * one; an odd number of them cannot be halved. Up to FEW roots a lane holds each, else products of two. IN_ARRAY: points of a lane that
  * its array may hold. */
-enum { MOST = 16, MOST_VECTORS = 64, MOST_BESIDE = 48, MOST_ODD = 32, FEW = 8, IN_ARRAY = 512 };
+enum { MOST = 16, MOST_VECTORS = 32, MOST_BESIDE = 32, MOST_ODD = 32, FEW = 8, IN_ARRAY = 512 };
 
 /* Roots of a lane between the exchanges and the points `low`: of points 1 .. fine - 1, then of points fine, 2 fine, .. */
 static uint32_t roots_of(const tf_fft_lanes *f) { return f->fine - 1 + f->radix[0] / f->hi / f->fine - 1; }
@@ -39,7 +39,7 @@ tf_fft_lanes tf_fft_lanes_of(int64_t points, uint32_t lanes, tf_fft_real real, t
         uint32_t radix[TF_FFT_PASSES];
         if (!tf_fft_factor(f.m, MOST, radix, &f.steps)) f.steps = 0;
         for (uint32_t i = 0; i < f.steps; i++) f.radix[i] = radix[f.steps - 1 - i]; /* the smallest first, where exchanges are added to it */
-    } else if (vectors || way == TF_FFT_TURNED) f.hi = f.m % 64 == 0 ? 8 : 4;
+    } else if (vectors || way == TF_FFT_TURNED) f.hi = 4;
     const uint32_t low = f.radix[0] / f.hi;
     f.fine = low > FEW ? 1 : low;
     while (low % f.fine || f.fine * f.fine < low) f.fine++;
@@ -70,6 +70,11 @@ uint32_t tf_fft_choose_lanes(const tf_limits *l, int64_t points, bool strided)
     if (!tf_fft_by_lanes(l) || !tf_fft_smooth(points)) return 0;
     while (2 * lanes <= l->subgroup_size && points % (2 * lanes) == 0 && points / lanes > fair) lanes *= 2;
     return points / lanes <= IN_ARRAY && tf_fft_factor(points / lanes, MOST, radix, &steps) ? lanes : 0;
+}
+
+bool tf_fft_row_in_registers(const tf_limits *l, int64_t points)
+{
+    return tf_emit_long_words(l) && tf_fft_by_lanes(l) && points <= (int64_t)l->subgroup_size * MOST_VECTORS;
 }
 
 bool tf_fft_short_column(const tf_limits *l, int64_t points, int64_t inner)
