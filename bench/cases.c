@@ -43,6 +43,10 @@
 /* Real rows: n elements by k, in one dispatch where a line fits, and by sums of shifted products. */
 #define FFT_CONV(rows, n, k, how) { "fft", "convolution " #rows " x " #n " by " #k ", " #how, "x = input f32[" #rows "," #n "]\nh = input f32[" #k "]\n" \
     "y = fft_conv(x, h) {mode=causal, algorithm=" #how "}\noutput y\n", 0.0, BENCH_COPY },
+/* Planes of n x n by k x k, periodic. */
+#define FFT_PLANE(planes, n, k, how) { "fft", "convolution " #planes " x " #n "^2 by " #k "^2, " #how, "x = input f32[" #planes "," #n "," #n "]\nh = input f32[" #k "," #k "]\n" \
+    "y = fft_conv(x, h) {mode=circular, dims=2, algorithm=" #how "}\noutput y\n", 0.0, BENCH_COPY },
+#define FFT_PLANES(planes, n, k) FFT_PLANE(planes, n, k, auto) FFT_PLANE(planes, n, k, fft) FFT_PLANE(planes, n, k, direct)
 #define FFT_CONVS(rows, n, k) FFT_CONV(rows, n, k, auto) FFT_CONV(rows, n, k, fft) FFT_CONV(rows, n, k, direct)
 /* One row of a sampler on n elements. */
 #define STATES(n) "row = input f32[24]\ny = input f32[" #n "]\nd = input f32[" #n "]\n"
@@ -170,6 +174,7 @@ const bench_case bench_cases[] = {
     FFT_REAL(256, 4096, 8) FFT_REAL(1024, 1024, 10) FFT_REAL(4096, 256, 12) FFT("512x512 r2c", "f32", "4,512,512", "axes=[1,2], kind=r2c", 2.5 * 1048576 * 18)
     FFT_CONVS(8192, 100, 4) FFT_CONVS(8192, 100, 8) FFT_CONVS(8192, 96, 16) FFT_CONVS(8192, 96, 32) FFT_CONVS(4096, 192, 64) FFT_CONVS(512, 2048, 8)
     FFT_CONVS(512, 2048, 16) FFT_CONVS(512, 2048, 32) FFT_CONVS(512, 2048, 64) FFT_CONVS(64, 16384, 16) FFT_CONVS(64, 16384, 32) FFT_CONVS(64, 16384, 64)
+    FFT_CONVS(512, 2048, 128) FFT_CONVS(64, 16384, 256) FFT_PLANES(64, 128, 5) FFT_PLANES(16, 256, 11) FFT_PLANES(16, 256, 21)
     { "fft", "convolution of 128 x 16384 by a row each", "x = input f32[128,16384]\nh = input f32[128,16384]\ny = fft_conv(x, h) {mode=causal}\noutput y\n", 0.0, BENCH_COPY },
 
     GAUNT_DEGREES(1000) GAUNT_LARGE(7, 64, 1000) GAUNT_LARGE(8, 81, 1000) GAUNT_LARGE(9, 100, 1000) GAUNT_LARGE(10, 121, 1000)

@@ -60,7 +60,8 @@ void tf_define_dim(tf_kernel_build *k, const char *name, int64_t dim)
 /* ---- stores -------------------------------------------------------------------------------------- */
 
 /* CPUs pay per loaded component, whatever its width: there, vectors travel as words of 64 bits. */
-static bool long_words(const tf_emitter *m) { return m->build.limits->cpu && m->build.limits->i64; }
+bool tf_emit_long_words(const tf_limits *l) { return l->cpu && l->i64; }
+static bool long_words(const tf_emitter *m) { return tf_emit_long_words(m->build.limits); }
 
 bool tf_emit_octets(const tf_limits *l) { return l->cpu && l->i64 && !l->uniform_loads; }
 
@@ -84,7 +85,7 @@ static void print_stores(tf_emitter *m, uint32_t value, const tf_ex *index, cons
     m->args.data[a].write = true;
     const tuff_dtype t = tf_type_of(m->g, value)->dtype;
     const uint32_t bits = tf_dtype_bits(t), step = TF_MIN(width, 8u);
-    bool vector = width >= 4 && !guard && t != TUFF_F8E4M3 && t != TUFF_F8E5M2 && (m->args.data[a].wide || bits == 32 || (bits < 32 && !packed_here(m, t)));
+    bool vector = width >= 4 && !guard && t != TUFF_F8E4M3 && t != TUFF_F8E5M2 && (m->args.data[a].wide || bits == 32 || (bits < 32 && !packed_here(m, t)) || (t == TUFF_C64 && long_words(m)));
     for (uint32_t k = 0; k < width && vector; k += step) vector = is_run(m, index + k, step);
     const char *v[MAP_UNROLL];
     for (uint32_t k = 0; k < width; k++) v[k] = tf_print(m, e[k], indent);
@@ -524,7 +525,7 @@ static storage storage_of(const tf_emitter *m, const tf_kernel_arg *a)
     if (a->uniform) return (storage){ .words = true };
     if (a->wide || tf_dtype_bits(t) == 32) return storage_32(m, t);
     if (t == TUFF_C64)
-        return wide ? (storage){ "uint64_t", NULL, "uintBitsToFloat(unpackUint2x32(%s))", NULL, "packUint2x32(floatBitsToUint(%s))", NULL, false }
+        return wide ? (storage){ "uint64_t", "u64vec4", "uintBitsToFloat(unpackUint2x32(%s))", "tf_four_points(%s)", "packUint2x32(floatBitsToUint(%s))", "tf_four_longs(%s)", false }
                     : (storage){ "vec2", NULL, "%s", NULL, "%s", NULL, false };
     if (t == TUFF_F64) return (storage){ "double", "dvec4", "%s", "%s", "%s", "%s", false };
     if (packed_here(m, t)) return (storage){ .words = true };
@@ -656,7 +657,7 @@ static void declare(tf_emitter *m, tf_str *out, uint32_t i)
         tf_str_printf(out, "#define LV%u(i) ", i);
         add_converted(out, s.load4, at);
         const char *g = tf_glsl_type(t);
-        const char *make = !strcmp(g, "float") ? "vec4(x, y, z, w)" : !strcmp(g, "int") ? "ivec4(x, y, z, w)" : !strcmp(g, "uint") ? "uvec4(x, y, z, w)" : "bvec4(x, y, z, w)";
+        const char *make = t == TUFF_C64 ? "mat4x2(x, y, z, w)" : !strcmp(g, "float") ? "vec4(x, y, z, w)" : !strcmp(g, "int") ? "ivec4(x, y, z, w)" : !strcmp(g, "uint") ? "uvec4(x, y, z, w)" : "bvec4(x, y, z, w)";
         tf_str_printf(out, "\n#define SV%u(i, x, y, z, w) b%u.d[%s] = ", i, i, index);
         add_converted(out, s.store4, make);
         tf_str_add(out, "\n");

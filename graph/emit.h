@@ -75,7 +75,7 @@ void tf_print_invariants(tf_emitter *m, const tf_ex *roots, uint32_t n, const ch
 /* Print what e needs into m->body with the indent; returns its name or literal (arena string). */
 const char *tf_print(tf_emitter *m, tf_ex e, const char *indent);
 const char *tf_glsl_type(tuff_dtype t);   /* of one value in a kernel */
-const char *tf_glsl_vector(tuff_dtype t); /* of four; not for c64 */
+const char *tf_glsl_vector(tuff_dtype t); /* of four; of c64 a matrix whose columns they are */
 /* Argument index of a value, added on first use. */
 uint32_t tf_emit_arg(tf_emitter *m, uint32_t value);
 /* Index of a parameter word, added on first use. */

@@ -219,6 +219,7 @@ static bool vector_dtype(const tf_emitter *m, const tf_kernel_arg *a)
     const uint32_t bits = tf_dtype_bits(t);
     if (a->uniform || t == TUFF_F8E4M3 || t == TUFF_F8E5M2) return false; /* decoded by a function of one element */
     if (a->wide || bits == 32) return true;
+    if (t == TUFF_C64) return tf_emit_long_words(m->build.limits);
     return (bits == 16 && (m->build.limits->storage16 || t == TUFF_F16 || t == TUFF_BF16)) || (bits == 8 && m->build.limits->storage8);
 }
 
@@ -398,7 +399,7 @@ const char *tf_glsl_type(tuff_dtype t)
 const char *tf_glsl_vector(tuff_dtype t)
 {
     const char *one = tf_glsl_type(t);
-    return !strcmp(one, "float") ? "vec4" : !strcmp(one, "int") ? "ivec4" : !strcmp(one, "uint") ? "uvec4" : !strcmp(one, "bool") ? "bvec4" : "dvec4";
+    return t == TUFF_C64 ? "mat4x2" : !strcmp(one, "float") ? "vec4" : !strcmp(one, "int") ? "ivec4" : !strcmp(one, "uint") ? "uvec4" : !strcmp(one, "bool") ? "bvec4" : "dvec4";
 }
 
 static const char *float_text(tf_emitter *m, double v, bool f64)
@@ -534,7 +535,7 @@ static const char *vector_load(tf_emitter *m, tf_ex e, const char *indent)
             tf_str_printf(&m->body, "%s%s q%u, q%u;\n%sLO%u(%s, q%u, q%u)\n", indent, type, first, other, indent, a, at, upper ? other : first, upper ? first : other);
         } else tf_str_printf(&m->body, "%sconst %s q%u = LV%u(%s);\n", indent, type, first, a, at);
     }
-    return tf_say(m, "q%u.%c", first, "xyzw"[lane]);
+    return n->t == TUFF_C64 ? tf_say(m, "q%u[%u]", first, lane) : tf_say(m, "q%u.%c", first, "xyzw"[lane]);
 }
 
 static const char *leaf_text(tf_emitter *m, tf_ex e)
@@ -557,6 +558,7 @@ static const char *leaf_text(tf_emitter *m, tf_ex e)
         return tf_say(m, "(int(iteration.step[%d]) + int(PW(%u)))", (int)n->i - 1, tf_emit_param(m, TF_PARAM_ITERATION, n->i - 1));
     }
     case TF_EX_RESULT: return n->i < 8 ? tf_say(m, "r%d", (int)n->i)
+                            : n->t == TUFF_C64 ? tf_say(m, "r%d[%d]", (int)(n->i - 8) / 4, (int)(n->i - 8) % 4)
                                        : tf_say(m, "r%d.%c", (int)(n->i - 8) / 4, "xyzw"[(n->i - 8) % 4]);
     default: return NULL;
     }

@@ -67,6 +67,8 @@ struct tf_anchor {
     bool (*join)(tf_view_map *v, const tf_ex *leaf, tf_ex *y);
 };
 
+/* Do vectors travel as words of 64 bits, complex numbers among them? Drivers for CPUs pay per component, whatever its width. */
+bool tf_emit_long_words(const tf_limits *limits);
 /* Are eight neighbouring elements at once faster than twice four? */
 bool tf_emit_octets(const tf_limits *limits);
 

@@ -59,6 +59,15 @@ typedef struct tf_scan_state { tf_scalar f[TF_SCAN_FIELDS]; bool some; } tf_scan
 tf_scan_state tf_scan_join(const tf_scan_desc *d, uint32_t fields, bool integer, const tf_scan_state *a, const tf_scan_state *b, tf_scalar *scratch);
 
 extern const tf_op tf_op_anchor_reduce, tf_op_anchor_reduce_cols, tf_op_anchor_rownorm, tf_op_anchor_matmul, tf_op_anchor_scan, tf_op_anchor_segment, tf_op_anchor_segment_starts;
+/* _conv x[n, groups * c, d, h, w], weight[groups * o, c, kd, kh, kw] -> y[n, groups * o, out..]. flipped: y is a convolution of functions, weights
+ * counting from the end. wrapped, with it: x is periodic in its last two axes, the last a multiple of 4, and no weight row longer. */
+typedef struct tf_conv_desc {
+    int32_t groups;
+    tuff_ints stride, padding, dilation; /* three axes each */
+    tuff_shape out;                      /* the three spatial dims of the result */
+    bool flipped, wrapped;
+} tf_conv_desc;
+
 extern const tf_op tf_op_anchor_sort_blocks, tf_op_anchor_sort_merge, tf_op_anchor_conv, tf_op_anchor_hadamard;
 
 /* The axes of a type as a bit mask; false: tf_bad was called. n 0: all axes. `axes` becomes sorted and non-negative. */

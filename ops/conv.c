@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-enum { MAX_AXES = 3 };
+enum { MAX_AXES = 3, VECTOR_TAPS = 11 }; /* longest row of taps whose vectors all wait in registers */
 
 static const char *const modes[] = { "zero", "edge", "reflect", "wrap", NULL };
 
@@ -145,9 +145,8 @@ static void split_place(int64_t at, const int64_t *dim, int64_t *place)
         place[i] = at % dim[i];
 }
 
-static tuff_status conv_reference(tf_ref *r)
+static tuff_status conv_sum(tf_ref *r, const tuff_conv_desc *d, bool flipped)
 {
-    const tuff_conv_desc *d = r->desc;
     const tf_ref_tensor *x = r->src[0], *w = r->src[1], *bias = r->n_src > 2 ? r->src[2] : NULL;
     const taps t = taps_of(r);
     const int32_t axes = x->rank - 2;
@@ -166,12 +165,13 @@ static tuff_status conv_reference(tf_ref *r)
                 from = p < 0 ? -1 : from * t.in[a] + p;
             }
             for (int64_t c = 0; from >= 0 && c < cg; c++)
-                sum += x->re[(n * x->dim[1] + o / og * cg + c) * in + from] * w->re[(o * cg + c) * k + j];
+                sum += x->re[(n * x->dim[1] + o / og * cg + c) * in + from] * w->re[(o * cg + c) * k + (flipped ? k - 1 - j : j)];
         }
         r->out[0].re[i] = sum;
     }
     return TUFF_OK;
 }
+static tuff_status conv_reference(tf_ref *r) { return conv_sum(r, r->desc, false); }
 
 static tuff_status transpose_reference(tf_ref *r)
 {
@@ -202,12 +202,6 @@ static tuff_status transpose_reference(tf_ref *r)
 }
 
 /* ---- lowering ------------------------------------------------------------------------------------ */
-
-typedef struct conv_anchor_desc {
-    int32_t groups;
-    tuff_ints stride, padding, dilation; /* three axes each */
-    tuff_shape out;                      /* the three spatial dims of the result */
-} conv_anchor_desc;
 
 static tuff_tensor with_bias(tuff_tensor y, tuff_tensor bias)
 {
@@ -280,7 +274,7 @@ static tuff_tensor convolve(tf_lower *l, tuff_tensor x, tuff_tensor w, tuff_conv
         return x.id ? w : x;
     if (windows)
         return windows_matmul(l, x, w, &d, out);
-    conv_anchor_desc a = { .groups = d.groups, .stride = { 3, { 1, 1, 1 } }, .padding = { 3, { 0 } }, .dilation = { 3, { 1, 1, 1 } },
+    tf_conv_desc a = { .groups = d.groups, .stride = { 3, { 1, 1, 1 } }, .padding = { 3, { 0 } }, .dilation = { 3, { 1, 1, 1 } },
                            .out = { 3, { 1, 1, 1 } } };
     for (int32_t i = 0; i < n; i++) {
         a.stride.v[3 - n + i] = d.stride.v[i];
@@ -458,13 +452,15 @@ tuff_tensor tuff_conv_transpose(tuff_tensor x, tuff_tensor weight, const tuff_co
 
 static bool anchor_infer(tf_infer *c)
 {
-    const conv_anchor_desc *d = c->desc;
+    const tf_conv_desc *d = c->desc;
     const tf_type *x = c->type[0], *w = c->type[1];
     if (x->rank != 5 || w->rank != 5 || x->dtype != TUFF_F32 || w->dtype != TUFF_F32)
         return tf_bad(c, TUFF_E_SHAPE, "x and weight are f32 of rank 5 (%s; %s)", tf_src_text(c, 0), tf_src_text(c, 1));
     if (d->groups < 1 || d->out.rank != 3 || d->stride.n != 3 || d->padding.n != 3 || d->dilation.n != 3 || w->dim[0] % d->groups ||
         w->dim[1] * d->groups != x->dim[1])
         return tf_bad(c, TUFF_E_ATTRIBUTE, "three spatial axes have a stride, a padding and a dilation each, and groups divides the channels");
+    if ((d->flipped || d->wrapped) && (!all_are(&d->stride, 1) || !all_are(&d->dilation, 1) || (d->wrapped && (!d->flipped || x->dim[4] % 4))))
+        return tf_bad(c, TUFF_E_ATTRIBUTE, "flipped weights have strides and dilations of 1; periodic rows are multiples of 4 and go with them");
     c->out[0] = *x;
     c->out[0].dim[1] = w->dim[0];
     memcpy(c->out[0].dim + 2, d->out.dim, 3 * sizeof *d->out.dim);
@@ -473,15 +469,14 @@ static bool anchor_infer(tf_infer *c)
 
 static tuff_status anchor_reference(tf_ref *r)
 {
-    const conv_anchor_desc *d = r->desc;
-    const tuff_conv_desc whole = { .stride = d->stride, .padding = d->padding, .padding_end = d->padding, .dilation = d->dilation, .groups = d->groups };
-    tf_ref same = *r;
-    same.desc = &whole;
-    return conv_reference(&same);
+    const tf_conv_desc *d = r->desc;
+    const tuff_conv_desc whole = { .stride = d->stride, .padding = d->padding, .padding_end = d->padding, .dilation = d->dilation, .groups = d->groups,
+                                   .mode = d->wrapped ? TUFF_CONV_WRAP : TUFF_CONV_ZERO };
+    return conv_sum(r, &whole, d->flipped);
 }
 
 /* Registers: a tile of at most 16 vectors; many channels of one input first, then rows that share inputs. */
-static void tile(const tf_kernel_build *k, int64_t og, int64_t oh, int64_t ow, const conv_anchor_desc *d, int64_t kh, uint32_t *ob, uint32_t *rt, uint32_t *nv)
+static void tile(const tf_kernel_build *k, int64_t og, int64_t oh, int64_t ow, const tf_conv_desc *d, int64_t kh, uint32_t *ob, uint32_t *rt, uint32_t *nv)
 {
     const bool shares_rows = kh > 1 && d->stride.v[1] == 1 && d->dilation.v[1] == 1;
     *ob = og >= 4 ? 4 : og >= 2 ? 2 : 1;
@@ -491,13 +486,14 @@ static void tile(const tf_kernel_build *k, int64_t og, int64_t oh, int64_t ow, c
 
 static bool configure(tf_kernel_build *k)
 {
-    const conv_anchor_desc *d = k->desc;
+    const tf_conv_desc *d = k->desc;
     const tf_type *x = k->src[0], *w = k->src[1], *y = &k->out[0];
-    const int64_t og = w->dim[0] / d->groups, kw = w->dim[4], offset = (d->padding.v[2] + 3) / 4 * 4;
-    uint32_t ob, rt, nv;
-    tile(k, og, tf_dim_bound(k->g, y->dim[3]), tf_dim_bound(k->g, y->dim[4]), d, w->dim[3], &ob, &rt, &nv);
-    const int64_t columns = d->stride.v[2] * (4 * nv - 1) + (kw - 1) * d->dilation.v[2] + offset - d->padding.v[2] + 1, blocks = (columns + 3) / 4;
-    const bool vector = blocks <= 8 && kw <= 11;
+    const int64_t og = w->dim[0] / d->groups, kw = w->dim[4], kp = (kw + 3) / 4 * 4, zw = d->padding.v[2] + (d->flipped ? kp - kw : 0), offset = (zw + 3) / 4 * 4;
+    const bool sliding = d->flipped || (kw > VECTOR_TAPS && d->stride.v[2] == 1 && d->dilation.v[2] == 1);
+    uint32_t ob = 1, rt = 1, nv = k->limits->cpu && tf_dim_bound(k->g, y->dim[4]) > 8 ? 8 : 1;
+    if (!sliding) tile(k, og, tf_dim_bound(k->g, y->dim[3]), tf_dim_bound(k->g, y->dim[4]), d, w->dim[3], &ob, &rt, &nv);
+    const int64_t columns = d->stride.v[2] * (4 * nv - 1) + ((sliding ? 4 : kw) - 1) * d->dilation.v[2] + offset - zw + 1, blocks = (columns + 3) / 4;
+    const bool vector = sliding || (blocks <= 8 && kw <= VECTOR_TAPS);
     const bool rows = vector && w->dim[3] <= 7 && w->dim[3] * kw * rt <= 56 && ob == 1;
     const uint32_t wg = k->limits->cpu ? 16 : 64;
     static const char axis[] = "DHW";
@@ -508,7 +504,7 @@ static bool configure(tf_kernel_build *k)
         name[0] = 'D';
         tf_define(k, name, "%lld", (long long)d->dilation.v[i]);
         name[0] = 'Z';
-        tf_define(k, name, "%lld", (long long)d->padding.v[i]);
+        tf_define(k, name, "%lld", (long long)(i == 2 ? zw : d->padding.v[i]));
         name[0] = 'K';
         tf_define(k, name, "%lld", (long long)w->dim[2 + i]);
         tf_define_dim(k, dim, x->dim[2 + i]);
@@ -524,7 +520,11 @@ static bool configure(tf_kernel_build *k)
     tf_define(k, "NV", "%u", nv);
     tf_define(k, "NB", "%lld", (long long)blocks);
     tf_define(k, "OFFSET", "%lld", (long long)offset);
-    tf_define(k, "VECTOR", "%d", vector);
+    tf_define(k, "KP", "%lld", (long long)kp);
+    tf_define(k, "SLIDING", "%d", sliding);
+    tf_define(k, "FLIPPED", "%d", d->flipped);
+    tf_define(k, "WRAPPED", "%d", d->wrapped);
+    tf_define(k, "VECTOR", "%d", vector && !sliding);
     tf_define(k, "WGSIZE", "%u", wg);
     tf_define(k, "ROWS_LOOP", "%s", rows ? "[[unroll]]" : "[[dont_unroll]]");
     tf_define(k, "TAPS_LOOP", "%s", vector ? "[[unroll]]" : "[[dont_unroll]]");
@@ -533,31 +533,33 @@ static bool configure(tf_kernel_build *k)
     work = tf_dim_bin(k->g, TUFF_DIM_MUL, work, tf_dim_ceildiv(k->g, y->dim[3], rt));
     work = tf_dim_bin(k->g, TUFF_DIM_MUL, work, tf_dim_ceildiv(k->g, y->dim[4], 4 * nv));
     k->source = tf_shader_text("anchors/conv.glsl");
-    k->algorithm = ob > 1 ? "tile of channels and columns per invocation" : "tile of rows and columns per invocation";
+    k->algorithm = sliding ? "columns over a moving window per invocation" : ob > 1 ? "tile of channels and columns per invocation" : "tile of rows and columns per invocation";
     k->local[0] = wg;
     k->local[1] = k->local[2] = 1;
     k->groups = tf_dim_ceildiv(k->g, work, wg);
     tf_count_bound(k->g, y, &k->flops);
     k->flops *= 2 * (uint64_t)tf_dim_product(k->g, w->dim, 1, 5);
     k->loads[0] = (tf_hook){ .name = "x", .widths = vector ? 4 : 1, .reread = 255 };
-    k->loads[1] = (tf_hook){ .name = "w", .widths = 1, .reread = 255 };
+    k->loads[1] = (tf_hook){ .name = "w", .widths = sliding ? 4 : 1, .reread = 255, .uniform = sliding };
     k->stores[0] = (tf_hook){ .name = "y", .widths = 4 };
     return true;
 }
 
 static const tf_attr anchor_attrs[] = {
-    TF_A(conv_anchor_desc, groups, TF_ATTR_INT, "separate convolutions", .required = true),
-    TF_A(conv_anchor_desc, stride, TF_ATTR_INTS, "of three axes", .required = true),
-    TF_A(conv_anchor_desc, padding, TF_ATTR_INTS, "before three axes", .required = true),
-    TF_A(conv_anchor_desc, dilation, TF_ATTR_INTS, "of three axes", .required = true),
-    TF_A(conv_anchor_desc, out, TF_ATTR_SHAPE, "spatial dims of the result", .required = true),
+    TF_A(tf_conv_desc, groups, TF_ATTR_INT, "separate convolutions", .required = true),
+    TF_A(tf_conv_desc, stride, TF_ATTR_INTS, "of three axes", .required = true),
+    TF_A(tf_conv_desc, padding, TF_ATTR_INTS, "before three axes", .required = true),
+    TF_A(tf_conv_desc, dilation, TF_ATTR_INTS, "of three axes", .required = true),
+    TF_A(tf_conv_desc, out, TF_ATTR_SHAPE, "spatial dims of the result", .required = true),
+    TF_A(tf_conv_desc, flipped, TF_ATTR_BOOL, "the weights count from the end"),
+    TF_A(tf_conv_desc, wrapped, TF_ATTR_BOOL, "x is periodic"),
 };
 static const tf_anchor conv_anchor = {
-    .name = "conv", .loads = { { .name = "x", .widths = 5, .reread = 255 }, { .name = "w", .widths = 1, .reread = 255 } },
+    .name = "conv", .loads = { { .name = "x", .widths = 5, .reread = 255 }, { .name = "w", .widths = 5, .reread = 255 } },
     .stores = { { .name = "y", .widths = 4 } }, .configure = configure,
 };
 const tf_op tf_op_anchor_conv = {
     .name = "_conv", .doc = "x[n,c,d,h,w], weight[o,c/groups,kd,kh,kw] -> y[n,o,out..]", .operands = "x weight", .kind = TF_ANCHOR, .internal = true,
-    .attrs = anchor_attrs, .attr_count = TF_COUNT(anchor_attrs), .desc_size = sizeof(conv_anchor_desc), .infer = anchor_infer,
+    .attrs = anchor_attrs, .attr_count = TF_COUNT(anchor_attrs), .desc_size = sizeof(tf_conv_desc), .infer = anchor_infer,
     .reference = anchor_reference, .anchor = &conv_anchor, .rel = 8,
 };

@@ -216,9 +216,9 @@ static bool table_infer(tf_infer *c)
     c->out[0] = (tf_type){ .dtype = TUFF_C64, .rank = 1, .dim = { d->n } };
     if (d->table == TF_FFT_STEPS) c->out[0] = (tf_type){ .dtype = TUFF_C64, .rank = 2, .dim = { d->n, d->m } };
     if (d->table == TF_FFT_LANES) {
-        if (d->m < 1 || d->m > 64 || d->n % d->m || d->n / d->m > 64 || d->step > TF_FFT_PAIRS)
+        if (d->m < 1 || d->m > 64 || d->n % d->m || tf_fft_lanes_of(d->n, (uint32_t)d->m, TF_FFT_COMPLEX, (tf_fft_way)d->period).steps == 0 || d->step > TF_FFT_PAIRS)
             return tf_bad(c, TUFF_E_ATTRIBUTE, "%lld lanes for %lld points", (long long)d->m, (long long)d->n);
-        c->out[0] = (tf_type){ .dtype = TUFF_F32, .rank = 1, .dim = { 4 * (int64_t)tf_fft_lanes_of(d->n, (uint32_t)d->m, (tf_fft_real)d->step).count } };
+        c->out[0] = (tf_type){ .dtype = TUFF_F32, .rank = 1, .dim = { 4 * (int64_t)tf_fft_lanes_of(d->n, (uint32_t)d->m, (tf_fft_real)d->step, (tf_fft_way)d->period).count } };
     }
     if (d->table == TF_FFT_ANTICHIRP) c->out[0] = (tf_type){ .dtype = TUFF_C64, .rank = 3, .dim = { 1, d->m, 1 } };
     return true;
@@ -247,7 +247,7 @@ static tuff_status table_reference(tf_ref *r)
         }
         return TUFF_OK;
     case TF_FFT_LANES: {
-        const tf_fft_lanes f = tf_fft_lanes_of(d->n, (uint32_t)m, (tf_fft_real)d->step);
+        const tf_fft_lanes f = tf_fft_lanes_of(d->n, (uint32_t)m, (tf_fft_real)d->step, (tf_fft_way)d->period);
         tf_fft_lane_table(&f, re);
         return TUFF_OK;
     }
@@ -315,25 +315,61 @@ static tuff_tensor anchor(tf_lower *l, tuff_tensor x, const tf_fft_desc *d)
     const tf_fft_real real = packed ? d->real : TF_FFT_COMPLEX;
     tf_fft_desc a = *d;
     a.lanes = (int32_t)tf_fft_choose_lanes(l->limits, points, tf_dim_bound(l->g, tf_ty(x)->dim[2]) > 1);
-    const tuff_tensor w = a.lanes ? table(l->g, (tf_fft_table_desc){ .table = TF_FFT_LANES, .n = points, .m = a.lanes, .step = real })
+    if (d->way == TF_FFT_TURNED) a.lanes = (int32_t)tf_fft_turned_lanes(l->limits, points);
+    else if (a.lanes && tf_ty(x)->dim[2] == 1) a.way = TF_FFT_ROWS;
+    const tuff_tensor w = a.lanes ? table(l->g, (tf_fft_table_desc){ .table = TF_FFT_LANES, .n = points, .m = a.lanes, .step = real, .period = a.way })
                                   : table(l->g, (tf_fft_table_desc){ .n = d->n });
-    return tf_add(l->g, &tf_op_fft_anchor, (tuff_tensor[]){ x, w }, 2, &a);
+    if (a.way != TF_FFT_ROWS) return tf_add(l->g, &tf_op_fft_anchor, (tuff_tensor[]){ x, w }, 2, &a);
+    const tf_type t = *tf_ty(x);
+    if (a.filter.id) a.filter = shaped(a.filter, 3, tf_ty(a.filter)->dim[0], 1, d->n, 0, 0);
+    const tuff_tensor y = tf_add(l->g, &tf_op_fft_anchor, (tuff_tensor[]){ shaped(x, 3, t.dim[0], 1, t.dim[1], 0, 0), w }, 2, &a);
+    return y.id ? shaped(y, 3, t.dim[0], tf_ty(y)->dim[2], 1, 0, 0) : y;
+}
+
+/* The divisor r of n next to its root, in ratio, for which good(r) and good(n / r); 1: none. */
+typedef bool (*good_part)(const tf_limits *limits, int64_t first, int64_t second, int64_t inner);
+static int64_t split(const tf_limits *limits, int64_t n, int64_t inner, good_part good)
+{
+    int64_t best = 1;
+    for (int64_t r = 2; r <= 4096 && r < n; r++)
+        if (n % r == 0 && good(limits, n / r, r, inner) && (best == 1 || fabs(log((double)r * (double)r / (double)n)) < fabs(log((double)best * (double)best / (double)n)))) best = r;
+    return best;
+}
+static bool both_fit(const tf_limits *l, int64_t first, int64_t second, int64_t inner)
+{
+    (void)inner;
+    return tf_fft_fits(l, first) && tf_fft_fits(l, second);
+}
+static bool short_columns(const tf_limits *l, int64_t first, int64_t second, int64_t inner)
+{
+    return tf_fft_short_column(l, first, inner) && tf_fft_short_column(l, second, inner);
+}
+static bool three_short_columns(const tf_limits *l, int64_t first, int64_t second, int64_t inner)
+{
+    return tf_fft_short_column(l, first, inner) && split(l, second, inner, short_columns) > 1;
+}
+static bool turned_then_column(const tf_limits *l, int64_t first, int64_t second, int64_t inner)
+{
+    (void)inner;
+    return second % 4 == 0 && tf_fft_turned_lanes(l, first) && tf_fft_short_column(l, second, first);
+}
+static bool turned_then_columns(const tf_limits *l, int64_t first, int64_t second, int64_t inner)
+{
+    (void)inner;
+    return second % 4 == 0 && tf_fft_turned_lanes(l, first) && split(l, second, first, short_columns) > 1;
 }
 
 /* n2 of the split n = n1 n2, for one kernel: n1 too if possible, else as many kernels as needed, of lines of similar length. */
-static int64_t split(const tf_limits *limits, int64_t n)
+static int64_t any_split(const tf_limits *limits, int64_t n)
 {
-    int64_t most = 4096;
+    int64_t most = 4096, best = split(limits, n, 1, both_fit);
     while (most > 2 && !tf_fft_fits(limits, most)) most /= 2;
-    for (int two = 1; two >= 0; two--) {
-        const double wanted = log((double)n) / (two ? 2 : ceil(log((double)n) / log((double)most) - 1e-9));
-        int64_t best = 0;
-        for (int64_t r = 2; r <= 4096 && r < n; r++)
-            if (n % r == 0 && tf_fft_fits(limits, r) && (!two || tf_fft_fits(limits, n / r)) &&
-                (!best || fabs(log((double)r) - wanted) < fabs(log((double)best) - wanted))) best = r;
-        if (best) return best;
-    }
-    return 1;
+    const double wanted = log((double)n) / ceil(log((double)n) / log((double)most) - 1e-9);
+    for (int64_t r = 2; r <= 4096 && r < n && best == 1; r++)
+        if (n % r == 0 && tf_fft_fits(limits, r)) best = r;
+    for (int64_t r = best + 1; r <= 4096 && r < n && !tf_fft_fits(limits, n / best); r++)
+        if (n % r == 0 && tf_fft_fits(limits, r) && fabs(log((double)r) - wanted) < fabs(log((double)best) - wanted)) best = r;
+    return best;
 }
 
 /* Largest divisor of n that is at most its root. */
@@ -345,30 +381,66 @@ static int64_t root_divisor(int64_t n)
     return best;
 }
 
-static tuff_tensor long_lines(tf_lower *l, tuff_tensor x, const tf_fft_desc *d)
+/* x[b, rows, columns, i] times e^(-+2 pi i row column / period). From large tables on, two small ones instead: rows in two digits. */
+static tuff_tensor step_roots(tf_lower *l, tuff_tensor x, int64_t rows, int64_t columns, const tf_fft_desc *d)
 {
-    const int64_t n = d->n, n2 = split(l->limits, n), n1 = n / n2, b = tf_ty(x)->dim[0], i = tf_ty(x)->dim[2];
-    const int64_t coarse = n > 65536 ? n1 / root_divisor(n1) : 1, fine = n1 / coarse; /* two small tables instead of one large */
+    if (!x.id) return x;
+    const int64_t b = tf_ty(x)->dim[0], i = tf_ty(x)->dim[3], coarse = d->n > 65536 ? rows / root_divisor(rows) : 1, fine = rows / coarse;
+    x = shaped(x, 5, b, coarse, fine, columns, i);
+    for (int s = 0; s < 2; s++) {
+        const int64_t n = s ? coarse : fine;
+        if (n == 1) continue;
+        tuff_tensor w = table(l->g, (tf_fft_table_desc){ TF_FFT_STEPS, n, columns, s ? fine : 1, d->n });
+        if (d->inverse) w = tuff_conj(w);
+        x = tuff_mul(x, shaped(w, 5, 1, s ? coarse : 1, s ? 1 : fine, columns, 1));
+    }
+    return x;
+}
+
+/* n = n1 n2: lines of n1, of which n2 are neighbours, into rows, and those as lines of n2, of which n1 are neighbours: in order already. */
+static tuff_tensor turned_lines(tf_lower *l, tuff_tensor x, const tf_fft_desc *d, int64_t n2)
+{
+    const int64_t n = d->n, n1 = n / n2, b = tf_ty(x)->dim[0];
     const int64_t given = (tf_ty(x)->dim[1] + n2 - 1) / n2, kept = ((d->keep ? d->keep : n) + n1 - 1) / n1; /* rows that are not all zeros; that are wanted */
+    x = anchor(l, shaped(extended(x, given * n2), 3, b, given, n2, 0, 0), &(tf_fft_desc){ .n = n1, .inverse = d->inverse, .way = TF_FFT_TURNED });
+    x = step_roots(l, shaped(x, 4, b, n2, n1, 1, 0), n2, n1, d);
+    x = tf_fft_lines(l, shaped(x, 3, b, n2, n1, 0, 0), &(tf_fft_desc){ .n = n2, .inverse = d->inverse, .scale = d->scale, .keep = kept });
+    return part(shaped(x, 3, b, kept * n1, 1, 0, 0), 0, d->keep ? d->keep : n);
+}
+
+static tuff_tensor long_lines(tf_lower *l, tuff_tensor x, const tf_fft_desc *d, int64_t n2)
+{
+    const int64_t n = d->n, n1 = n / n2, b = tf_ty(x)->dim[0], i = tf_ty(x)->dim[2];
+    const int64_t given = (tf_ty(x)->dim[1] + n2 - 1) / n2, kept = ((d->keep ? d->keep : n) + n1 - 1) / n1;
     x = shaped(extended(x, given * n2), 3, b, given, tf_dim_bin(l->g, TUFF_DIM_MUL, n2, i), 0, 0);
     x = tf_fft_lines(l, x, &(tf_fft_desc){ .n = n1, .inverse = d->inverse });
-    x = shaped(x, 5, b, coarse, fine, n2, i);
-    for (int s = 0; s < 2; s++) {
-        const int64_t rows = s ? coarse : fine;
-        if (rows == 1) continue;
-        tuff_tensor w = table(l->g, (tf_fft_table_desc){ TF_FFT_STEPS, rows, n2, s ? fine : 1, n });
-        if (d->inverse) w = tuff_conj(w);
-        x = tuff_mul(x, shaped(w, 5, 1, s ? coarse : 1, s ? 1 : fine, n2, 1));
-    }
+    x = step_roots(l, shaped(x, 4, b, n1, n2, i, 0), n1, n2, d);
     x = shaped(x, 3, tf_dim_bin(l->g, TUFF_DIM_MUL, b, n1), n2, i, 0, 0);
     x = tf_fft_lines(l, x, &(tf_fft_desc){ .n = n2, .inverse = d->inverse, .scale = d->scale, .keep = kept });
     x = tuff_permute(shaped(x, 4, b, n1, kept, i, 0), TUFF_INTS(0, 2, 1, 3));
     return part(shaped(x, 3, b, kept * n1, i, 0, 0), 0, d->keep ? d->keep : n);
 }
 
+/* Complex lines that one kernel does not hold, or only by reading and writing numbers one by one, for some time. x with id 0: neither. */
+static tuff_tensor lines_by_vectors(tf_lower *l, tuff_tensor x, const tf_fft_desc *d)
+{
+    const int64_t n = d->n, inner = tf_ty(x)->dim[2];
+    if (d->real || d->filter.id || !tf_fft_smooth(n)) return (tuff_tensor){ 0 };
+    if (inner == 1) {
+        if (tf_fft_row_in_registers(l->limits, n)) return (tuff_tensor){ 0 };
+        int64_t n2 = split(l->limits, n, 1, turned_then_column);
+        if (n2 == 1) n2 = split(l->limits, n, 1, turned_then_columns);
+        return n2 == 1 ? (tuff_tensor){ 0 } : turned_lines(l, x, d, n2);
+    }
+    if (tf_fft_short_column(l->limits, n, inner)) return (tuff_tensor){ 0 };
+    int64_t n2 = split(l->limits, n, inner, short_columns);
+    if (n2 == 1) n2 = split(l->limits, n, inner, three_short_columns);
+    return n2 == 1 ? (tuff_tensor){ 0 } : long_lines(l, x, d, n2);
+}
+
 static tuff_tensor chirp_lines(tf_lower *l, tuff_tensor x, const tf_fft_desc *d)
 {
-    const int64_t n = d->n, m = tf_fft_good_size(2 * n - 1), given = tf_ty(x)->dim[1];
+    const int64_t n = d->n, m = tf_fft_line_size(l->limits, 2 * n - 1), given = tf_ty(x)->dim[1];
     tuff_tensor c = table(l->g, (tf_fft_table_desc){ .table = TF_FFT_CHIRP, .n = n });
     const tuff_tensor filter = table(l->g, (tf_fft_table_desc){ .table = TF_FFT_ANTICHIRP, .n = n, .m = m });
     c = shaped(c, 3, 1, n, 1, 0, 0);
@@ -490,10 +562,12 @@ tuff_tensor tf_fft_lines(tf_lower *l, tuff_tensor x, const tf_fft_desc *d)
 {
     if (!x.id) return x;
     const bool smooth = tf_fft_smooth(d->n), packed = (d->real == TF_FFT_R2C || d->real == TF_FFT_C2R) && d->n % 2 == 0;
+    const tuff_tensor y = lines_by_vectors(l, x, d);
+    if (y.id) return y;
     if (tf_fft_fits(l->limits, packed ? d->n / 2 : d->n)) return anchor(l, x, d);
     if (d->filter.id) return filtered_lines(l, x, d);
     if (d->real) return d->n % 2 || d->n < 4 ? odd_lines(l, x, d) : even_lines(l, x, d);
-    return smooth ? long_lines(l, x, d) : chirp_lines(l, x, d);
+    return smooth ? long_lines(l, x, d, any_split(l->limits, d->n)) : chirp_lines(l, x, d);
 }
 
 /* ---- lowering: axes ----------------------------------------------------------------------------------- */

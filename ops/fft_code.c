@@ -5,6 +5,7 @@
 #include "fft.h"
 
 #include <math.h>
+#include <stdio.h>
 
 enum { MOST = 64 };
 
@@ -45,7 +46,7 @@ static uint32_t rotate(printer *p, uint32_t a, uint32_t k, uint32_t n)
         }
     }
     const double c = cos(TAU * k / n), s = sin(TAU * k / n);
-    return say(p, "vec2(t%u.x * %.9g + t%u.y * %.9g, t%u.y * %.9g - t%u.x * %.9g)", a, c, a, s, a, c, a, s);
+    return say(p, "fma(t%u.yx, vec2(%.9g, %.9g), %.9g * t%u)", a, s, -s, c, a);
 }
 
 static void prime(printer *p, uint32_t *v, uint32_t n)
@@ -107,18 +108,29 @@ static void transform(printer *p, uint32_t *v, uint32_t n)
     }
 }
 
-void tf_fft_print_points(tf_str *out, uint32_t r, const char *before, const char *after)
+void tf_fft_print_named(tf_str *out, uint32_t r, const char *const *names)
 {
     printer p = { out, r };
     uint32_t v[MOST];
     tf_str_add(out, "    {\n");
     for (uint32_t j = 0; j < r; j++) {
         v[j] = j + 1;
-        tf_str_printf(out, "    const vec2 t%u = %s%u%s;\n", j + 1, before, j, after);
+        tf_str_printf(out, "    const vec2 t%u = %s;\n", j + 1, names[j]);
     }
     transform(&p, v, r);
-    for (uint32_t j = 0; j < r; j++) tf_str_printf(out, "    %s%u%s = t%u;\n", before, j, after, v[j]);
+    for (uint32_t j = 0; j < r; j++) tf_str_printf(out, "    %s = t%u;\n", names[j], v[j]);
     tf_str_add(out, "    }\n");
+}
+
+void tf_fft_print_points(tf_str *out, uint32_t r, const char *before, const char *after)
+{
+    char names[MOST][16];
+    const char *list[MOST];
+    for (uint32_t j = 0; j < r; j++) {
+        snprintf(names[j], sizeof names[j], "%s%u%s", before, j, after);
+        list[j] = names[j];
+    }
+    tf_fft_print_named(out, r, list);
 }
 
 void tf_fft_print_dft(tf_str *out, uint32_t r)
@@ -153,6 +165,13 @@ int64_t tf_fft_good_size(int64_t n)
         best = m;
     }
     return best;
+}
+
+int64_t tf_fft_line_size(const tf_limits *limits, int64_t n)
+{
+    int64_t power = 1;
+    while (power < n) power *= 2;
+    return tf_fft_row_in_registers(limits, power) ? power : tf_fft_good_size(n);
 }
 
 /* Depth first over radices from large to small: the first hit with the fewest passes, then the smallest largest radix. */

@@ -2,7 +2,8 @@
  *
  * By transforms: x, extended by zeros (circular: by its own end, where the period is no good length), goes through a filter that is
  * the transform of h, computed on the host when h is a constant. A line that one kernel holds is one dispatch: two real
- * lines as one complex. Directly: few taps are a sum of shifted products, which fuses like any pointwise graph. */
+ * lines as one complex. Directly: few taps are a sum of shifted products, which fuses like any pointwise graph, more walk over a
+ * window in the kernel of convolutions. */
 #include "fft.h"
 
 #include "anchors.h"
@@ -12,7 +13,7 @@
 
 typedef tuff_fft_conv_desc conv_desc;
 
-enum { DIRECT_CPU = 32, DIRECT_GPU = 16, DIRECT_MOST = 90 }; /* taps up to which the direct sum is faster; that one kernel may hold */
+enum { SUM_MOST = 90, WINDOW_MOST = 16384 }; /* taps that a sum in one expression may hold; that a window should walk over */
 
 /* ---- shapes ---------------------------------------------------------------------------------------- */
 
@@ -217,10 +218,10 @@ static tuff_tensor spectrum(tf_lower *l, tuff_tensor h, int64_t n0, int64_t n1, 
 /* ---- lowering ------------------------------------------------------------------------------------------ */
 
 /* A length whose circular convolution holds the wanted results. Circular ones keep their period when it is good. */
-static int64_t transform_length(tuff_conv_mode mode, int64_t n, int64_t k)
+static int64_t transform_length(const tf_limits *limits, const conv_desc *d, int64_t n, int64_t k)
 {
-    if (mode == TUFF_CONV_CIRCULAR && tf_fft_smooth(n)) return n;
-    return tf_fft_good_size(n + k - 1);
+    if (d->mode == TUFF_CONV_CIRCULAR && tf_fft_smooth(n)) return n;
+    return d->dims == 1 ? tf_fft_line_size(limits, n + k - 1) : tf_fft_good_size(n + k - 1);
 }
 
 /* Circular with a longer transform of m: x's last k - 1 elements also stand before its first, that is, at m's end. */
@@ -253,7 +254,7 @@ static tuff_tensor by_packed_transform(tf_lower *l, const frame *f, tuff_tensor 
 static tuff_tensor by_transform(tf_lower *l, const conv_desc *d, const frame *f, tuff_tensor x, tuff_tensor h)
 {
     const bool real = tf_ty(x)->dtype != TUFF_C64;
-    const int64_t m1 = transform_length(d->mode, f->n[1], f->k[1]), m0 = d->dims == 1 ? 1 : transform_length(d->mode, f->n[0], f->k[0]);
+    const int64_t m1 = transform_length(l->limits, d, f->n[1], f->k[1]), m0 = d->dims == 1 ? 1 : transform_length(l->limits, d, f->n[0], f->k[0]);
     x = shaped(x, 3, tf_dim_bin(l->g, TUFF_DIM_MUL, f->batch, f->n[0]), f->n[1], 1);
     if (d->mode == TUFF_CONV_CIRCULAR) x = wrapped(x, 1, f->n[1], f->k[1], m1);
     if (d->dims == 1 && real && m1 % 2 == 0 && !tf_fft_fits(l->limits, m1)) return by_packed_transform(l, f, x, h, m1);
@@ -270,6 +271,20 @@ static tuff_tensor by_transform(tf_lower *l, const conv_desc *d, const frame *f,
     x = tf_fft_lines(l, x, &(tf_fft_desc){ .n = m0, .filter = filter, .keep = f->out[0] });
     x = shaped(x, 3, tf_dim_bin(l->g, TUFF_DIM_MUL, f->batch, f->out[0]), columns, 1);
     return tf_fft_lines(l, x, &(tf_fft_desc){ .n = m1, .real = real ? TF_FFT_C2R : TF_FFT_COMPLEX, .inverse = true, .keep = f->out[1] });
+}
+
+/* Real x and h, by the kernel of convolutions; circular ones with a period that it takes. */
+static bool has_window(const conv_desc *d, const frame *f, const tf_type *x)
+{
+    return x->dtype != TUFF_C64 && f->rows <= INT32_MAX && (d->mode != TUFF_CONV_CIRCULAR || f->n[1] % 4 == 0);
+}
+
+static tuff_tensor by_window(tf_lower *l, const conv_desc *d, const frame *f, tuff_tensor x, tuff_tensor h)
+{
+    const int64_t in[5] = { tf_dim_bin(l->g, TUFF_DIM_FLOORDIV, f->batch, f->rows), f->rows, 1, f->n[0], f->n[1] }, taps[5] = { f->rows, 1, 1, f->k[0], f->k[1] };
+    const tuff_tensor src[2] = { tf_reshaped(x, 5, in), tf_reshaped(h, 5, taps) };
+    return tf_add(l->g, &tf_op_anchor_conv, src, 2, &(tf_conv_desc){ .groups = (int32_t)f->rows, .stride = TUFF_INTS(1, 1, 1), .dilation = TUFF_INTS(1, 1, 1),
+        .padding = TUFF_INTS(0, f->k[0] - 1, f->k[1] - 1), .out = { 3, { 1, f->out[0], f->out[1] } }, .flipped = true, .wrapped = d->mode == TUFF_CONV_CIRCULAR });
 }
 
 /* x[b / rows, rows, n0, n1], h[rows, k0, k1]: y = sum of h[s0, s1] times x shifted by (s0, s1). */
@@ -289,16 +304,61 @@ static tuff_tensor by_sum(tf_lower *l, const conv_desc *d, const frame *f, tuff_
     return y;
 }
 
+/* ---- the choice ---------------------------------------------------------------------------------------- */
+
+/* Time per result of one core, in nanoseconds, of the direct ways, and per point of the padded line or plane of the transforms, by what one
+ * kernel holds of it. Of both CPU classes by least squares through measurements of 4 to 256 taps on lines of 64 to 65536 and 3 x 3
+ * to 31 x 31 on planes of 64 to 1024 squared. Those of GPUs are a model in units of 8 bytes streamed: 32 taps of arithmetic take as long, a kernel of
+ * transforms as long again as its traffic, and longer lines are three to five passes. */
+typedef struct costs {
+    double start, sum_tap, row, tap; /* all; per tap of a sum; per row of taps of a window, and per tap in it */
+    double line[3], plane[3];        /* in registers, in one kernel, in several; up to 128, 512, and larger ones */
+} costs;
+static const costs on_cpu = { 0.9, 0.13, 1.0, 0.096, { 2.4, 9, 18 }, { 10, 23, 39 } };
+static const costs on_cpu_uniform = { 0.8, 0.14, 0.5, 0.058, { 1.4, 5.6, 12 }, { 14, 20, 38 } }; /* loads of one address for all lanes cost nothing */
+static const costs on_gpu = { 1, 0.031, 0.2, 0.031, { 2, 2, 5 }, { 6, 6, 8 } };
+
+static const costs *costs_of(const tf_limits *l) { return !l->cpu ? &on_gpu : l->uniform_loads ? &on_cpu_uniform : &on_cpu; }
+
+static double sum_cost(const costs *c, const frame *f) { return (c->start + c->sum_tap * (double)(f->k[0] * f->k[1])) * (double)(f->out[0] * f->out[1]); }
+
+static double window_cost(const costs *c, const frame *f)
+{
+    return (c->start + (double)f->k[0] * (c->row + c->tap * (double)((f->k[1] + 3) / 4 * 4))) * (double)(f->out[0] * f->out[1]);
+}
+
+static double transform_cost(const tf_limits *limits, const costs *c, const conv_desc *d, const frame *f)
+{
+    const int64_t m1 = transform_length(limits, d, f->n[1], f->k[1]);
+    if (d->dims == 1) return c->line[tf_fft_row_in_registers(limits, m1) ? 0 : tf_fft_fits(limits, m1) ? 1 : 2] * (double)m1;
+    const int64_t m0 = transform_length(limits, d, f->n[0], f->k[0]), longest = TF_MAX(m0, m1);
+    return c->plane[longest <= 128 ? 0 : longest <= 512 ? 1 : 2] * (double)(m0 * m1);
+}
+
+typedef enum way { TRANSFORM, SUM, WINDOW, NONE } way;
+
+static way choose(const tf_limits *limits, const conv_desc *d, const frame *f, bool windows)
+{
+    const costs *c = costs_of(limits);
+    const int64_t taps = f->k[0] * f->k[1];
+    const bool sum = taps <= SUM_MOST;
+    windows = windows && taps <= WINDOW_MOST;
+    const way direct = sum && (!windows || sum_cost(c, f) <= window_cost(c, f)) ? SUM : windows ? WINDOW : NONE;
+    if (d->algorithm == TUFF_CONV_DIRECT) return direct;
+    if (d->algorithm == TUFF_CONV_FFT || direct == NONE) return TRANSFORM;
+    return (direct == SUM ? sum_cost(c, f) : window_cost(c, f)) <= transform_cost(limits, c, d, f) ? direct : TRANSFORM;
+}
+
 static void lower(tf_lower *l)
 {
     const conv_desc *d = l->desc;
     tuff_tensor x = l->src[0], h = l->src[1];
     const frame f = frame_of(l->g, d, tf_ty(x), tf_ty(h));
-    const int64_t taps = f.k[0] * f.k[1];
-    const bool direct = d->algorithm == TUFF_CONV_DIRECT ? taps <= DIRECT_MOST
-                      : d->algorithm == TUFF_CONV_AUTO && taps <= (l->limits->cpu ? DIRECT_CPU : DIRECT_GPU);
-    if (d->algorithm == TUFF_CONV_DIRECT && !direct) {
-        tf_fail(l->g, TUFF_E_LIMIT, "fft_conv: algorithm=direct takes at most %d elements of h per row, it has %lld", (int)DIRECT_MOST, (long long)taps);
+    const way how = choose(l->limits, d, &f, has_window(d, &f, tf_ty(x)));
+    const bool direct = how == SUM || how == WINDOW;
+    if (how == NONE) {
+        tf_fail(l->g, TUFF_E_LIMIT, "fft_conv: algorithm=direct takes at most %d elements of h per row, it has %lld", has_window(d, &f, tf_ty(x)) ? (int)WINDOW_MOST : (int)SUM_MOST,
+                (long long)(f.k[0] * f.k[1]));
         return;
     }
     if (tf_def(l->g, h.id)->op == &tf_op_const && !direct) { /* keep the node a constant: the host reads it */
@@ -306,7 +366,8 @@ static void lower(tf_lower *l)
         h = tuff_const(l->g, tf_ty(h)->dtype, TUFF_SHAPE(f.rows, f.k[0], f.k[1]), s->data, &(tuff_const_desc){ .borrow = true });
     } else h = shaped(h, 3, f.rows, f.k[0], f.k[1]);
     if (!h.id) return;
-    tuff_tensor y = direct ? by_sum(l, d, &f, tf_widened(x), tf_widened(h)) : by_transform(l, d, &f, tf_widened(x), h);
+    x = tf_widened(x);
+    const tuff_tensor y = how == SUM ? by_sum(l, d, &f, x, tf_widened(h)) : how == WINDOW ? by_window(l, d, &f, x, tf_widened(h)) : by_transform(l, d, &f, x, h);
     if (y.id) l->out[0] = tf_cast_to(tf_reshaped(y, l->out_type->rank, l->out_type->dim), l->out_type->dtype);
 }
 

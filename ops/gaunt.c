@@ -7,7 +7,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { UNROLLED_MAX = 2700, TEXT_MAX = 6000 }; /* lines of text: of kernels without loops, and that a driver should compile at all */
+enum { UNROLLED_MAX = 2000, TEXT_MAX = 6000, SPARSE_TEXT_MAX = 1200 }; /* lines of text: of kernels without loops, and that a driver should compile at all */
 
 static int64_t rows_bound(const tuff_graph *g, const tf_type *t)
 {
@@ -164,7 +164,7 @@ static tuff_gaunt_algorithm choose(tf_lower *lower, tf_gaunt_desc *code, int64_t
     code->form = TF_FORM_SPARSE;
     const tf_gaunt_cost sparse = l <= 5 ? tf_gaunt_cost_of(code) : (tf_gaunt_cost){ UINT64_MAX, UINT64_MAX };
     const tf_gaunt_cost grid = grid_cost(limits, code);
-    const bool is_sparse = sparse.work <= grid.work && sparse.text <= (limits->cpu ? 800 : 1200);
+    const bool is_sparse = sparse.work <= grid.work && sparse.text <= SPARSE_TEXT_MAX;
     code->why = l > 5 ? tf_arena_printf(&lower->g->arena, "%llu flops a row, coefficients more", (unsigned long long)grid.work)
                 : is_sparse ? tf_arena_printf(&lower->g->arena, "%llu flops a row, grid %llu", (unsigned long long)sparse.work, (unsigned long long)grid.work)
                 : sparse.work > grid.work ? tf_arena_printf(&lower->g->arena, "%llu flops a row, sparse %llu", (unsigned long long)grid.work, (unsigned long long)sparse.work)

@@ -14,6 +14,7 @@ typedef struct code {
     tf_str *s;
     tf_arena *a;
     const tf_gaunt_desc *d;
+    bool octets;      /* operands that come as one row are read by eights */
     uint64_t work;    /* multiplications and additions of one row */
 } code;
 
@@ -59,17 +60,24 @@ static bool stores_vectors(const tf_gaunt_desc *d)
     return d->form != TF_FORM_CG && d->form != TF_FORM_ANGLES && !(d->form == TF_FORM_SH && needs_table(d)) && tf_sh_size(d->lout) % 4 == 0;
 }
 
-/* Rows that are no multiple of four long are neighbours in memory all the same: vectors around the row, moved by what its start is
- * beyond a multiple of four. Drivers pay per load, not per choice. */
+/* Rows that are no multiple of four long are neighbours in memory all the same: vectors of 4 or 8 around the row, moved by what its start
+ * is beyond a multiple of that, bit by bit. Drivers pay per load, not per choice. */
 static void load_flat(code *c, char name, int operand, int32_t n)
 {
-    tf_str_printf(c->s, "    const uint zp%c = row * %uu;\n    const bool zo%c = (zp%c & 1u) != 0u, zt%c = (zp%c & 2u) != 0u;\n", name, (unsigned)n, name, name, name, name);
-    for (int32_t i = 0; i < n + 3; i += 4)
-        tf_str_printf(c->s, "    const vec4 v%c%d = s%d_at4(0u, (zp%c & ~3u) + %du);\n", name, (int)i, operand, name, (int)i);
-    for (int32_t i = 0; i < n + 2; i++)
-        tf_str_printf(c->s, "    const float zm%c%d = zo%c ? v%c%d[%d] : v%c%d[%d];\n", name, (int)i, name, name, (int)((i + 1) & ~3), (int)((i + 1) & 3), name,
-                      (int)(i & ~3), (int)(i & 3));
-    for (int32_t i = 0; i < n; i++) tf_str_printf(c->s, "    float %c%d = zt%c ? zm%c%d : zm%c%d;\n", name, (int)i, name, name, (int)i + 2, name, (int)i);
+    const int32_t width = c->octets ? 8 : 4;
+    tf_str_printf(c->s, "    const uint zp%c = row * %uu;\n", name, (unsigned)n);
+    for (int32_t i = 0; i < n + width - 1; i += width)
+        if (width == 4) tf_str_printf(c->s, "    const vec4 v%c%d = s%d_at4(0u, (zp%c & ~3u) + %du);\n", name, (int)i, operand, name, (int)i);
+        else tf_str_printf(c->s, "    vec4 v%c%d, v%c%d; s%d_at8(0u, (zp%c & ~7u) + %du, v%c%d, v%c%d);\n", name, (int)i, name, (int)i + 4, operand, name, (int)i, name, (int)i, name, (int)i + 4);
+    for (int32_t step = 1, left = width - 1; step < width; step *= 2) {
+        left -= step;
+        tf_str_printf(c->s, "    const bool zb%c%d = (zp%c & %uu) != 0u;\n", name, (int)step, name, (unsigned)step);
+        for (int32_t i = 0; i < n + left; i++) {
+            if (left == 0) tf_str_printf(c->s, "    float %c%d = zb%c%d ? z%c%d_%d : z%c%d_%d;\n", name, (int)i, name, (int)step, name, (int)step / 2, (int)(i + step), name, (int)step / 2, (int)i);
+            else if (step > 1) tf_str_printf(c->s, "    const float z%c%d_%d = zb%c%d ? z%c%d_%d : z%c%d_%d;\n", name, (int)step, (int)i, name, (int)step, name, (int)step / 2, (int)(i + step), name, (int)step / 2, (int)i);
+            else tf_str_printf(c->s, "    const float z%c1_%d = zb%c1 ? v%c%d[%d] : v%c%d[%d];\n", name, (int)i, name, name, (int)((i + 1) & ~3), (int)((i + 1) & 3), name, (int)(i & ~3), (int)(i & 3));
+        }
+    }
 }
 
 /* `name`0 .. = the row of an operand, times its weights by degree. */
@@ -560,39 +568,66 @@ static void write_back(code *c, const char *head, int32_t top, int32_t quads, in
 /* Factors evaluated by themselves: one operand without weights is raised to a power instead. */
 static int32_t distinct(const tf_gaunt_desc *d) { return d->same && !(d->weights & ((1 << d->l.n) - 1)) ? 1 : d->l.n; }
 
+/* Both nodes of a pair: a loop with the sign of what is odd, or two texts where the whole kernel is one. E and O: sums over even and odd l + m. */
 static void write_pair(code *c, const grid *g)
 {
     const tf_gaunt_desc *d = c->d;
     const int32_t n = distinct(d);
-    char name[32], other[32], head[16];
+    char name[32], other[32], third[32], head[16];
     for (int32_t f = 0; f < n; f++)
         for (int32_t m = -(int32_t)d->l.v[f]; m <= d->l.v[f]; m++) {
             write_legendre(c, "e", (int32_t)d->l.v[f], m, 0, factor_names[f]);
             write_legendre(c, "o", (int32_t)d->l.v[f], m, 1, factor_names[f]);
-            snprintf(head, sizeof head, "A%d_", (int)f);
+            snprintf(head, sizeof head, "E%d_", (int)f);
             order_name(name, sizeof name, head, m);
-            snprintf(head, sizeof head, "B%d_", (int)f);
+            snprintf(head, sizeof head, "O%d_", (int)f);
             order_name(other, sizeof other, head, m);
-            tf_str_printf(c->s, "    const float %s = e + o, %s = e - o;\n", name, other);
-            c->work += 2;
+            tf_str_printf(c->s, "    const float %s = e, %s = o;\n", name, other);
         }
-    for (int side = 0; side < 2; side++) {
-        for (int32_t m = -g->top; m <= g->top; m++) tf_str_printf(c->s, "    float %s = 0.0;\n", order_name(name, sizeof name, side ? "D" : "C", m));
-        for (int32_t k = 0; k < g->quads; k++) {
+    for (int32_t m = -g->top; m <= g->top; m++)
+        tf_str_printf(c->s, "    float %s = 0.0, %s = 0.0;\n", order_name(name, sizeof name, "C", m), order_name(other, sizeof other, "D", m));
+    const uint64_t before = c->work;
+    for (int side = 0; side < (d->variant ? 2 : 1); side++) {
+        if (d->variant) tf_str_add(c->s, "    {\n");
+        else tf_str_add(c->s, "    [[dont_unroll]] for (uint side = 0u; side < 2u; side++) {\n    const float sign = 1.0 - 2.0 * float(side);\n");
+        for (int32_t f = 0; f < n; f++)
+            for (int32_t m = -(int32_t)d->l.v[f]; m <= d->l.v[f]; m++) {
+                snprintf(head, sizeof head, "A%d_", (int)f);
+                order_name(name, sizeof name, head, m);
+                snprintf(head, sizeof head, "E%d_", (int)f);
+                order_name(other, sizeof other, head, m);
+                snprintf(head, sizeof head, "O%d_", (int)f);
+                order_name(third, sizeof third, head, m);
+                if (d->variant) tf_str_printf(c->s, "    const float %s = %s %c %s;\n", name, other, side ? '-' : '+', third);
+                else tf_str_printf(c->s, "    const float %s = fma(sign, %s, %s);\n", name, third, other);
+                c->work++;
+            }
+        for (int32_t m = -g->top; m <= g->top; m++) tf_str_printf(c->s, "    float %s = 0.0;\n", order_name(name, sizeof name, "B", m));
+        for (int32_t k = 0; k < g->quads; k++)  {
             for (int32_t f = 0; f < d->l.n; f++) {
-                snprintf(head, sizeof head, "%c%d_", side ? 'B' : 'A', (int)f);
+                snprintf(head, sizeof head, "A%d_", (int)f);
                 if (f < n) write_quad(c, head, (int32_t)d->l.v[f], g->quads, k);
                 for (int i = 0; i < 4; i++) tf_str_printf(c->s, f ? "    g%d *= f%d;\n" : "    g%d = f%d;\n", i, i);
                 c->work += f ? 4 : 0;
             }
-            write_back(c, side ? "D" : "C", g->top, g->quads, k);
+            write_back(c, "B", g->top, g->quads, k);
         }
+        for (int32_t m = -g->top; m <= g->top; m++) {
+            order_name(name, sizeof name, "C", m);
+            order_name(other, sizeof other, "D", m);
+            order_name(third, sizeof third, "B", m);
+            if (d->variant) tf_str_printf(c->s, "    %s += %s;\n    %s %c= %s;\n", name, third, other, side ? '-' : '+', third);
+            else tf_str_printf(c->s, "    %s += %s;\n    %s = fma(sign, %s, %s);\n", name, third, other, third, other);
+            c->work += 2;
+        }
+        tf_str_add(c->s, "    }\n");
     }
+    if (!d->variant) c->work = before + 2 * (c->work - before);
     for (int32_t m = -g->top; m <= g->top; m++) {
         order_name(name, sizeof name, "C", m);
         order_name(other, sizeof other, "D", m);
-        tf_str_printf(c->s, "    e = w * (%s + %s);\n    o = w * (%s - %s);\n", name, other, name, other);
-        c->work += 4;
+        tf_str_printf(c->s, "    e = w * %s;\n    o = w * %s;\n", name, other);
+        c->work += 2;
         for (int32_t l = abs(m); l <= g->top; l++) {
             tf_str_printf(c->s, "    y%d = fma(k%d, %s, y%d);\n", (int)tf_sh_at(l, m), (int)tf_lm(l, abs(m)), (l + m) & 1 ? "o" : "e", (int)tf_sh_at(l, m));
             c->work += 2;
@@ -603,11 +638,13 @@ static void write_pair(code *c, const grid *g)
 /* The constants of a pair: k0 k1 .. and w, literals or from tables in the text. */
 static void write_constants(code *c, const grid *g, int32_t pair)
 {
-    for (int32_t i = 0; i < g->terms; i++)
-        if (pair < 0) tf_str_printf(c->s, "    const float k%d = s%d_at(pair, %du);\n", (int)i, operand_count(c->d) - 1, (int)i);
-        else tf_str_printf(c->s, "    const float k%d = %.9e;\n", (int)i, g->lam[(int64_t)pair * g->terms + i]);
-    if (pair < 0) tf_str_printf(c->s, "    const float w = s%d_at(pair, %du);\n", operand_count(c->d) - 1, (int)g->terms);
-    else tf_str_printf(c->s, "    const float w = %.9e;\n", g->weight[pair]);
+    for (int32_t i = 0; i <= g->terms && pair < 0; i++) {
+        if (i % 4 == 0) tf_str_printf(c->s, "    const vec4 kv%d = s%d_at4(pair, %du);\n", (int)i, operand_count(c->d) - 1, (int)i);
+        if (i < g->terms) tf_str_printf(c->s, "    const float k%d = kv%d[%d];\n", (int)i, (int)(i & ~3), (int)(i & 3));
+        else tf_str_printf(c->s, "    const float w = kv%d[%d];\n", (int)(i & ~3), (int)(i & 3));
+    }
+    for (int32_t i = 0; i < g->terms && pair >= 0; i++) tf_str_printf(c->s, "    const float k%d = %.9e;\n", (int)i, g->lam[(int64_t)pair * g->terms + i]);
+    if (pair >= 0) tf_str_printf(c->s, "    const float w = %.9e;\n", g->weight[pair]);
 }
 
 static void write_grid(code *c, const grid *g)
@@ -637,7 +674,7 @@ static void write_grid(code *c, const grid *g)
             tf_str_add(c->s, "    }\n");
         }
     } else {
-        tf_str_printf(c->s, "    for (uint pair = 0u; pair < %du; pair++) {\n", (int)g->pairs);
+        tf_str_printf(c->s, "    [[dont_unroll]] for (uint pair = 0u; pair < %du; pair++) {\n", (int)g->pairs);
         write_constants(c, g, -1);
         write_pair(c, g);
         tf_str_add(c->s, "    }\n");
@@ -760,7 +797,8 @@ static bool configure(tf_kernel_build *k)
     tf_str s;
     tf_arena_init(&scratch, &k->g->arena.allocator);
     tf_str_init(&s, &k->g->arena.allocator);
-    code c = { .s = &s, .a = &scratch, .d = d };
+    code c = { .s = &s, .a = &scratch, .d = d, .octets = tf_emit_octets(k->limits) };
+    for (uint32_t i = 0; i < k->n_src; i++) c.octets = c.octets && !(d->flat >> i & 1 && k->src[i]->dim[1] % 8);
     const char *text = write_text(&c);
     if (text) k->source = tf_arena_string(&k->g->arena, text);
     tf_str_release(&s);
@@ -779,7 +817,8 @@ static bool configure(tf_kernel_build *k)
     k->groups = tf_dim_ceildiv(k->g, all, wg);
     k->flops = c.work * (uint64_t)TF_MAX(rows, 0);
     for (uint32_t i = 0; i < k->n_src; i++)
-        k->loads[i] = (tf_hook){ .name = load_names[i], .widths = (d->flat >> i & 1) || (feature_operand(d, (int)i) && k->src[i]->dim[1] % 4 == 0) ? 4 : 1 };
+        k->loads[i] = d->form == TF_FORM_GRID && i + 1 == k->n_src && needs_table(d) ? (tf_hook){ .name = load_names[i], .widths = 4, .reread = 255, .uniform = true }
+                    : (tf_hook){ .name = load_names[i], .widths = d->flat >> i & 1 && c.octets ? 8 : d->flat >> i & 1 || (feature_operand(d, (int)i) && k->src[i]->dim[1] % 4 == 0) ? 4 : 1 };
     k->stores[0] = (tf_hook){ .name = "y", .widths = d->flat & RESULT ? 5 : stores_vectors(d) ? 4 : 1 };
     return true;
 }
@@ -874,7 +913,7 @@ static const tf_attr attrs[] = {
     TF_A(tf_gaunt_desc, flat, TF_ATTR_INT, "bits of the operands that come as one row"),
     TF_A(tf_gaunt_desc, why, TF_ATTR_STRING, "what explain adds to the algorithm's name"),
 };
-static const tf_anchor gaunt_anchor = { .name = "gaunt", .loads = { { .name = "s0", .widths = 5 } }, .stores = { { .name = "y", .widths = 5 } }, .configure = configure };
+static const tf_anchor gaunt_anchor = { .name = "gaunt", .loads = { { .name = "s0", .widths = 13 } }, .stores = { { .name = "y", .widths = 5 } }, .configure = configure };
 const tf_op tf_op_gaunt_code = {
     .name = "_gaunt", .doc = "xs[rows, ..] -> y[rows, ..] by generated code", .operands = "xs...", .kind = TF_ANCHOR, .internal = true, .attrs = attrs,
     .attr_count = TF_COUNT(attrs), .desc_size = sizeof(tf_gaunt_desc), .infer = infer, .reference = reference, .anchor = &gaunt_anchor, .rel = 32,

@@ -142,7 +142,7 @@ static bool table_shape(const tf_sphere_table_desc *d, tuff_shape *s)
     case TF_TABLE_POINTS: *s = (tuff_shape){ 2, { size, points } }; break;
     case TF_TABLE_PROJECT: *s = (tuff_shape){ 2, { points, size } }; break;
     case TF_TABLE_SLOPE: *s = (tuff_shape){ 3, { 2, size, points } }; break;
-    case TF_TABLE_PAIRS: *s = (tuff_shape){ 2, { (d->degree / 2 + 2) / 2, terms + 1 } }; break;
+    case TF_TABLE_PAIRS: *s = (tuff_shape){ 2, { (d->degree / 2 + 2) / 2, (terms + 4) / 4 * 4 } }; break; /* in vectors */
     case TF_TABLE_RECURRENCE: *s = (tuff_shape){ 2, { terms, 3 } }; break;
     case TF_TABLE_THETA: *s = (tuff_shape){ 3, { n, n, 2 * (int64_t)d->degree + 1 } }; break;
     case TF_TABLE_THETA_BACK: *s = (tuff_shape){ 3, { n, (d->extra ? 1 : 2) * (int64_t)d->degree + 1, n } }; break;
@@ -187,13 +187,14 @@ static tuff_status points_table(tf_ref *r, const tf_sphere_table_desc *d)
 
 static tuff_status pairs_table(tf_ref *r, const tf_sphere_table_desc *d)
 {
-    const int32_t pairs = (int32_t)r->out[0].dim[0], line = (int32_t)r->out[0].dim[1];
+    const int32_t pairs = (int32_t)r->out[0].dim[0], line = (int32_t)r->out[0].dim[1], terms = tf_lm(d->l + 1, 0);
     double *x = tf_arena_array(r->scratch, double, 2 * (size_t)pairs), *w = tf_arena_array(r->scratch, double, 2 * (size_t)pairs);
     if (!x || !w) return TUFF_E_MEMORY;
     tf_gauss_legendre(2 * pairs, x, w);
     for (int32_t j = 0; j < pairs; j++) {
         tf_legendre(d->l, x[j], sqrt(1 - x[j] * x[j]), r->out[0].re + (int64_t)j * line);
-        r->out[0].re[(int64_t)j * line + line - 1] = w[j] * 2 * TF_PI / (4 * d->extra);
+        r->out[0].re[(int64_t)j * line + terms] = w[j] * 2 * TF_PI / (4 * d->extra);
+        for (int32_t i = terms + 1; i < line; i++) r->out[0].re[(int64_t)j * line + i] = 0;
     }
     return TUFF_OK;
 }

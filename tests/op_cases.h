@@ -238,6 +238,17 @@
     X("fft_conv", "f16[3,50] f16[5]", "(a, b) {mode=causal}", 'n') \
     X("fft_conv", "f32[2,3,45] f32[2,3,7]", "(a, b)", 'n') \
     X("fft_conv", "f32[3,50] f32[40]", "(a, b) {mode=circular, algorithm=direct}", 'n') \
+    X("fft_conv", "f32[3,100] f32[37]", "(a, b) {algorithm=direct}", 'n') \
+    X("fft_conv", "f16[2,3,72] f16[3,40]", "(a, b) {mode=causal, algorithm=direct}", 'n') \
+    X("fft_conv", "f32[2,52] f32[2,51]", "(a, b) {mode=circular, algorithm=direct}", 'n') \
+    X("fft_conv", "f32[2,9,20] f32[2,9,17]", "(a, b) {dims=2, mode=circular, algorithm=direct}", 'n') \
+    X("fft_conv", "f32[2,19,30] f32[7,6]", "(a, b) {dims=2, algorithm=direct}", 'n') \
+    X("fft_conv", "f32[2,300] f32[200]", "(a, b) {algorithm=fft}", 'n') \
+    X("fft", "c64[3,512]", "(a)", 'n') \
+    X("fft", "c64[2,1024]", "(a) {direction=inverse}", 'n') \
+    X("fft", "c64[2,64,12]", "(a) {axes=[1]}", 'n') \
+    X("fft", "c64[2,256,8]", "(a) {axes=[1], direction=inverse}", 'n') \
+    X("conv", "f32[2,3,50] f32[3,1,21]", "(a, b) {groups=3, padding=[10]}", 'n') \
     X("fft_conv", "c64[33] c64[8]", "(a, b) {mode=circular}", 'n') \
     X("fft_conv", "f32[2,19,30] f32[9,11]", "(a, b) {dims=2}", 'n') \
     X("fft_conv", "f32[2,17,30] f32[2,9,11]", "(a, b) {dims=2, mode=circular}", 'n') \

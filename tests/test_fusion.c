@@ -124,3 +124,25 @@ Test(fusion, selective_scan_bytes)
         tf_plan_destroy(plan);
     }
 }
+
+/* Transform, product with a constant's transform, and the way back: one kernel wherever it holds a line, of n and k - 1 elements. */
+Test(fusion, convolution_is_one_kernel)
+{
+    static const struct { int64_t n, k; bool small; } lines[] = { { 64, 60, true }, { 128, 129, true }, { 300, 180, true }, { 512, 513, true }, { 1000, 1024, true }, { 2048, 2049, false } };
+    static const float h[2049] = { 1 };
+    tf_limits devices[] = { cpu, gpu(), gpu() };
+    devices[2].shared_bytes = 16384; /* 2048 points */
+    devices[2].max_invocations = 128;
+    for (size_t d = 0; d < 3; d++)
+        for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
+            tf_plan *plan;
+            tuff_graph *g = tuff_graph_create(NULL);
+            const tuff_tensor x = tuff_input(g, "x", TUFF_F32, TUFF_SHAPE(64, lines[i].n)), kernel = tuff_const(g, TUFF_F32, TUFF_SHAPE(lines[i].k), h, NULL);
+            tuff_output(g, "y", tuff_silu(tuff_fft_conv(x, kernel, &(tuff_fft_conv_desc){ .algorithm = TUFF_CONV_FFT })));
+            cr_assert_eq(tf_compile(g, &devices[d], &(tf_compile_options){ 0 }, &(tuff_allocator){ 0 }, &plan), TUFF_OK, "%s", tuff_graph_error(g));
+            cr_expect((plan->steps.n == 1) == (lines[i].small || d < 2), "device %zu, %lld by %lld: %u kernels", d, (long long)lines[i].n, (long long)lines[i].k,
+                      (unsigned)plan->steps.n);
+            tf_plan_destroy(plan);
+            tuff_graph_destroy(g);
+        }
+}

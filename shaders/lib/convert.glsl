@@ -290,6 +290,11 @@ uvec4 tf_four_words(u64vec2 v) { return uvec4(unpackUint2x32(v.x), unpackUint2x3
 
 u64vec2 tf_two_longs(uvec4 v) { return u64vec2(packUint2x32(v.xy), packUint2x32(v.zw)); }
 
+// Four complex numbers in four of 64 bits, and back.
+mat4x2 tf_four_points(u64vec4 v) { return mat4x2(uintBitsToFloat(unpackUint2x32(v.x)), uintBitsToFloat(unpackUint2x32(v.y)), uintBitsToFloat(unpackUint2x32(v.z)), uintBitsToFloat(unpackUint2x32(v.w))); }
+
+u64vec4 tf_four_longs(mat4x2 v) { return u64vec4(packUint2x32(floatBitsToUint(v[0])), packUint2x32(floatBitsToUint(v[1])), packUint2x32(floatBitsToUint(v[2])), packUint2x32(floatBitsToUint(v[3]))); }
+
 // Vectors of 16-bit and 8-bit elements.
 uvec4 tf_shorts(uvec2 w) { return uvec4(w.x & 0xffffu, w.x >> 16, w.y & 0xffffu, w.y >> 16); }
 
