@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { MAP_UNROLL = 16, MAP_LARGE = 65536, SMALL_BODY = 24 }; /* most elements a thread; elements of a map that fills a device */
+enum { MAP_UNROLL = 16, MAP_LARGE = 65536, MAP_PAGE = 4096, SMALL_BODY = 24 }; /* most elements a thread; elements of a map that fills a device; bytes */
 
 /* ---- arguments and parameters -------------------------------------------------------------------- */
 
@@ -122,7 +122,7 @@ static uint32_t map_width(const tf_emitter *m, uint32_t value, uint64_t bound, b
     if (bits == 64) return fixed && bound % 2 == 0 ? 2 : 1;
     if (m->fusion->groups.data[m->group - 1].ops > SMALL_BODY) return fixed && bound % 2 == 0 ? 2 : 1;
     const int64_t last = t->rank ? t->dim[t->rank - 1] : 1;
-    if (tf_emit_octets(m->build.limits) && fixed && bound % MAP_UNROLL == 0 && bound >= MAP_LARGE && m->fusion->groups.data[m->group - 1].stores.n <= 2) return MAP_UNROLL;
+    if (tf_emit_octets(m->build.limits) && fixed && bound % MAP_UNROLL == 0 && bound >= MAP_LARGE) return MAP_UNROLL;
     if (fixed ? bound % 4 == 0 : !tf_dim_is_dynamic(last) && last % 4 == 0) return 4;
     return fixed && bound % 2 == 0 ? 2 : 1;
 }
@@ -219,7 +219,8 @@ static void emit_map(tf_emitter *m)
         bool ignored;
         width = TF_MIN(width, map_width(m, q->stores.data[s], bound, fixed, &ignored));
     }
-    const uint32_t wg = TF_MIN(m->build.limits->max_invocations, bound >= MAP_LARGE ? 256u : 64u);
+    const uint32_t page = width == MAP_UNROLL ? MAP_PAGE * 8 / (width * tf_dtype_bits(t->dtype)) : 256; /* what CPUs fetch ahead ends there */
+    const uint32_t wg = TF_MIN(m->build.limits->max_invocations, bound >= MAP_LARGE ? page : 64u);
     const uint32_t most = TF_MIN(MAP_UNROLL / width, 4u);
     const uint32_t unroll = q->ops <= SMALL_BODY && bound / width >= (uint64_t)wg * most * 16 ? most : 1;
     const int64_t round = tail ? tf_dim_bin(g, TUFF_DIM_ADD, count, width - 1) : count;
