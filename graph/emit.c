@@ -624,8 +624,9 @@ static void declare(tf_emitter *m, tf_str *out, uint32_t i)
             else if (a->vec_read) tf_str_printf(out, "#define LV%u(i) %s(a%u.d[(i) >> 2])\n", i, t == TUFF_BOOL ? "bvec4" : !strcmp(g, "float") ? "uintBitsToFloat" : !strcmp(g, "int") ? "ivec4" : "uvec4", i);
             return;
         }
-        if (bits == 64) { /* c64 in a uniform block */
-            tf_str_printf(out, "#define L%u(i) vec2(uintBitsToFloat(tf_word%u(2 * (%s))), uintBitsToFloat(tf_word%u(2 * (%s) + 1)))\n", i, i, index, i, index);
+        if (bits == 64) { /* in a uniform block */
+            tf_str_printf(out, t == TUFF_F64 ? "#define L%u(i) packDouble2x32(uvec2(tf_word%u(2 * (%s)), tf_word%u(2 * (%s) + 1)))\n"
+                                             : "#define L%u(i) uintBitsToFloat(uvec2(tf_word%u(2 * (%s)), tf_word%u(2 * (%s) + 1)))\n", i, i, index, i, index);
             return;
         }
         const uint32_t per = 32 / bits;
