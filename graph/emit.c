@@ -169,6 +169,28 @@ static int32_t tile_axis(tf_emitter *m, uint32_t root)
     return -1;
 }
 
+/* Splits off what is below n, a dim of the linear index *e. */
+static tf_ex split(tf_emitter *m, tf_ex *e, int64_t n)
+{
+    const tf_ex d = tf_ex_int(&m->x, n), low = tf_ex_mod(&m->x, *e, d);
+    *e = tf_ex_div(&m->x, *e, d);
+    return low;
+}
+
+/* Neighbours: 4 tiles along the last axis, where 16 elements are a line of most caches, then all along s, so that what is read is
+ * read on; then the rest of the last axis and the other axes. */
+static void tile_coords(tf_emitter *m, const tf_type *tiles, int32_t s, tf_ex thread, tf_ex *tile)
+{
+    const int32_t last = tiles->rank - 1;
+    int64_t across = 4;
+    while (tiles->dim[last] % across) across /= 2;
+    tile[last] = split(m, &thread, across);
+    tile[s] = split(m, &thread, tiles->dim[s]);
+    tile[last] = tf_ex_add(&m->x, tf_ex_mul(&m->x, split(m, &thread, tiles->dim[last] / across), tf_ex_int(&m->x, across)), tile[last]);
+    for (int32_t i = last - 1; i >= 0; i--)
+        if (i != s) tile[i] = split(m, &thread, tiles->dim[i]);
+}
+
 static void emit_tiles(tf_emitter *m, uint32_t root, int32_t s)
 {
     tf_type t = *tf_type_of(m->g, root);
@@ -185,7 +207,7 @@ static void emit_tiles(tf_emitter *m, uint32_t root, int32_t s)
     m->build.flops = (uint64_t)threads * 16;
     m->algorithm = "tiles of 4 x 4 a thread";
     const tf_ex thread = tf_ex_add(&m->x, tf_ex_mul(&m->x, tf_ex_var(&m->x, TF_VAR_GROUP, m->build.groups), tf_ex_int(&m->x, wg)), tf_ex_var(&m->x, TF_VAR_LANE, wg));
-    tf_ex_unlinear(&m->x, &tiles, thread, tile);
+    tile_coords(m, &tiles, s, thread, tile);
     for (int k = 0; k < 16; k++) {
         memcpy(coords, tile, sizeof coords);
         coords[s] = tf_ex_add(&m->x, tf_ex_mul(&m->x, tile[s], tf_ex_int(&m->x, 4)), tf_ex_int(&m->x, k / 4));
