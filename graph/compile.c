@@ -173,13 +173,22 @@ static bool copy_base(compiler *c, const tf_group *q, uint32_t region)
            add_copy(c, base, out, region, "copy");
 }
 
-/* Does the anchor itself ask for this value as a uniform block? */
-static bool is_table(const compiler *c, const tf_group *q, const tf_emitter *m, uint32_t value)
+/* Most operands in uniform blocks of a kernel that may have loops: Mesa 22.3 crashes where a loop's bound is in the fourth block. */
+enum { ANCHOR_BLOCKS = 2 };
+
+/* Software drivers read a vector from a uniform block two to three times as fast as from a storage buffer, and some of them
+ * single elements. Not one at a constant index: Mesa compiles a kernel anew for each value of it that a branch depends on. An
+ * anchor says itself which of its operands go there; what its hooks read besides goes where loads are not cheap anyway. */
+static bool wants_uniform(const compiler *c, const tf_group *q, const tf_emitter *m, const tf_kernel_arg *a)
 {
+    const bool vectors = a->vec_read && !a->scalar_used;
+    if (!c->limits->cpu) return false;
+    if (q->anchor == TF_NO_NODE) return vectors || (!c->limits->uniform_loads && !a->vec_read && !a->fixed_read);
+    if (!vectors) return false;
     const tf_node *n = &c->g->nodes.data[q->anchor];
-    for (uint32_t i = 0; i < n->n_src && i < TF_COUNT(m->build.loads); i++)
-        if (n->src[i] == value && m->build.loads[i].uniform) return true;
-    return false;
+    for (uint32_t i = 0; i < n->n_src; i++)
+        if (n->src[i] == a->value) return i < TF_COUNT(m->build.loads) && m->build.loads[i].uniform;
+    return !c->limits->uniform_loads;
 }
 
 static bool add_kernel(compiler *c, uint32_t group)
@@ -197,12 +206,13 @@ static bool add_kernel(compiler *c, uint32_t group)
     *s = (tf_step){ .kind = TF_STEP_DISPATCH, .kernel = c->n_emitters - 1,
                     .arg = c->plan->args.n, .n_args = m->args.n, .groups = m->build.groups, .flops = m->build.flops, .region = region };
     const bool rows = q->anchor != TF_NO_NODE && tf_op_in_place(c->g->nodes.data[q->anchor].op);
+    uint32_t blocks = 0;
     for (uint32_t i = 0; i < m->args.n; i++) {
         const tf_kernel_arg *a = &m->args.data[i];
         if (!make_buffer(c, a) || !add_arg(c, a->value, a->read || a->vec_read, a->write, tf_hook_aligned(m, a->value))) return false;
-        /* Software drivers read a vector from a uniform block two to three times as fast as from a storage buffer. Not in
-         * loops: Mesa 22.3 crashes when it compiles some with four uniform blocks. */
-        c->plan->args.data[c->plan->args.n - 1].prefer_uniform = c->limits->cpu && a->vec_read && !a->scalar_used && (q->anchor == TF_NO_NODE || is_table(c, q, m, a->value));
+        const bool uniform = wants_uniform(c, q, m, a) && (q->anchor == TF_NO_NODE || blocks < ANCHOR_BLOCKS);
+        c->plan->args.data[c->plan->args.n - 1].prefer_uniform = uniform;
+        blocks += uniform;
         if (!rows || !a->write) c->plan->steps.data[c->plan->steps.n - 1].bytes += c->plan->buffers.data[c->buffer[a->value] - 1].bytes;
     }
     return true;

@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { MAP_UNROLL = 16, MAP_LARGE = 65536, SMALL_BODY = 24 }; /* most elements a thread; elements of a map that fills a device */
+enum { MAP_UNROLL = 16, MAP_LARGE = 65536, MAP_PAGE = 4096, SMALL_BODY = 24 }; /* most elements a thread; elements of a map that fills a device; bytes */
 
 /* ---- arguments and parameters -------------------------------------------------------------------- */
 
@@ -123,7 +123,7 @@ static uint32_t map_width(const tf_emitter *m, uint32_t value, uint64_t bound, b
     if (bits == 64) return fixed && bound % 2 == 0 ? 2 : 1;
     if (m->fusion->groups.data[m->group - 1].ops > SMALL_BODY) return fixed && bound % 2 == 0 ? 2 : 1;
     const int64_t last = t->rank ? t->dim[t->rank - 1] : 1;
-    if (tf_emit_octets(m->build.limits) && fixed && bound % MAP_UNROLL == 0 && bound >= MAP_LARGE && m->fusion->groups.data[m->group - 1].stores.n <= 2) return MAP_UNROLL;
+    if (tf_emit_octets(m->build.limits) && fixed && bound % MAP_UNROLL == 0 && bound >= MAP_LARGE) return MAP_UNROLL;
     if (fixed ? bound % 4 == 0 : !tf_dim_is_dynamic(last) && last % 4 == 0) return 4;
     return fixed && bound % 2 == 0 ? 2 : 1;
 }
@@ -170,6 +170,28 @@ static int32_t tile_axis(tf_emitter *m, uint32_t root)
     return -1;
 }
 
+/* Splits off what is below n, a dim of the linear index *e. */
+static tf_ex split(tf_emitter *m, tf_ex *e, int64_t n)
+{
+    const tf_ex d = tf_ex_int(&m->x, n), low = tf_ex_mod(&m->x, *e, d);
+    *e = tf_ex_div(&m->x, *e, d);
+    return low;
+}
+
+/* Neighbours: 4 tiles along the last axis, where 16 elements are a line of most caches, then all along s, so that what is read is
+ * read on; then the rest of the last axis and the other axes. */
+static void tile_coords(tf_emitter *m, const tf_type *tiles, int32_t s, tf_ex thread, tf_ex *tile)
+{
+    const int32_t last = tiles->rank - 1;
+    int64_t across = 4;
+    while (tiles->dim[last] % across) across /= 2;
+    tile[last] = split(m, &thread, across);
+    tile[s] = split(m, &thread, tiles->dim[s]);
+    tile[last] = tf_ex_add(&m->x, tf_ex_mul(&m->x, split(m, &thread, tiles->dim[last] / across), tf_ex_int(&m->x, across)), tile[last]);
+    for (int32_t i = last - 1; i >= 0; i--)
+        if (i != s) tile[i] = split(m, &thread, tiles->dim[i]);
+}
+
 static void emit_tiles(tf_emitter *m, uint32_t root, int32_t s)
 {
     tf_type t = *tf_type_of(m->g, root);
@@ -186,7 +208,7 @@ static void emit_tiles(tf_emitter *m, uint32_t root, int32_t s)
     m->build.flops = (uint64_t)threads * 16;
     m->algorithm = "tiles of 4 x 4 a thread";
     const tf_ex thread = tf_ex_add(&m->x, tf_ex_mul(&m->x, tf_ex_var(&m->x, TF_VAR_GROUP, m->build.groups), tf_ex_int(&m->x, wg)), tf_ex_var(&m->x, TF_VAR_LANE, wg));
-    tf_ex_unlinear(&m->x, &tiles, thread, tile);
+    tile_coords(m, &tiles, s, thread, tile);
     for (int k = 0; k < 16; k++) {
         memcpy(coords, tile, sizeof coords);
         coords[s] = tf_ex_add(&m->x, tf_ex_mul(&m->x, tile[s], tf_ex_int(&m->x, 4)), tf_ex_int(&m->x, k / 4));
@@ -220,7 +242,8 @@ static void emit_map(tf_emitter *m)
         bool ignored;
         width = TF_MIN(width, map_width(m, q->stores.data[s], bound, fixed, &ignored));
     }
-    const uint32_t wg = TF_MIN(m->build.limits->max_invocations, bound >= MAP_LARGE ? 256u : 64u);
+    const uint32_t page = width == MAP_UNROLL ? MAP_PAGE * 8 / (width * tf_dtype_bits(t->dtype)) : 256; /* what CPUs fetch ahead ends there */
+    const uint32_t wg = TF_MIN(m->build.limits->max_invocations, bound >= MAP_LARGE ? page : 64u);
     const uint32_t most = TF_MIN(MAP_UNROLL / width, 4u);
     const uint32_t unroll = q->ops <= SMALL_BODY && bound / width >= (uint64_t)wg * most * 16 ? most : 1;
     const int64_t round = tail ? tf_dim_bin(g, TUFF_DIM_ADD, count, width - 1) : count;
@@ -624,8 +647,9 @@ static void declare(tf_emitter *m, tf_str *out, uint32_t i)
             else if (a->vec_read) tf_str_printf(out, "#define LV%u(i) %s(a%u.d[(i) >> 2])\n", i, t == TUFF_BOOL ? "bvec4" : !strcmp(g, "float") ? "uintBitsToFloat" : !strcmp(g, "int") ? "ivec4" : "uvec4", i);
             return;
         }
-        if (bits == 64) { /* c64 in a uniform block */
-            tf_str_printf(out, "#define L%u(i) vec2(uintBitsToFloat(tf_word%u(2 * (%s))), uintBitsToFloat(tf_word%u(2 * (%s) + 1)))\n", i, i, index, i, index);
+        if (bits == 64) { /* in a uniform block */
+            tf_str_printf(out, t == TUFF_F64 ? "#define L%u(i) packDouble2x32(uvec2(tf_word%u(2 * (%s)), tf_word%u(2 * (%s) + 1)))\n"
+                                             : "#define L%u(i) uintBitsToFloat(uvec2(tf_word%u(2 * (%s)), tf_word%u(2 * (%s) + 1)))\n", i, i, index, i, index);
             return;
         }
         const uint32_t per = 32 / bits;

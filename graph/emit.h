@@ -16,6 +16,7 @@ typedef struct tf_kernel_arg {
     uint32_t value;         /* value id in the lowered graph */
     bool read, write;
     bool vec_read, vec_write, scalar_used;
+    bool fixed_read;        /* a single element is read at a constant index */
     bool oct_read, oct_write; /* eight neighbours at once: then vec_ is set, too */
     bool wide;              /* narrow dtype held as 32-bit elements (no 8/16-bit storage on this device) */
     bool external;          /* not in the arena */

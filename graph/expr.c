@@ -38,14 +38,20 @@ void tf_exprs_init(tf_exprs *x, tf_arena *arena, const tuff_graph *g)
 static uint64_t node_hash(const tf_ex_node *n)
 {
     const uint64_t key[] = { (uint64_t)n->kind | (uint64_t)n->t << 8 | (uint64_t)n->a << 16, (uint64_t)n->b | (uint64_t)n->c << 32,
-                             (uint64_t)n->i, (uint64_t)(uintptr_t)n->op ^ (uint64_t)(uintptr_t)n->desc * 31u };
-    return tf_hash(tf_hash(0, key, sizeof key), &n->f, sizeof n->f);
+                             (uint64_t)n->i, (uint64_t)(uintptr_t)n->op };
+    const uint64_t h = tf_hash(tf_hash(0, key, sizeof key), &n->f, sizeof n->f);
+    return n->desc ? tf_hash(h, n->desc, n->op->desc_size) : h;
+}
+
+static bool same_desc(const tf_ex_node *p, const tf_ex_node *q)
+{
+    return p->desc == q->desc || (p->desc && q->desc && p->op->desc_size && !memcmp(p->desc, q->desc, p->op->desc_size));
 }
 
 static bool node_same(const tf_ex_node *p, const tf_ex_node *q)
 {
     return p->kind == q->kind && p->t == q->t && p->a == q->a && p->b == q->b && p->c == q->c && p->i == q->i &&
-           p->op == q->op && p->desc == q->desc && !memcmp(&p->f, &q->f, sizeof p->f);
+           p->op == q->op && same_desc(p, q) && !memcmp(&p->f, &q->f, sizeof p->f);
 }
 
 static bool table_grow(tf_exprs *x)

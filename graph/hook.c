@@ -579,7 +579,7 @@ const char *tf_print(tf_emitter *m, tf_ex e, const char *indent)
     case TF_EX_SELECT: text = tf_say(m, "%s ? %s : %s", arg[0], arg[1], arg[2]); break;
     case TF_EX_LOAD: {
         const uint32_t a = tf_emit_arg(m, (uint32_t)n.i);
-        if (!m->failed) { m->args.data[a].read = true; m->args.data[a].scalar_used = true; }
+        if (!m->failed) { m->args.data[a].read = true; m->args.data[a].scalar_used = true; m->args.data[a].fixed_read |= tf_exn(&m->x, n.a)->kind == TF_EX_INT; }
         text = tf_say(m, "L%u(%s)", a, arg[0]);
         break;
     }

@@ -79,9 +79,10 @@ double tf_random_uniform(uint64_t seed, uint64_t j)
 
 /* ---- rows for expressions ---- */
 
-/* Bit patterns: kernels convert them to uint. */
-typedef struct rng_desc { int32_t stream, seed_lo, seed_hi; } rng_desc;
-static const tf_attr rng_attrs[] = { TF_A(rng_desc, stream, TF_ATTR_INT, "counter word 3"), TF_A(rng_desc, seed_lo, TF_ATTR_INT, "key word 0"),
+/* Bit patterns: kernels convert them to uint. part: which word or pair of block j is meant, where that is known; else -1, and j
+ * counts words or pairs. */
+typedef struct rng_desc { int32_t part, stream, seed_lo, seed_hi; } rng_desc;
+static const tf_attr rng_attrs[] = { TF_A(rng_desc, part, TF_ATTR_INT, "of the block j; -1: j is no block"), TF_A(rng_desc, stream, TF_ATTR_INT, "counter word 3"), TF_A(rng_desc, seed_lo, TF_ATTR_INT, "key word 0"),
                                      TF_A(rng_desc, seed_hi, TF_ATTR_INT, "key word 1") };
 
 static void block_of(uint32_t c[4], double block, const tf_scalar *a, const rng_desc *d)
@@ -92,11 +93,11 @@ static void block_of(uint32_t c[4], double block, const tf_scalar *a, const rng_
     c[3] = (uint32_t)d->stream;
     philox(c, (uint32_t)d->seed_lo, (uint32_t)d->seed_hi);
 }
-static uint32_t word_of(const tf_scalar *a, const void *desc)
+static uint32_t word_of(const tf_scalar *a, const rng_desc *d)
 {
     uint32_t c[4];
-    block_of(c, floor(a->re / 4), a, desc);
-    return c[(uint32_t)a->re & 3];
+    block_of(c, d->part < 0 ? floor(a->re / 4) : a->re, a, d);
+    return c[d->part < 0 ? (uint32_t)a->re & 3 : (uint32_t)d->part];
 }
 static tf_scalar rng_uniform(const tf_scalar *a, tuff_dtype t, const void *desc)
 {
@@ -116,22 +117,23 @@ static tf_scalar rng_sign(const tf_scalar *a, tuff_dtype t, const void *desc)
 static tf_scalar rng_normal(const tf_scalar *a, tuff_dtype t, const void *desc)
 {
     (void)t;
+    const rng_desc *d = desc;
     uint32_t c[4];
     float z[2];
-    block_of(c, floor(a->re / 2), a, desc);
-    const uint32_t first = 2 * ((uint32_t)a->re & 1);
+    block_of(c, d->part < 0 ? floor(a->re / 2) : a->re, a, d);
+    const uint32_t first = 2 * (d->part < 0 ? (uint32_t)a->re & 1 : (uint32_t)d->part);
     normal_of(c[first], c[first + 1], z);
     return (tf_scalar){ (double)z[0], (double)z[1] };
 }
 
-#define ARGS "$0, $1, $2, @stream, @seed_lo, @seed_hi"
+#define ARGS "$0, @part, $1, $2, @stream, @seed_lo, @seed_hi"
 #define RNG(op, text, cost, ref, code) \
     { .name = op, .doc = text, .operands = "j sample draw", .kind = TF_POINTWISE, .internal = true, .arity = 3, .classes = TF_CLS_INT, .attrs = rng_attrs, \
       .attr_count = TF_COUNT(rng_attrs), .desc_size = sizeof(rng_desc), .flops = cost, .scalar = ref, .glsl = code }
 static const tf_op op_rng_word = RNG("_rng_word", "word j of a sample", 100, rng_word, "tf_rng_word(" ARGS ")");
 static const tf_op op_rng_uniform = RNG("_rng_uniform", "number j of a sample, uniform", 100, rng_uniform, "tf_rng_uniform(tf_rng_word(" ARGS "))");
 static const tf_op op_rng_sign = RNG("_rng_sign", "number j of a sample, -1 or 1", 100, rng_sign, "tf_rng_word(" ARGS ") < 0x80000000u ? 1.0 : -1.0");
-static const tf_op op_rng_normal = RNG("_rng_normal", "normal numbers 2j and 2j + 1 of a sample as a complex number", 180, rng_normal, "tf_rng_normal(" ARGS ")");
+static const tf_op op_rng_normal = RNG("_rng_normal", "two normal numbers of a sample as a complex number", 180, rng_normal, "tf_rng_normal(" ARGS ")");
 
 /* ---- rows ---- */
 
@@ -190,13 +192,16 @@ static place place_of(tf_view_map *m)
     return p;
 }
 
-static tf_ex rng(tf_view_map *m, const tf_op *op, tuff_dtype t, tf_ex j, const place *p)
+/* What j counts are words or pairs, `parts` to a block. */
+static tf_ex rng(tf_view_map *m, const tf_op *op, tuff_dtype t, tf_ex j, int64_t parts, const place *p)
 {
     const random_desc *d = m->desc;
+    const tf_ex n = tf_ex_int(m->x, parts), part = tf_ex_mod(m->x, j, n);
+    const bool known = tf_exn(m->x, part)->kind == TF_EX_INT;
     rng_desc *own = tf_arena_alloc(m->x->arena, sizeof *own);
     if (!own) return 0;
-    *own = (rng_desc){ (int32_t)(uint32_t)d->stream, (int32_t)(uint32_t)d->seed, (int32_t)(uint32_t)(d->seed >> 32) };
-    return tf_ex_apply(m->x, op, t, own, tf_ex_to_value(m->x, j), p->sample, p->draw);
+    *own = (rng_desc){ known ? (int32_t)tf_exn(m->x, part)->i : -1, (int32_t)(uint32_t)d->stream, (int32_t)(uint32_t)d->seed, (int32_t)(uint32_t)(d->seed >> 32) };
+    return tf_ex_apply(m->x, op, t, own, tf_ex_to_value(m->x, known ? tf_ex_div(m->x, j, n) : j), p->sample, p->draw);
 }
 
 static tf_ex apply1(tf_exprs *x, const tf_op *op, tf_ex a) { return tf_ex_apply(x, op, TUFF_F32, NULL, a, 0, 0); }
@@ -208,12 +213,12 @@ static tf_ex mirror(tf_exprs *x, const place *p, tf_ex there, tf_ex here)
 static tf_ex random_bits_expr(tf_view_map *m)
 {
     const place p = place_of(m);
-    const tf_ex w = rng(m, &op_rng_word, TUFF_U32, p.j, &p);
+    const tf_ex w = rng(m, &op_rng_word, TUFF_U32, p.j, 4, &p);
     return mirror(m->x, &p, tf_ex_apply(m->x, &tf_op_bit_not, TUFF_U32, NULL, w, 0, 0), w);
 }
 static tf_ex uniform_at(tf_view_map *m, const place *p)
 {
-    const tf_ex u = rng(m, &op_rng_uniform, TUFF_F32, p->j, p);
+    const tf_ex u = rng(m, &op_rng_uniform, TUFF_F32, p->j, 4, p);
     return mirror(m->x, p, tf_ex_apply(m->x, &tf_op_sub, TUFF_F32, NULL, tf_ex_const(m->x, TUFF_F32, 1), u, 0), u);
 }
 static tf_ex uniform_expr(tf_view_map *m)
@@ -230,7 +235,7 @@ static tf_ex gumbel_expr(tf_view_map *m)
 static tf_ex rademacher_expr(tf_view_map *m)
 {
     const place p = place_of(m);
-    const tf_ex s = rng(m, &op_rng_sign, TUFF_F32, p.j, &p);
+    const tf_ex s = rng(m, &op_rng_sign, TUFF_F32, p.j, 4, &p);
     return mirror(m->x, &p, apply1(m->x, &tf_op_neg, s), s);
 }
 /* Two neighbours share a pair: equal expressions, computed once where a kernel handles both. */
@@ -238,7 +243,7 @@ static tf_ex normal_expr(tf_view_map *m)
 {
     tf_exprs *x = m->x;
     const place p = place_of(m);
-    const tf_ex two = tf_ex_int(x, 2), pair = rng(m, &op_rng_normal, TUFF_C64, tf_ex_div(x, p.j, two), &p);
+    const tf_ex two = tf_ex_int(x, 2), pair = rng(m, &op_rng_normal, TUFF_C64, tf_ex_div(x, p.j, two), 2, &p);
     const tf_ex even = tf_ex_eq(x, tf_ex_mod(x, p.j, two), tf_ex_int(x, 0));
     const tf_ex z = tf_ex_select(x, even, apply1(x, &tf_op_real, pair), apply1(x, &tf_op_imag, pair));
     return mirror(x, &p, apply1(x, &tf_op_neg, z), z);

@@ -41,6 +41,9 @@ static const kernel_case cases[] = {
     C("a = input f16[%d,%d]\nr = input f16[256]\ny = relu(add(mul(a, r), 0.5))\noutput y\nz = cast(a) {dtype=i16}\noutput z\n", 256, 256),
     C(IN("%d,%d") "s = slice(a) {start=[0,1], stop=[256,257]}\ny = add(s, 1)\noutput y\ng = roll(a) {shift=[4], axes=[1]}\nz = mul(g, 2)\noutput z\n", 256, 264),
     C("a = input c64[%d,%d]\ny = mul(a, a)\noutput y\nb = input i32[256,256]\nz = add(b, b)\noutput z\nw = cast(b) {dtype=u8}\noutput w\n", 256, 256),
+    /* maps in tiles: whole blocks, parts of one, axes around them */
+    C(IN("%d,%d") "y = permute(a) {axes=[1,0]}\noutput y\n", 96, 200), C(IN("%d,%d,%d") "y = permute(a) {axes=[0,2,1]}\nz = add(y, 1)\noutput z\n", 3, 20, 8),
+    C(IN("%d,%d,%d,5") "y = permute(a) {axes=[3,0,2,1]}\noutput y\n", 3, 12, 28),
     C(IN("%d,%d,%d") COL_OPS, 1, 5, 1), C(IN("%d,%d,%d") COL_OPS, 3, 4, 2), C(IN("%d,%d,%d") COL_OPS, 2, 33, 5),
     C(IN("%d,%d,%d") COL_OPS, 4, 100, 260), C(IN("%d,%d,%d") COL_OPS, 1, 9000, 3), C(IN("%d,%d,%d") COL_OPS, 2, 2000, 64),
     C(AB MM(""), 2, 3, 3, 2), C(AB MM(""), 5, 16, 16, 9), C(AB MM(""), 33, 130, 130, 65), C(AB MM(""), 129, 47, 47, 140),

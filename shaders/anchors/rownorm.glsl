@@ -110,7 +110,8 @@ void main()
     vec4 v[UNROLL];
 
 #if NORM == SOFTMAX || NORM == LOG_SOFTMAX
-    vec4 top = vec4(LOWEST), total = vec4(0.0);
+    float top = LOWEST;
+    vec4 total = vec4(0.0);
 #else
     float count = 0.0, mean = 0.0, square = 0.0;
 #if NORM == LAYER
@@ -120,8 +121,9 @@ void main()
     [[dont_unroll]] for (uint t = 0; t < uint(TRIPS); t++) {
         LOAD_ALL(t);
 #if NORM == SOFTMAX || NORM == LOG_SOFTMAX
-        vec4 m = top;
-        EACH m = max(m, v[u]);
+        vec4 most = vec4(top);
+        EACH most = max(most, v[u]);
+        const float m = max4(most);
         total *= exp(top - m);
         EACH total += KEEP(exp(v[u] - m), AT(t, u));
         top = m;
@@ -155,8 +157,8 @@ void main()
     }
 
 #if NORM == SOFTMAX || NORM == LOG_SOFTMAX
-    const float high = fold_max(max4(top));
-    const float sum = fold_sum(sum4(total * exp(top - high)));
+    const float high = fold_max(top);
+    const float sum = fold_sum(sum4(total) * exp(top - high));
 #if NORM == SOFTMAX
     const float scale = sum > 0.0 ? 1.0 / sum : NOT_A_NUMBER;
 #define RESULT(v) (exp(v - high) * scale)

@@ -283,7 +283,26 @@ vec4 tf_halves(uvec2 w) { return tf_widened(vec4(unpackHalf2x16(w.x), unpackHalf
 
 vec4 tf_bhalves(uvec2 w) { return uintBitsToFloat(uvec4(w.x << 16, w.x & 0xffff0000u, w.y << 16, w.y & 0xffff0000u)); }
 
+// A half's bits. CPU drivers spell the conversion out in three times as many operations; see tf_round_f16: the sum less its
+// power of two counts units of the last place.
+#ifdef TF_CPU
+uvec4 tf_half_bits(vec4 v)
+{
+    uvec4 u = floatBitsToUint(v);
+    ivec4 a = ivec4(u & 0x7fffffffu), m = max(a & 0x7f800000, ivec4(0x38800000)) + 0x06800000;
+    precise vec4 s = intBitsToFloat(a) + intBitsToFloat(m);
+    ivec4 h = floatBitsToInt(s) - m + (m >> 13) - 0x1f800;
+    h = mix(h, mix(ivec4(0x7c00), ivec4(0x7e00), greaterThan(a, ivec4(0x7f800000))), greaterThanEqual(a, ivec4(0x477ff000)));
+    return uvec4(h) | ((u >> 16) & 0x8000u);
+}
+uvec2 tf_words(vec4 v)
+{
+    uvec4 h = tf_half_bits(v);
+    return h.xz | (h.yw << 16);
+}
+#else
 uvec2 tf_words(vec4 v) { return uvec2(packHalf2x16(v.xy), packHalf2x16(v.zw)); }
+#endif
 
 // Four words in two of 64 bits, and back.
 uvec4 tf_four_words(u64vec2 v) { return uvec4(unpackUint2x32(v.x), unpackUint2x32(v.y)); }

@@ -20,10 +20,11 @@ uint tf_mul_high(uint a, uint b)
     return h;
 }
 
-uint tf_rng_word(int j, int b, int draw, int stream, int seed_lo, int seed_hi)
+// Word `part` of block j; part < 0: word j. Neighbours that name their part share a block where compilers see equal calls.
+uint tf_rng_word(int j, int part, int b, int draw, int stream, int seed_lo, int seed_hi)
 {
-    uvec4 w = tf_philox(uvec4(uint(j) >> 2, uint(b), uint(draw), uint(stream)), uvec2(uint(seed_lo), uint(seed_hi)));
-    uint i = uint(j) & 3u;
+    uint block = part < 0 ? uint(j) >> 2 : uint(j), i = part < 0 ? uint(j) & 3u : uint(part);
+    uvec4 w = tf_philox(uvec4(block, uint(b), uint(draw), uint(stream)), uvec2(uint(seed_lo), uint(seed_hi)));
     return i < 2u ? (i == 0u ? w.x : w.y) : (i == 2u ? w.z : w.w);
 }
 
@@ -99,9 +100,11 @@ vec2 tf_rng_normal_pair(uint w0, uint w1)
     return result;
 }
 
-// Normals 2i and 2i + 1 of sample b.
-vec2 tf_rng_normal(int i, int b, int draw, int stream, int seed_lo, int seed_hi)
+// Pair `part` of the normals of block i of sample b; part < 0: pair i, normals 2i and 2i + 1.
+vec2 tf_rng_normal(int i, int part, int b, int draw, int stream, int seed_lo, int seed_hi)
 {
-    uvec4 w = tf_philox(uvec4(uint(i) >> 1, uint(b), uint(draw), uint(stream)), uvec2(uint(seed_lo), uint(seed_hi)));
-    return (i & 1) == 0 ? tf_rng_normal_pair(w.x, w.y) : tf_rng_normal_pair(w.z, w.w);
+    uint block = part < 0 ? uint(i) >> 1 : uint(i);
+    uvec4 w = tf_philox(uvec4(block, uint(b), uint(draw), uint(stream)), uvec2(uint(seed_lo), uint(seed_hi)));
+    uvec2 v = (part < 0 ? i & 1 : part) == 0 ? w.xy : w.zw;
+    return tf_rng_normal_pair(v.x, v.y);
 }
