@@ -554,7 +554,7 @@ static storage storage_of(const tf_emitter *m, const tf_kernel_arg *a)
     if (packed_here(m, t)) return (storage){ .words = true };
     switch (t) {
     /* Vectors of narrow elements travel as words: software drivers pay per load, GPUs do not care. */
-    case TUFF_F16: return wide ? (storage){ "float16_t", "uint64_t", "tf_widened(float(%s))", "tf_halves(unpackUint2x32(%s))", "float16_t(%s)", "packUint2x32(tf_words(%s))", false }
+    case TUFF_F16: return wide ? (storage){ "float16_t", "uint64_t", "tf_widened(float(%s))", "tf_long_halves(%s)", "float16_t(%s)", "packUint2x32(tf_words(%s))", false }
                                : (storage){ "float16_t", "uvec2", "tf_widened(float(%s))", "tf_halves(%s)", "float16_t(%s)", "tf_words(%s)", false };
     case TUFF_BF16: return wide ? (storage){ "uint16_t", "uint64_t", "uintBitsToFloat(uint(%s) << 16)", "tf_bhalves(unpackUint2x32(%s))",
                                              "uint16_t(floatBitsToUint(%s) >> 16)", "packUint2x32(tf_short_words(floatBitsToUint(%s) >> 16))", false }

@@ -42,6 +42,7 @@ typedef struct tf_attention_choice {
     uint32_t rows;       /* query rows per lane or per workgroup */
     uint32_t pack;       /* query heads of one key head whose rows share tiles */
     uint32_t heads;      /* CHANNELS: key heads per workgroup, a power of two; else 1 */
+    uint32_t wide;       /* CHANNELS: 2: eight channels of a key at once, else 1 */
     uint32_t splits;     /* 0: not split */
 } tf_attention_choice;
 /* From the types of _attention's operands; CU_Q and CU_KV NULL unless packed. */

@@ -40,23 +40,24 @@ static uint32_t lanes_of(const tf_limits *l)
 
 /* Key heads of one CHANNELS workgroup on a CPU: with all heads of a key before the next key memory is read in order, which
  * caches and their prefetchers need. Each head is more code; where loads of one address are dear that code takes long to compile,
- * so there only keys beyond the caches are worth it. */
+ * so there keys in a core's own cache are not worth it, and only keys beyond all caches are worth much of it. */
 static uint32_t heads_in_order(const tf_limits *l, const tf_attention_shape *s, uint32_t lanes, uint32_t rows)
 {
-    const int64_t slots = ceildiv(TF_MAX(s->dk, s->dv), 4 * (int64_t)lanes), sites = l->uniform_loads ? 32 : 16, cached = INT64_C(1) << 21;
+    const int64_t slots = ceildiv(TF_MAX(s->dk, s->dv), 4 * (int64_t)lanes), elements = s->longest * s->hk * (s->dk + s->dv);
+    const int64_t own = INT64_C(1) << 19, shared = INT64_C(1) << 23, sites = l->uniform_loads || elements >= shared ? 32 : 16;
     uint32_t heads = 1;
-    if (!l->uniform_loads && s->longest * s->hk * (s->dk + s->dv) < cached)
+    if (!l->uniform_loads && elements < own)
         return 1;
     while (s->hk % (2 * heads) == 0 && 2 * heads * rows <= lanes && 2 * heads * rows * slots <= 32 && 2 * heads * slots <= sites)
         heads *= 2;
-    return heads == s->hk || heads * s->dk >= 1024 ? heads : 1;
+    return heads == s->hk || (l->uniform_loads && heads * s->dk >= 1024) ? heads : 1;
 }
 
 static void choose_kernel(tf_attention_choice *c, const tf_limits *l, const tf_attention_shape *s)
 {
     const uint32_t lanes = lanes_of(l);
     const int64_t group = s->hq / s->hk, rows = group * s->sq, widest = TF_MAX(s->dk, s->dv);
-    c->heads = 1;
+    c->heads = c->wide = 1;
     if (lanes && rows <= 4 && widest <= (l->cpu ? 32 : 16) * (int64_t)lanes) {
         c->kernel = TF_ATT_CHANNELS;
         c->lanes = lanes;
@@ -64,6 +65,7 @@ static void choose_kernel(tf_attention_choice *c, const tf_limits *l, const tf_a
         c->pack = (uint32_t)group;
         c->heads = l->cpu ? heads_in_order(l, s, lanes, c->rows) : 1;
         c->keys = lanes / c->rows / c->heads;
+        c->wide = tf_emit_octets(l) && c->heads == s->hk && s->dk % (8 * (int64_t)lanes) == 0 && s->dv % (8 * (int64_t)lanes) == 0 ? 2 : 1;
     } else if (l->cpu) {
         c->kernel = TF_ATT_ROWS;
         c->shuffle = lanes == 4 || lanes == 8 || lanes == 16;
@@ -168,6 +170,7 @@ static void define_problem(tf_kernel_build *k, const tf_attention_desc *d, const
     tf_define(k, "LANES", "%u", c->lanes);
     tf_define(k, "ROWS", "%u", c->rows);
     tf_define(k, "KEYS", "%u", c->keys);
+    tf_define(k, "WIDE", "%u", c->wide);
     tf_define(k, "SHUFFLE", "%d", c->shuffle);
     tf_define(k, "UNIFORM_LOADS", "%d", k->limits->uniform_loads);
     tf_define(k, "WANT_O", "%d", k->want[0]);
@@ -189,6 +192,8 @@ static void choose_hooks(tf_kernel_build *k, const tf_attention_choice *c, uint3
         if (i <= TF_ATT_V || (i == TF_ATT_BIAS && quads))
             k->loads[i].widths = 4;
     }
+    if (c->wide == 2)
+        k->loads[TF_ATT_K].widths = k->loads[TF_ATT_V].widths = 8;
     k->loads[TF_ATT_Q].reread = c->kernel == TF_ATT_TILES ? 255 : 0;
     k->loads[TF_ATT_K].reread = k->loads[TF_ATT_V].reread = (uint8_t)TF_MIN(tiles - 1, 255);
     k->stores[0] = (tf_hook){ .name = "o", .widths = 4 };
@@ -259,7 +264,7 @@ static const tf_attr anchor_attrs[] = {
 
 static const tf_anchor attention_anchor = {
     .name = "attention",
-    .loads = { { .name = "q", .widths = 4 }, { .name = "k", .widths = 4, .reread = 7 }, { .name = "v", .widths = 4, .reread = 7 }, { .name = "slopes", .widths = 1, .reread = 1 }, { .name = "bias", .widths = 5 }, { .name = "mask", .widths = 1 }, { .name = "block", .widths = 1, .reread = 1 },
+    .loads = { { .name = "q", .widths = 4 }, { .name = "k", .widths = 12, .reread = 7 }, { .name = "v", .widths = 12, .reread = 7 }, { .name = "slopes", .widths = 1, .reread = 1 }, { .name = "bias", .widths = 5 }, { .name = "mask", .widths = 1 }, { .name = "block", .widths = 1, .reread = 1 },
                { .name = "sinks", .widths = 1, .reread = 1 }, { .name = "q_start", .widths = 1, .reread = 1 }, { .name = "kv_len", .widths = 1, .reread = 1 }, { .name = "tree", .widths = 1, .reread = 8 }, { .name = "cu_q", .widths = 1, .reread = 1 }, { .name = "cu_kv", .widths = 1, .reread = 1 } },
     .stores = { { .name = "o", .widths = 4 }, { .name = "lse", .widths = 1 } },
     .configure = configure,

@@ -302,3 +302,18 @@ Test(attention, long_key_range)
     run_case(dev, &rows, "many rows");
     tuff_device_close(dev);
 }
+
+/* Keys beyond a core's cache: a workgroup takes all heads of a key before the next key, eight channels a load where they divide. */
+Test(attention, heads_in_order)
+{
+    static const attention_case long_cases[] = {
+        { HALF("1,1,8,64", "1,700,8,64", "1,700,8,64") "len650 = input i32[1]\n", "attention(q, k, v, kv_len=len650) {dtype=f32}", 0, 0 },
+        { QKV("1,1,8,128", "1,1100,2,128", "1,1100,2,128"), "attention(q, k, v) {window_left=1000}", 0, 0 },
+        { QKV("1,1,4,64", "1,1100,4,64", "1,1100,4,96"), "attention(q, k, v)", 0, 0 },
+        { "q = input f32[1,1,8,64]\nkcode = input u4[1,700,8,64]\nvcode = input i8[1,700,8,64]\nks = input f16[1,700,8,2]\nkz = input f16[1,700,8,2]\n"
+          "vs = input f16[1,700,8,2]\n", "attention(q, kcode, vcode, k_scale=ks, k_zero=kz, v_scale=vs) {group=32}", 0, 0 },
+    };
+    tuff_device *dev = open_device(&(tuff_device_desc){ .toggles = "+cpu" });
+    for (size_t i = 0; i < COUNT(long_cases); i++) run_case(dev, &long_cases[i], "heads in order");
+    tuff_device_close(dev);
+}

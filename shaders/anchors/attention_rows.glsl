@@ -7,6 +7,7 @@
  * of q and o are arrays of their own, which the compilers of CPU drivers handle much faster than arrays of vectors. */
 #define Q_VECTORS ((DK + 3) / 4)
 #define O_VECTORS ((DV + 3) / 4)
+#define O_SIZE (ROWS * O_VECTORS + 1) /* odd: where arrays and keys lie powers of two apart, CPUs take a load for one of what another lane just stored */
 /* Loops over the vectors of o. One trip is unrolled: Mesa 22 loses all rows but the last of such a loop. */
 #if DV <= 4
 #define EACH_O [[unroll]] for (int d = 0; d < O_VECTORS; d++)
@@ -37,7 +38,7 @@ void main()
     key_range(w, r0, lo, hi);
 
     float qx[ROWS * Q_VECTORS], qy[ROWS * Q_VECTORS], qz[ROWS * Q_VECTORS], qw[ROWS * Q_VECTORS];
-    float ox[ROWS * O_VECTORS], oy[ROWS * O_VECTORS], oz[ROWS * O_VECTORS], ow[ROWS * O_VECTORS];
+    float ox[O_SIZE], oy[O_SIZE], oz[O_SIZE], ow[O_SIZE];
     float m[ROWS], l[ROWS];
     Row row[ROWS];
     EACH_ROW {

@@ -281,6 +281,12 @@ bool tf_from_bits_bool(uint b) { return (b & 0xffu) != 0u; }
 // Four halves in two words, and back.
 vec4 tf_halves(uvec2 w) { return tf_widened(vec4(unpackHalf2x16(w.x), unpackHalf2x16(w.y))); }
 
+// Four halves in a long word. Shifts of the whole: compilers take words apart less well.
+vec4 tf_long_halves(uint64_t v)
+{
+    return tf_widened(vec4(unpackHalf2x16(uint(v)).x, unpackHalf2x16(uint(v >> 16)).x, unpackHalf2x16(uint(v >> 32)).x, unpackHalf2x16(uint(v >> 48)).x));
+}
+
 vec4 tf_bhalves(uvec2 w) { return uintBitsToFloat(uvec4(w.x << 16, w.x & 0xffff0000u, w.y << 16, w.y & 0xffff0000u)); }
 
 // A half's bits. CPU drivers spell the conversion out in three times as many operations; see tf_round_f16: the sum less its
