@@ -731,6 +731,9 @@ static void prelude(tf_emitter *m, tf_str *out, const char *declarations)
     if (k->need_subgroup_ballot) tf_str_add(out, "#extension GL_KHR_shader_subgroup_ballot : require\n");
     if (k->need_subgroup_arithmetic || k->need_subgroup_shuffle || k->need_subgroup_ballot || k->subgroup_size)
         tf_str_add(out, "#extension GL_KHR_shader_subgroup_basic : require\n");
+    if (k->need_matrices)
+        tf_str_add(out, "#extension GL_KHR_memory_scope_semantics : require\n#extension GL_KHR_cooperative_matrix : require\n"
+                        "#extension GL_EXT_shader_explicit_arithmetic_types_float16 : require\n");
     tf_str_printf(out, "#define WG %uu\nlayout(local_size_x = %u, local_size_y = %u, local_size_z = %u) in;\n", k->local[0] * k->local[1] * k->local[2],
                   k->local[0], k->local[1], k->local[2]);
     tf_str_add(out, "#define LID gl_LocalInvocationIndex\n");

@@ -43,6 +43,7 @@ typedef struct tf_kernel_build {
     uint32_t shared_bytes, subgroup_size;
     uint64_t flops;                 /* at the bound */
     bool need_subgroup_arithmetic, need_subgroup_shuffle, need_subgroup_ballot;
+    bool need_matrices;             /* cooperative ones; subgroup_size is set */
     tf_hook loads[16], stores[8];   /* one per operand / result; the widths used */
     bool score;                     /* print the score hook */
     int64_t score_dim[4];           /* dims that bound its b h q k */

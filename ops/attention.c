@@ -316,6 +316,8 @@ static bool unfused_pays(const tf_lower *l, const tf_attention_shape *s)
     for (uint32_t i = TF_ATT_SLOPES; i < TF_ATT_SCORE_INPUTS; i++)
         if (l->src[i].id)
             return false;
+    if (l->limits && tf_attention_choose(l->limits, s).kernel == TF_ATT_MATRICES)
+        return false;
     const tf_type *q = tf_ty(l->src[TF_ATT_Q]), *k = tf_ty(l->src[TF_ATT_K]);
     const bool plain = !d->causal && !d->window_left && !d->window_right && d->softcap == 0 && !d->score && s->hq == s->hk;
     const bool fixed = !tf_dim_is_dynamic(q->dim[0]) && !tf_dim_is_dynamic(q->dim[1]) && !tf_dim_is_dynamic(k->dim[1]);
@@ -346,7 +348,7 @@ static void attention_lower(tf_lower *l)
     const tf_type *type[TF_ATT_LOADS] = { [TF_ATT_Q] = tf_ty(q), [TF_ATT_K] = tf_ty(k), [TF_ATT_V] = tf_ty(v) };
     for (uint32_t i = TF_ATT_CU_Q; i <= TF_ATT_CU_KV; i++)
         type[i] = l->src[i].id ? tf_ty(l->src[i]) : NULL;
-    const tf_attention_shape shape = tf_attention_shape_of(g, type);
+    const tf_attention_shape shape = tf_attention_shape_of(g, type, ((const tuff_attention_desc *)l->desc)->dtype);
     if (unfused_pays(l, &shape)) {
         lower_unfused(l);
         return;

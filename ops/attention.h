@@ -28,15 +28,17 @@ extern const tf_op tf_op_attention_anchor, tf_op_attention_merge;
 typedef enum tf_attention_kernel {
     TF_ATT_ROWS,     /* a query row per lane, all of it in registers */
     TF_ATT_CHANNELS, /* few rows: lanes share the channels of a key */
-    TF_ATT_TILES     /* tiles in shared memory */
+    TF_ATT_TILES,    /* tiles in shared memory */
+    TF_ATT_MATRICES  /* the same by cooperative matrices, for halves */
 } tf_attention_kernel;
 typedef struct tf_attention_shape {
     int64_t b, sq, hq, dk, sk, hk, dv; /* packed: b segments; sq, sk their mean lengths */
     int64_t longest;                   /* keys a row may have */
+    bool halves, wide;                 /* q, k and v are f16; o has more digits */
 } tf_attention_shape;
 typedef struct tf_attention_choice {
     tf_attention_kernel kernel;
-    uint32_t lanes;      /* ROWS: workgroup size; CHANNELS: lanes that share a key */
+    uint32_t lanes;      /* CHANNELS: lanes that share a key; others: workgroup size */
     bool shuffle;        /* ROWS: a workgroup is one subgroup whose lanes load a key each and exchange them */
     uint32_t keys;       /* keys per step, a power of two */
     uint32_t rows;       /* query rows per lane or per workgroup */
@@ -45,8 +47,8 @@ typedef struct tf_attention_choice {
     uint32_t wide;       /* CHANNELS: 2: eight channels of a key at once, else 1 */
     uint32_t splits;     /* 0: not split */
 } tf_attention_choice;
-/* From the types of _attention's operands; CU_Q and CU_KV NULL unless packed. */
-tf_attention_shape tf_attention_shape_of(const tuff_graph *g, const tf_type *const *type);
+/* From the types of _attention's operands; CU_Q and CU_KV NULL unless packed. dtype: as in tuff_attention_desc. */
+tf_attention_shape tf_attention_shape_of(const tuff_graph *g, const tf_type *const *type, tuff_dtype dtype);
 tf_attention_choice tf_attention_choose(const tf_limits *limits, const tf_attention_shape *shape);
 
 /* Shared by rows: result types of attention from its sources; false: tf_bad was called. */

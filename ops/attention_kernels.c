@@ -15,12 +15,14 @@
 
 static int64_t ceildiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-tf_attention_shape tf_attention_shape_of(const tuff_graph *g, const tf_type *const *type)
+tf_attention_shape tf_attention_shape_of(const tuff_graph *g, const tf_type *const *type, tuff_dtype dtype)
 {
     const tf_type *q = type[TF_ATT_Q], *k = type[TF_ATT_K], *cu_q = type[TF_ATT_CU_Q];
     tf_attention_shape s = { .b = tf_dim_bound(g, q->dim[0]), .sq = tf_dim_bound(g, q->dim[1]), .hq = q->dim[2], .dk = q->dim[3],
                              .sk = tf_dim_bound(g, k->dim[1]), .hk = k->dim[2], .dv = type[TF_ATT_V]->dim[3] };
     s.longest = s.sk;
+    s.halves = q->dtype == TUFF_F16 && k->dtype == TUFF_F16 && type[TF_ATT_V]->dtype == TUFF_F16;
+    s.wide = (dtype ? dtype : q->dtype) == TUFF_F32;
     if (cu_q) {
         s.b = TF_MAX(tf_dim_bound(g, cu_q->dim[0]) - 1, 1);
         s.sq = ceildiv(s.sq, s.b);
@@ -53,6 +55,40 @@ static uint32_t heads_in_order(const tf_limits *l, const tf_attention_shape *s, 
     return heads == s->hk || (l->uniform_loads && heads * s->dk >= 1024) ? heads : 1;
 }
 
+enum { MATRIX_KEYS = 32 };
+
+/* The arrays of attention_matrices.glsl. */
+static uint32_t matrix_bytes(const tf_limits *l, const tf_attention_shape *s, uint32_t subgroups)
+{
+    const uint32_t k = l->coopmat.k, n = l->coopmat.n, rows = subgroups * l->coopmat.m;
+    const uint32_t q_line = (uint32_t)ceildiv(s->dk, k) * k / 8 + 1, v_line = (uint32_t)ceildiv(s->dv, n) * n / 8 + 1;
+    const uint32_t s_line = MATRIX_KEYS / 4 + 1, p_line = MATRIX_KEYS / 8 + 1;
+    return 16 * (rows * (q_line + (s->wide ? 2 : 1) * p_line + s_line + n / 4) + MATRIX_KEYS * TF_MAX(q_line, v_line)) + 4 * subgroups * l->subgroup_size;
+}
+
+/* Query rows by cooperative matrices; false: they are too few, need more than halves, or do not fit. */
+static bool choose_matrices(tf_attention_choice *c, const tf_limits *l, const tf_attention_shape *s)
+{
+    const tf_matrices size = l->coopmat;
+    const int64_t group = s->hq / s->hk;
+    uint32_t subgroups = 4;
+    if (!size.m || !s->halves || group * s->sq < size.m || s->dv > 256 || size.n > MATRIX_KEYS || size.k > MATRIX_KEYS || l->subgroup_size % size.m ||
+        l->subgroup_size / size.m > MATRIX_KEYS / 4)
+        return false;
+    while (subgroups > 1 && subgroups / 2 * size.m >= group * s->sq)
+        subgroups /= 2;
+    while (subgroups && (matrix_bytes(l, s, subgroups) > l->shared_bytes || subgroups * l->subgroup_size > l->max_invocations))
+        subgroups /= 2;
+    if (!subgroups)
+        return false;
+    c->kernel = TF_ATT_MATRICES;
+    c->keys = MATRIX_KEYS;
+    c->rows = subgroups * size.m;
+    c->lanes = subgroups * l->subgroup_size;
+    c->pack = s->sq < c->rows ? (uint32_t)group : 1;
+    return true;
+}
+
 static void choose_kernel(tf_attention_choice *c, const tf_limits *l, const tf_attention_shape *s)
 {
     const uint32_t lanes = lanes_of(l);
@@ -66,6 +102,8 @@ static void choose_kernel(tf_attention_choice *c, const tf_limits *l, const tf_a
         c->heads = l->cpu ? heads_in_order(l, s, lanes, c->rows) : 1;
         c->keys = lanes / c->rows / c->heads;
         c->wide = tf_emit_octets(l) && c->heads == s->hk && s->dk % (8 * (int64_t)lanes) == 0 && s->dv % (8 * (int64_t)lanes) == 0 ? 2 : 1;
+    } else if (choose_matrices(c, l, s)) {
+        return;
     } else if (l->cpu) {
         c->kernel = TF_ATT_ROWS;
         c->shuffle = lanes == 4 || lanes == 8 || lanes == 16;
@@ -200,16 +238,30 @@ static void choose_hooks(tf_kernel_build *k, const tf_attention_choice *c, uint3
     k->stores[1] = (tf_hook){ .name = "lse", .widths = 1 };
 }
 
+static void use_matrices(tf_kernel_build *k, const tf_attention_shape *s, const tf_attention_choice *c)
+{
+    const tf_limits *l = k->limits;
+    tf_define(k, "CM", "%u", l->coopmat.m);
+    tf_define(k, "CN", "%u", l->coopmat.n);
+    tf_define(k, "CK", "%u", l->coopmat.k);
+    tf_define(k, "WIDE", "%d", s->wide);
+    tf_define(k, "STEP_LOOP", "%s", l->cpu ? "[[dont_unroll]]" : "[[unroll]]");
+    k->need_matrices = true;
+    k->subgroup_size = l->subgroup_size;
+    k->shared_bytes = matrix_bytes(l, s, c->rows / l->coopmat.m);
+}
+
 static bool configure(tf_kernel_build *k)
 {
     static const struct { const char *source, *algorithm; } kernels[] = {
         [TF_ATT_ROWS] = { "anchors/attention_rows.glsl", "query row per lane" },
         [TF_ATT_CHANNELS] = { "anchors/attention_channels.glsl", "channels of a key over lanes" },
         [TF_ATT_TILES] = { "anchors/attention_tiles.glsl", "tiles in shared memory" },
+        [TF_ATT_MATRICES] = { "anchors/attention_matrices.glsl", "cooperative matrices" },
     };
     const tf_attention_desc *d = k->desc;
     const tf_type *q = k->src[TF_ATT_Q], *key = k->src[TF_ATT_K], *cu_q = k->src[TF_ATT_CU_Q];
-    const tf_attention_shape s = tf_attention_shape_of(k->g, k->src);
+    const tf_attention_shape s = tf_attention_shape_of(k->g, k->src, d->user.dtype);
     const tf_attention_choice c = tf_attention_choose(k->limits, &s);
     const uint32_t tile = (uint32_t)tile_of(&c);
     const uint32_t step = step_of(k, d, &c);
@@ -224,7 +276,10 @@ static bool configure(tf_kernel_build *k)
     const bool lanes = c.kernel == TF_ATT_CHANNELS || c.shuffle;
     k->need_subgroup_shuffle = lanes;
     k->subgroup_size = lanes && k->limits->subgroup_control ? c.lanes : 0;
-    k->shared_bytes = c.kernel == TF_ATT_TILES ? tile * (9 * 16 + 33 * 4 + 8 * 4) + 32 * 9 * 16 : 0;
+    if (c.kernel == TF_ATT_MATRICES)
+        use_matrices(k, &s, &c);
+    else
+        k->shared_bytes = c.kernel == TF_ATT_TILES ? tile * (9 * 16 + 33 * 4 + 8 * 4) + 32 * 9 * 16 : 0;
 
     const int64_t rows = tf_dim_bin(k->g, TUFF_DIM_MUL, q->dim[1], c.pack);
     int64_t tiles = tf_dim_ceildiv(k->g, rows, tile);

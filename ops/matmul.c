@@ -432,6 +432,55 @@ static tile choose(const tf_kernel_build *k, int64_t batch, int64_t m, int64_t n
     return *row;
 }
 
+/* Matrices of sums that a subgroup owns, and subgroups of a workgroup. */
+typedef struct matrix_tile { uint32_t fm, fn, sm, sn; } matrix_tile;
+static const matrix_tile matrix_tiles[] = { { 4, 4, 2, 2 }, { 2, 2, 2, 2 }, { 1, 1, 2, 2 }, { 1, 1, 1, 1 } };
+
+/* Does a half hold every element of the value exactly? */
+static bool holds_halves(const tuff_graph *g, uint32_t value)
+{
+    const tf_node *n = tf_def(g, value);
+    while (n->op->kind == TF_VIEW && strcmp(n->op->name, "pad") != 0) /* other views add zeros at most */
+        n = tf_def(g, value = n->src[0]);
+    const tuff_dtype t = tf_type_of(g, n->op->kind == TF_POINTWISE && !strcmp(n->op->name, "cast") ? n->src[0] : value)->dtype;
+    return t == TUFF_F16 || t == TUFF_BOOL || t == TUFF_F8E4M3 || t == TUFF_F8E5M2 || (tf_dtype_is_int(t) && tf_dtype_bits(t) <= 8);
+}
+
+enum { MATRIX_STEP = 32 }; /* of k, through shared memory */
+
+static uint32_t matrix_step(const tf_limits *l) { return TF_MAX(l->coopmat.k, (uint32_t)MATRIX_STEP); }
+
+/* Vectors of 16 bytes in shared memory: both tiles with their padding, or a row of matrices of results per subgroup. */
+static uint32_t matrix_pool(const tf_kernel_build *k, matrix_tile t)
+{
+    const tf_matmul_desc *d = k->desc;
+    const tf_matrices c = k->limits->coopmat;
+    const uint32_t bm = t.sm * t.fm * c.m, bn = t.sn * t.fn * c.n, bk = matrix_step(k->limits);
+    const uint32_t a = d->ta ? bk * (bm / 8 + 1) : bm * (bk / 8 + 1), b = d->tb ? bn * (bk / 8 + 1) : bk * (bn / 8 + 1);
+    return TF_MAX(a + b, t.sm * t.sn * (c.m * t.fn * c.n / 4));
+}
+
+/* fm 0: matrices are not for this product, because its operands need more than halves, or it is too small to fill one. */
+static matrix_tile choose_matrices(const tf_kernel_build *k, int64_t batch, int64_t m, int64_t n, int64_t inner)
+{
+    const tf_limits *l = k->limits;
+    const tf_matrices c = l->coopmat;
+    matrix_tile best = { 0 };
+    const bool large = 2 * m >= c.m && 2 * n >= c.n && 2 * inner >= c.k;
+    if (!c.m || !large || k->src[0]->dtype != TUFF_F32 || !holds_halves(k->g, k->node->src[0]) || !holds_halves(k->g, k->node->src[1]))
+        return best;
+    for (size_t i = l->cpu ? 1 : 0; i < TF_COUNT(matrix_tiles); i++) { /* a CPU's driver would compile the first for minutes */
+        const matrix_tile t = matrix_tiles[i];
+        if (t.sm * t.sn * l->subgroup_size > l->max_invocations || 16 * matrix_pool(k, t) > l->shared_bytes)
+            continue;
+        const int64_t bm = t.sm * t.fm * c.m, bn = t.sn * t.fn * c.n;
+        best = t;
+        if (bm < 2 * m && bn < 2 * n && batch * ((m + bm - 1) / bm) * ((n + bn - 1) / bn) >= (int64_t)tf_units(l))
+            break;
+    }
+    return best;
+}
+
 static void configure_plain(tf_kernel_build *k, int64_t batch, int64_t m, int64_t n)
 {
     tf_define(k, "KIND", "PLAIN");
@@ -469,6 +518,36 @@ static void configure_tile(tf_kernel_build *k, tile t, int64_t batch, int64_t m,
     k->loads[1].reread = (uint8_t)TF_MIN(tf_dim_bound(k->g, m) / t.bm, 255);
 }
 
+static void configure_matrices(tf_kernel_build *k, matrix_tile t, int64_t batch, int64_t m, int64_t n, int64_t inner)
+{
+    const tf_matrices c = k->limits->coopmat;
+    const uint32_t bm = t.sm * t.fm * c.m, bn = t.sn * t.fn * c.n, bk = matrix_step(k->limits);
+    tf_define(k, "KIND", "MATRICES");
+    tf_define(k, "CM", "%u", c.m);
+    tf_define(k, "CN", "%u", c.n);
+    tf_define(k, "CK", "%u", c.k);
+    tf_define(k, "FM", "%u", t.fm);
+    tf_define(k, "FN", "%u", t.fn);
+    tf_define(k, "SN", "%u", t.sn);
+    tf_define(k, "BM", "%u", bm);
+    tf_define(k, "BN", "%u", bn);
+    tf_define(k, "BK", "%u", bk);
+    tf_define(k, "LANES", "%u", k->limits->subgroup_size);
+    tf_define(k, "STEP_LOOP", "%s", k->limits->cpu ? "[[dont_unroll]]" : "[[unroll]]");
+    tf_define(k, "POOL", "%u", matrix_pool(k, t));
+    tf_define(k, "TAIL", "%d", tf_dim_is_dynamic(inner) || inner % bk != 0);
+    k->algorithm = tf_arena_printf(&k->g->arena, "cooperative matrices, tiles %ux%u", bm, bn);
+    k->need_matrices = true;
+    k->subgroup_size = k->limits->subgroup_size;
+    k->local[0] = t.sm * t.sn * k->subgroup_size;
+    k->shared_bytes = 16 * matrix_pool(k, t);
+    const int64_t tiles = tf_dim_bin(k->g, TUFF_DIM_MUL, tf_dim_ceildiv(k->g, m, bm), tf_dim_ceildiv(k->g, n, bn));
+    k->groups = tf_dim_bin(k->g, TUFF_DIM_MUL, batch, tiles);
+    k->loads[0].widths = k->loads[1].widths = k->stores[0].widths = 4;
+    k->loads[0].reread = (uint8_t)TF_MIN(tf_dim_bound(k->g, n) / bn, 255);
+    k->loads[1].reread = (uint8_t)TF_MIN(tf_dim_bound(k->g, m) / bm, 255);
+}
+
 static bool configure(tf_kernel_build *k)
 {
     const tf_matmul_desc *d = k->desc;
@@ -486,7 +565,11 @@ static bool configure(tf_kernel_build *k)
     tf_define_dim(k, "M", m);
     tf_define_dim(k, "N", n);
     tf_define_dim(k, "K", inner);
-    if (tf_define_type(k, k->src[0]->dtype) == 4)
+    const matrix_tile mt = choose_matrices(k, tf_dim_bound(k->g, batch), mb, nb, tf_dim_bound(k->g, inner));
+    const int width = tf_define_type(k, k->src[0]->dtype);
+    if (mt.fm)
+        configure_matrices(k, mt, batch, m, n, inner);
+    else if (width == 4)
         configure_tile(k, choose(k, tf_dim_bound(k->g, batch), mb, nb), batch, m, n, inner);
     else
         configure_plain(k, batch, m, n);

@@ -266,7 +266,8 @@ static tf_limits reported_limits(const tf_snapshot *s)
         .subgroup_control = s->subgroup_control,
         .storage16 = s->storage16, .storage8 = s->storage8,
         .f16 = s->f16, .i8 = s->i8, .i16 = s->i16, .i64 = s->i64, .f64 = s->f64,
-        /* bf16, dot8, coopmat stay off: the oldest supported shader compiler knows none of the three. */
+        .coopmat = s->coopmat ? s->matrices : (tf_matrices){ 0 },
+        /* bf16, dot8 stay off: the oldest supported shader compiler knows neither. */
         .recorded = 1 << 16, /* a driver keeps up to 1 KiB for each */
         .units = s->units,
     };
@@ -302,7 +303,9 @@ bool tf_caps_plan(const tf_snapshot *s, const char *toggles, const char *limits,
     if (out->on.quirks)
         out->quirks = apply_quirks(s, l);
     word w;
+    bool matrices = false;
     for (const char *p = toggles ? toggles : ""; next_word(&p, &w);) {
+        matrices |= strcmp(w.name, "coopmat") == 0 && w.sign != '-';
         if (strcmp(w.name, "cpu") == 0)
             l->cpu = w.sign != '-';
         else if (strcmp(w.name, "uniform_loads") == 0)
@@ -314,7 +317,12 @@ bool tf_caps_plan(const tf_snapshot *s, const char *toggles, const char *limits,
     }
     out->on.cpu = l->cpu;
     out->on.uniform_loads = l->uniform_loads;
-    return apply_limits(l, limits, f);
+    if (!apply_limits(l, limits, f))
+        return false;
+    /* A CPU emulates them, slower than plain code, whatever class its kernels are: there they have to be asked for. */
+    if (!l->f16 || !l->subgroup_control || !l->subgroup_size || (s->type == VK_PHYSICAL_DEVICE_TYPE_CPU && !matrices))
+        l->coopmat = (tf_matrices){ 0 };
+    return true;
 }
 
 /* ---- printing ------------------------------------------------------------------------------------ */
@@ -343,7 +351,7 @@ static void print_tiers(tf_str *out, const tf_limits *l)
         { "shuffle", l->subgroup_shuffle }, { "ballot", l->subgroup_ballot }, { "pinned size", l->subgroup_control },
         { "storage16", l->storage16 }, { "storage8", l->storage8 }, { "fp16", l->f16 }, { "int8", l->i8 },
         { "int16", l->i16 }, { "int64", l->i64 }, { "fp64", l->f64 }, { "bf16", l->bf16 }, { "dot8", l->dot8 },
-        { "coopmat", l->coopmat },
+        { "coopmat", l->coopmat.m },
     };
     const char *const heads[] = { "  has:     ", "  has not: " };
     for (int pass = 0; pass < 2; pass++) {
@@ -377,6 +385,8 @@ void tf_caps_print(const tf_snapshot *s, const tf_caps *c, tf_str *out)
     tf_str_printf(out, "  lanes:   %u (%u to %u), units: %u%s\n", l->subgroup_size, l->subgroup_min, l->subgroup_max, l->units,
                   l->cpu ? ", kernels of the CPU class" : "");
     print_tiers(out, l);
+    if (s->coopmat)
+        tf_str_printf(out, "  coopmat: %u x %u x %u of f16, sums in f32%s\n", s->matrices.m, s->matrices.n, s->matrices.k, l->coopmat.m ? "" : "; off");
     for (size_t i = 0; i < TF_COUNT(quirks); i++)
         if (c->quirks >> i & 1)
             tf_str_printf(out, "  quirk:   %s (%s)\n", quirks[i].reason, quirks[i].link);

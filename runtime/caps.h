@@ -26,6 +26,8 @@ typedef struct tf_snapshot {
     bool compute;                   /* has a queue family with compute */
     bool timeline, storage16, storage8, f16, i8, i16, i64, f64;
     bool subgroup_control;          /* sizes can be required of compute shaders, and full subgroups */
+    bool coopmat;                   /* enabled, and the shader compiler knows them */
+    tf_matrices matrices;           /* the largest usable shape; m 0: none */
 } tf_snapshot;
 
 /* Tiers that can be switched off by name: name, text, the fields of tf_limits it stands for. TF_SET(field) copies a

@@ -125,6 +125,8 @@ void tf_heap_release(tuff_device *dev);
 typedef struct tf_spirv { uint32_t *words; size_t n; } tf_spirv;
 /* Text that names compiler and version; NULL: this build has none. */
 const char *tf_jit_version(void);
+/* Does it know cooperative matrices? Without a compiler: may those that filled the cache. */
+bool tf_jit_matrices(void);
 /* Thread-safe. words come from the C heap (free). */
 bool tf_jit(const char *name, const char *glsl, tf_spirv *out, tf_fault *f);
 

@@ -20,6 +20,8 @@ const char *tf_jit_version(void)
     return "glslang " STR(GLSLANG_VERSION_MAJOR) "." STR(GLSLANG_VERSION_MINOR) "." STR(GLSLANG_VERSION_PATCH);
 }
 
+bool tf_jit_matrices(void) { return GLSLANG_VERSION_MAJOR >= 13; }
+
 /* The compiler's own ceilings; the true ones are the device's and were respected when the text was made. */
 static const glslang_resource_t ceilings = {
     .max_compute_work_group_count_x = 65535, .max_compute_work_group_count_y = 65535, .max_compute_work_group_count_z = 65535,
@@ -123,6 +125,7 @@ bool tf_jit(const char *name, const char *glsl, tf_spirv *out, tf_fault *f)
 #else
 
 const char *tf_jit_version(void) { return NULL; }
+bool tf_jit_matrices(void) { return true; }
 
 bool tf_jit(const char *name, const char *glsl, tf_spirv *out, tf_fault *f)
 {

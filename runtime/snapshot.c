@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-#include "os.h"
+#include "device.h"
 
 /* ---- extensions --------------------------------------------------------------------------------- */
 
@@ -13,6 +13,7 @@ static const char *const wanted_extensions[] = {
     VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME,
     "VK_KHR_portability_subset", /* must be enabled where it exists */
 };
+static const char matrix_extension[] = "VK_KHR_cooperative_matrix"; /* used where halves can be multiplied */
 
 static bool contains(const char *const *list, uint32_t n, const char *name)
 {
@@ -102,7 +103,37 @@ static void read_properties(const tf_vk *vk, VkPhysicalDevice physical, bool siz
     }
 }
 
-static void chain(tuff_requirements *r, bool size_control)
+/* Tiles are made of powers of two. */
+static bool usable_size(uint32_t n) { return n >= 8 && n <= 64 && (n & (n - 1)) == 0; }
+
+/* The largest product of halves summed in f32. */
+static tf_matrices read_matrices(const tf_vk *vk, VkPhysicalDevice physical)
+{
+    VkCooperativeMatrixPropertiesKHR p[128];
+    uint32_t n = TF_COUNT(p);
+    tf_matrices best = { 0 };
+    memset(p, 0, sizeof p);
+    for (uint32_t i = 0; i < n; i++)
+        p[i].sType = (VkStructureType)TF_VK_COOPERATIVE_MATRIX_PROPERTIES;
+    const VkResult r = vk->GetPhysicalDeviceCooperativeMatrixPropertiesKHR(physical, &n, p);
+    for (uint32_t i = 0; (r == VK_SUCCESS || r == VK_INCOMPLETE) && i < n; i++) {
+        const VkCooperativeMatrixPropertiesKHR *c = &p[i];
+        const bool halves = c->AType == VK_COMPONENT_TYPE_FLOAT16_KHR && c->BType == VK_COMPONENT_TYPE_FLOAT16_KHR;
+        const bool sums = c->CType == VK_COMPONENT_TYPE_FLOAT32_KHR && c->ResultType == VK_COMPONENT_TYPE_FLOAT32_KHR && !c->saturatingAccumulation;
+        if (halves && sums && c->scope == VK_SCOPE_SUBGROUP_KHR && usable_size(c->MSize) && usable_size(c->NSize) && usable_size(c->KSize) &&
+            c->MSize * c->NSize * c->KSize > best.m * best.n * best.k)
+            best = (tf_matrices){ c->MSize, c->NSize, c->KSize };
+    }
+    return best;
+}
+
+/* A fault that quirks.def comes too late for (AMDVLK issue 422). */
+static bool query_crashes(const tf_snapshot *s)
+{
+    return s->driver_id == VK_DRIVER_ID_AMD_PROPRIETARY && s->type == VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU;
+}
+
+static void chain(tuff_requirements *r, bool size_control, bool matrices)
 {
     r->features.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2;
     r->vulkan11.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_FEATURES;
@@ -111,7 +142,9 @@ static void chain(tuff_requirements *r, bool size_control)
     r->features.pNext = &r->vulkan11;
     r->vulkan11.pNext = &r->vulkan12;
     r->vulkan12.pNext = size_control ? &r->subgroup_size : NULL;
-    r->subgroup_size.pNext = NULL;
+    r->matrices.sType = (VkStructureType)(matrices ? TF_VK_COOPERATIVE_MATRIX_FEATURES : 0);
+    r->subgroup_size.pNext = matrices ? &r->matrices : NULL; /* of no use without subgroups of a known size */
+    r->matrices.pNext = NULL;
 }
 
 bool tf_snapshot_read(const tf_vk *vk, VkPhysicalDevice physical, uint32_t instance_api, const tuff_allocator *a,
@@ -140,11 +173,16 @@ bool tf_snapshot_read(const tf_vk *vk, VkPhysicalDevice physical, uint32_t insta
         if (has_extension(&x, wanted_extensions[i]) && (i > 0 || s->api < VK_API_VERSION_1_3))
             supported->extensions[supported->extension_count++] = wanted_extensions[i];
     const bool size_control = s->api >= VK_API_VERSION_1_3 || has_extension(&x, VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME);
+    const bool matrices = size_control && has_extension(&x, matrix_extension) && tf_jit_matrices();
     s->memory_budget = has_extension(&x, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME);
     s->units = read_units(vk, physical, &x, s->type);
     tf_free(a, x.data, x.n * sizeof *x.data);
     read_properties(vk, physical, size_control, s);
-    chain(supported, size_control);
+    if (matrices && vk->GetPhysicalDeviceCooperativeMatrixPropertiesKHR && !query_crashes(s))
+        s->matrices = read_matrices(vk, physical);
+    if (s->matrices.m)
+        supported->extensions[supported->extension_count++] = matrix_extension;
+    chain(supported, size_control, s->matrices.m);
     vk->GetPhysicalDeviceFeatures2(physical, &supported->features);
     return true;
 }
@@ -163,12 +201,14 @@ void tf_requirements_reduce(tuff_requirements *r)
         .shaderFloat16 = all.vulkan12.shaderFloat16,
         .shaderInt8 = all.vulkan12.shaderInt8,
         .timelineSemaphore = all.vulkan12.timelineSemaphore,
+        .vulkanMemoryModel = all.matrices.cooperativeMatrix && all.vulkan12.vulkanMemoryModel,
     };
+    r->matrices = (tuff_matrix_features){ .cooperativeMatrix = all.matrices.cooperativeMatrix };
     r->subgroup_size = (VkPhysicalDeviceSubgroupSizeControlFeatures){
         .subgroupSizeControl = all.subgroup_size.subgroupSizeControl,
         .computeFullSubgroups = all.subgroup_size.computeFullSubgroups,
     };
-    chain(r, all.vulkan12.pNext != NULL);
+    chain(r, all.vulkan12.pNext != NULL, all.matrices.sType);
 }
 
 /* ---- what is enabled ---------------------------------------------------------------------------- */
@@ -181,7 +221,9 @@ static void enable_core(tf_snapshot *s, const VkPhysicalDeviceFeatures *f)
 }
 
 /* One struct of the chain given to vkCreateDevice; features may come in the versioned structs or in single ones. */
-static void enable_struct(tf_snapshot *s, const VkBaseInStructure *b, bool *size_control, bool *full)
+typedef struct parts { bool size_control, full, matrices, memory_model; } parts; /* of tiers that need several features */
+
+static void enable_struct(tf_snapshot *s, const VkBaseInStructure *b, parts *on)
 {
 #define AS(type) ((const type *)(const void *)b)
     switch ((int)b->sType) {
@@ -194,6 +236,7 @@ static void enable_struct(tf_snapshot *s, const VkBaseInStructure *b, bool *size
         s->f16 |= AS(VkPhysicalDeviceVulkan12Features)->shaderFloat16;
         s->i8 |= AS(VkPhysicalDeviceVulkan12Features)->shaderInt8;
         s->timeline |= AS(VkPhysicalDeviceVulkan12Features)->timelineSemaphore;
+        on->memory_model |= AS(VkPhysicalDeviceVulkan12Features)->vulkanMemoryModel;
         break;
     case VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_16BIT_STORAGE_FEATURES:
         s->storage16 |= AS(VkPhysicalDevice16BitStorageFeatures)->storageBuffer16BitAccess;
@@ -208,13 +251,17 @@ static void enable_struct(tf_snapshot *s, const VkBaseInStructure *b, bool *size
     case VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_TIMELINE_SEMAPHORE_FEATURES:
         s->timeline |= AS(VkPhysicalDeviceTimelineSemaphoreFeatures)->timelineSemaphore;
         break;
+    case VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_MEMORY_MODEL_FEATURES:
+        on->memory_model |= AS(VkPhysicalDeviceVulkanMemoryModelFeatures)->vulkanMemoryModel;
+        break;
+    case TF_VK_COOPERATIVE_MATRIX_FEATURES: on->matrices |= AS(tuff_matrix_features)->cooperativeMatrix; break;
     case VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES:
-        *size_control |= AS(VkPhysicalDeviceSubgroupSizeControlFeatures)->subgroupSizeControl;
-        *full |= AS(VkPhysicalDeviceSubgroupSizeControlFeatures)->computeFullSubgroups;
+        on->size_control |= AS(VkPhysicalDeviceSubgroupSizeControlFeatures)->subgroupSizeControl;
+        on->full |= AS(VkPhysicalDeviceSubgroupSizeControlFeatures)->computeFullSubgroups;
         break;
     case VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_3_FEATURES:
-        *size_control |= AS(VkPhysicalDeviceVulkan13Features)->subgroupSizeControl;
-        *full |= AS(VkPhysicalDeviceVulkan13Features)->computeFullSubgroups;
+        on->size_control |= AS(VkPhysicalDeviceVulkan13Features)->subgroupSizeControl;
+        on->full |= AS(VkPhysicalDeviceVulkan13Features)->computeFullSubgroups;
         break;
     default: break;
     }
@@ -224,15 +271,16 @@ static void enable_struct(tf_snapshot *s, const VkBaseInStructure *b, bool *size
 void tf_snapshot_enable(tf_snapshot *s, const void *features, const VkPhysicalDeviceFeatures *core,
                         const char *const *names, uint32_t n)
 {
-    bool size_control = false, full = false;
+    parts on = { 0 };
     s->timeline = s->storage16 = s->storage8 = s->f16 = s->i8 = s->i16 = s->i64 = s->f64 = false;
     if (core)
         enable_core(s, core);
     for (const VkBaseInStructure *b = features; b; b = b->pNext)
-        enable_struct(s, b, &size_control, &full);
+        enable_struct(s, b, &on);
     if (s->api < VK_API_VERSION_1_3 && !contains(names, n, VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME))
-        size_control = false;
-    s->subgroup_control = s->subgroup_control && size_control && full;
+        on.size_control = false;
+    s->subgroup_control = s->subgroup_control && on.size_control && on.full;
+    s->coopmat = s->matrices.m && on.matrices && on.memory_model && contains(names, n, matrix_extension);
 }
 
 uint32_t tf_compute_family(const tf_vk *vk, VkPhysicalDevice physical)

@@ -13,6 +13,22 @@
 
 #include "graph/base/base.h"
 
+#ifndef VK_KHR_cooperative_matrix /* headers before 1.3.255 */
+typedef enum VkComponentTypeKHR { VK_COMPONENT_TYPE_FLOAT16_KHR, VK_COMPONENT_TYPE_FLOAT32_KHR } VkComponentTypeKHR;
+typedef enum VkScopeKHR { VK_SCOPE_SUBGROUP_KHR = 3 } VkScopeKHR;
+typedef struct VkCooperativeMatrixPropertiesKHR {
+    VkStructureType sType;
+    void *pNext;
+    uint32_t MSize, NSize, KSize;
+    VkComponentTypeKHR AType, BType, CType, ResultType;
+    VkBool32 saturatingAccumulation;
+    VkScopeKHR scope;
+} VkCooperativeMatrixPropertiesKHR;
+typedef VkResult (VKAPI_PTR *PFN_vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR)(VkPhysicalDevice, uint32_t *, VkCooperativeMatrixPropertiesKHR *);
+#endif
+/* Their VkStructureType. */
+enum { TF_VK_COOPERATIVE_MATRIX_FEATURES = 1000506000, TF_VK_COOPERATIVE_MATRIX_PROPERTIES = 1000506001 };
+
 #define TF_VK_GLOBAL(X) \
     X(CreateInstance) X(EnumerateInstanceVersion) X(EnumerateInstanceLayerProperties) \
     X(EnumerateInstanceExtensionProperties)
@@ -22,8 +38,9 @@
     X(GetPhysicalDeviceFeatures2) X(GetPhysicalDeviceMemoryProperties) X(GetPhysicalDeviceMemoryProperties2) X(GetPhysicalDeviceQueueFamilyProperties) \
     X(EnumerateDeviceExtensionProperties) X(CreateDevice) X(GetDeviceProcAddr)
 
-/* Absent without VK_EXT_debug_utils. */
+/* Absent without their extensions. */
 #define TF_VK_OPTIONAL(X) \
+    X(GetPhysicalDeviceCooperativeMatrixPropertiesKHR) \
     X(CreateDebugUtilsMessengerEXT) X(DestroyDebugUtilsMessengerEXT) X(SetDebugUtilsObjectNameEXT) \
     X(CmdBeginDebugUtilsLabelEXT) X(CmdEndDebugUtilsLabelEXT)
 

@@ -120,6 +120,7 @@ Test(adopt, adopted_device_runs_on_the_applications_buffers)
     create_app(&a);
     tuff_device *dev = adopt(&a);
     cr_expect(dev->caps.limits.f16 == a.host->caps.limits.f16 && dev->caps.limits.subgroup_control == a.host->caps.limits.subgroup_control);
+    cr_expect(dev->snapshot.coopmat == a.host->snapshot.coopmat);
     const VkDeviceSize at = tuff_bind_alignment(dev);
     app_buffer in = create_buffer(&a, at + 4 * N), out = create_buffer(&a, 4 * N);
     float *x = in.data + at / 4;
@@ -268,7 +269,7 @@ Test(adopt, adopting_needs_what_it_needs)
     const VkPhysicalDeviceTimelineSemaphoreFeatures timeline = { .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_TIMELINE_SEMAPHORE_FEATURES, .timelineSemaphore = VK_TRUE };
     desc.features = &timeline;
     cr_assert(tuff_device_adopt(&desc, &dev) == TUFF_OK, "%s", tuff_device_error(NULL));
-    cr_expect(!dev->caps.limits.f16 && !dev->caps.limits.storage16 && !dev->caps.limits.subgroup_control);
+    cr_expect(!dev->caps.limits.f16 && !dev->caps.limits.storage16 && !dev->caps.limits.subgroup_control && !dev->snapshot.coopmat);
     tuff_device_close(dev);
     desc.queue = VK_NULL_HANDLE;
     cr_expect(tuff_device_adopt(&desc, &dev) == TUFF_E_ARGUMENT && !dev);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "graph/interp.h"
+#include "runtime/device.h"
 #include "support/support.h"
 
 /* Inputs are filled by their names, see fill(). */
@@ -178,16 +179,34 @@ static bool compare(tuff_program *p, tf_interp *in, const char *name, const char
     return good;
 }
 
-static bool run_case(tuff_device *dev, const attention_case *c, const char *variant)
+/* "q = input f32[..]" becomes f16, and so do k and v. */
+static void halve(char *text)
 {
-    char text[2048], what[2560], message[256];
+    for (char *s = text; s; s = strchr(s, '\n')) {
+        s += *s == '\n';
+        char *const type = strstr(s, " = input f32[");
+        if (type && type < strchr(s, '\n') && strchr("qkv", *s) && (type == s + 1 || !strncmp(s + 1, "nan", 3))) memcpy(type + 9, "f16", 3);
+    }
+}
+
+/* halves: of cooperative matrices only; without them in its plan the case is left out, and false comes back. */
+static bool run_case_of(tuff_device *dev, const attention_case *c, const char *variant, bool halves)
+{
+    char text[2048], what[2560], message[256], plan[8192];
     tuff_graph *g = NULL;
     tuff_program *p = NULL;
     snprintf(text, sizeof text, "%so, lse = %s\noutput o\noutput lse\n", c->inputs, c->call);
+    if (halves) halve(text);
     snprintf(what, sizeof what, "%s: %s", variant, text);
     for (char *s = what; *s; s++) *s = *s == '\n' ? ';' : *s;
     cr_assert(!tuff_graph_parse(text, strlen(text), NULL, &g, message, sizeof message), "%s: %s", what, message);
     cr_assert(!tuff_compile(dev, g, NULL, &p), "%s: %s", what, tuff_graph_error(g));
+    tuff_program_explain(p, TUFF_EXPLAIN_TEXT, plan, sizeof plan);
+    if (halves && !strstr(plan, "cooperative matrices")) {
+        tuff_program_destroy(p);
+        tuff_graph_destroy(g);
+        return false;
+    }
     tf_interp *in = tf_interp_create(g, NULL);
     cr_assert(in, "out of memory");
     if (c->live_q) cr_assert(!tuff_set_dim(p, "n", c->live_q) && !tf_interp_set_dim(in, "n", c->live_q));
@@ -204,6 +223,8 @@ static bool run_case(tuff_device *dev, const attention_case *c, const char *vari
     return o && lse;
 }
 
+static bool run_case(tuff_device *dev, const attention_case *c, const char *variant) { return run_case_of(dev, c, variant, false); }
+
 /* Cases first, first + step, ...: variants that share a template with another one take every second case. */
 static void run_cases(const char *variant, const tuff_device_desc *desc, size_t first, size_t step)
 {
@@ -219,6 +240,22 @@ Test(attention, gpu_class) { run_cases("gpu", &(tuff_device_desc){ .toggles = "-
 Test(attention, gpu_class_at_the_floor)
 {
     run_cases("floor", &(tuff_device_desc){ .toggles = "-cpu,-subgroup,-storage16,-storage8", .limits = "shared=16K,invocations=128,bindings=4,units=1" }, 1, 2);
+}
+
+/* Every option once with halves, whole rows and split ones by turns. Decoding and wide heads have other kernels. */
+Test(attention, matrices)
+{
+    uint32_t ran = 0;
+    for (size_t d = 0; d < 2; d++) {
+        tuff_device *dev = open_device(&(tuff_device_desc){ .toggles = "+coopmat", .limits = d ? "units=64" : "units=1" });
+        if (!dev->caps.limits.coopmat.m) {
+            tuff_device_close(dev);
+            cr_skip_test("the device or the shader compiler has no cooperative matrices");
+        }
+        for (size_t i = d; i < COUNT(cases); i += 2) ran += run_case_of(dev, &cases[i], "matrices", true);
+        tuff_device_close(dev);
+    }
+    cr_expect(ran >= 30, "%u cases ran", ran);
 }
 
 /* No option makes a program keep anything of the size of queries times keys, nor a copy of paged or quantised keys. */

@@ -68,6 +68,34 @@ Test(caps, limits_come_from_snapshot_toggles_and_limits)
     }
 }
 
+/* Cooperative matrices need halves and subgroups of a known size, and on a CPU someone who asks for them. */
+Test(caps, matrices)
+{
+    static const struct { VkPhysicalDeviceType type; const char *toggles, *limits; bool enabled, usable; } rows[] = {
+        { VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU, NULL, NULL, true, true },
+        { VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU, "+cpu", NULL, true, true },
+        { VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU, "+coopmat", NULL, false, false },
+        { VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU, "-coopmat", NULL, true, false },
+        { VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU, "-fp16", NULL, true, false },
+        { VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU, "-subgroup_size", NULL, true, false },
+        { VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU, NULL, "subgroup=0", true, false },
+        { VK_PHYSICAL_DEVICE_TYPE_CPU, NULL, NULL, true, false },
+        { VK_PHYSICAL_DEVICE_TYPE_CPU, "-cpu", NULL, true, false },
+        { VK_PHYSICAL_DEVICE_TYPE_CPU, "+coopmat", NULL, true, true },
+    };
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        tf_caps c;
+        tf_fault f;
+        tf_snapshot s = good_snapshot();
+        s.type = rows[i].type;
+        s.coopmat = rows[i].enabled;
+        s.matrices = (tf_matrices){ 16, 8, 32 };
+        cr_assert(tf_caps_plan(&s, rows[i].toggles, rows[i].limits, &c, &f), "%s", f.text);
+        const tf_matrices m = c.limits.coopmat;
+        cr_expect(rows[i].usable ? m.m == 16 && m.n == 8 && m.k == 32 : !m.m && !m.n && !m.k, "row %zu: %u x %u x %u", i, m.m, m.n, m.k);
+    }
+}
+
 Test(caps, quirks_and_floor)
 {
     tf_caps c;

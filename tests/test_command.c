@@ -86,7 +86,7 @@ Test(command, command_line)
         { "run a.tuff -o x", 2, "two dashes" },
         { "explain a.tuff --json --dot", 2, "exclude each other" },
         { "verify sofmax", 2, "did you mean \"softmax\"" },
-        { "verify --variant x", 2, "default, floor and other" },
+        { "verify --variant x", 2, "default, floor, other and matrices" },
         { "verify --resume", 2, "--resume needs --json" },
         { "verify --save x", 2, "--save needs --cases" },
         { "bench matmull", 2, "did you mean \"matmul\"" },

@@ -166,6 +166,56 @@ static void run_all(const tuff_device_desc *desc)
     tuff_device_close(dev);
 }
 
+/* ---- cooperative matrices -------------------------------------------------------------------------- */
+
+#define HH "a = input f16[%d,%d]\nb = input f16[%d,%d]\n"
+static const kernel_case matrix_cases[] = {
+    C(HH MM(""), 33, 47, 47, 140), C(HH MM(" {dtype=f32}"), 70, 64, 64, 66), C(HH MM(" {transpose_b=true}"), 67, 50, 39, 50),
+    C(HH MM(" {transpose_a=true}"), 50, 67, 50, 39), C(HH MM(" {transpose_a=true, transpose_b=true}"), 64, 128, 128, 64),
+    C("a = input f16[4,1,%d,%d]\nb = input f16[3,%d,%d]\n" MM(""), 17, 40, 40, 17),
+    /* hooks on all sides; a product of halves is one again */
+    C(HH "c = input f32[%d]\nt = mul(a, 0.5)\nm = matmul(t, b) {dtype=f32}\ny = relu(add(m, c))\noutput y\n", 40, 72, 72, 41, 41),
+    C("a = input f16[%d,%d]\nb = input i8[%d,%d]\ns = input f16[60,2]\nw = dequant(b, s) {group=18, dtype=f16}\ny = matmul(a, w)\noutput y\n", 36, 60, 60, 36),
+    C("a = input f16[%d,%d]\nb = input i8[%d,%d]\nw = cast(b) {dtype=f16}\ny = matmul(a, w) {dtype=f32}\noutput y\n", 36, 60, 60, 36),
+    C("a = input f16[%d,%d]\nb = input f16[%d,%d]\ns = slice(a) {start=[1,3], stop=[42,36]}\ny = matmul(s, b)\noutput y\n", 43, 37, 33, 30),
+    D("dim n <= 100\ndim m <= 70\na = input f16[n,m]\nb = input f16[m,n]\n" MM(""), 83, 41),
+};
+
+/* Do the kernels of the case use matrices under the device's limits? */
+static bool uses_matrices(tuff_device *dev, const kernel_case *c)
+{
+    char what[192], text[8192];
+    tuff_graph *g = parse(c, what, sizeof what);
+    tuff_program *p = NULL;
+    cr_assert(!tuff_compile(dev, g, NULL, &p), "%s: %s", what, tuff_graph_error(g));
+    tuff_program_explain(p, TUFF_EXPLAIN_TEXT, text, sizeof text);
+    tuff_program_destroy(p);
+    tuff_graph_destroy(g);
+    return strstr(text, "cooperative matrices") != NULL;
+}
+
+/* Small tiles, then large ones. */
+Test(kernels, matrices)
+{
+    static const char *const limits[] = { "units=64", "shared=16K,units=1" };
+    for (size_t d = 0; d < COUNT(limits); d++) {
+        tuff_device *dev = open_device(&(tuff_device_desc){ .toggles = "+coopmat", .limits = limits[d] });
+        if (!dev->caps.limits.coopmat.m) {
+            tuff_device_close(dev);
+            cr_skip_test("the device or the shader compiler has no cooperative matrices");
+        }
+        for (size_t i = 0; i < COUNT(matrix_cases); i++) {
+            cr_expect(uses_matrices(dev, &matrix_cases[i]), "%s: plain code", matrix_cases[i].text);
+            run_case(dev, &matrix_cases[i]);
+        }
+        /* where a half would lose digits they are not used */
+        static const kernel_case wide[] = { C(AB MM(""), 64, 64, 64, 64), C("a = input bf16[%d,%d]\nb = input f16[%d,%d]\n" MM(""), 64, 64, 64, 64),
+                                            C("a = input f16[%d,%d]\nb = input i32[%d,%d]\nw = cast(b) {dtype=f32}\ny = matmul(a, w)\noutput y\n", 64, 64, 64, 64) };
+        for (size_t i = 0; i < COUNT(wide); i++) cr_expect(!uses_matrices(dev, &wide[i]), "%s: halves", wide[i].text);
+        tuff_device_close(dev);
+    }
+}
+
 /* Rows of 37: only -inf; one +inf; values that overflow e^x; equal elements; a large mean; partly -inf. */
 static void run_special(const tuff_device_desc *desc)
 {

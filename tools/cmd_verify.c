@@ -7,7 +7,7 @@
 static const tool_option options_table[] = {
     TOOL_OPTION(verify_options, json, "json", "FILE", TOOL_TEXT, "append the report to FILE: one JSON object per line"),
     TOOL_OPTION(verify_options, resume, "resume", NULL, TOOL_FLAG, "skip what FILE already holds"),
-    TOOL_OPTION(verify_options, variants, "variant", "NAME", TOOL_LIST, "default, floor or other (see above); may be given several times"),
+    TOOL_OPTION(verify_options, variants, "variant", "NAME", TOOL_LIST, "default, floor, other or matrices (see above); may be given several times"),
     TOOL_OPTION(verify_options, seconds, "seconds", "N", TOOL_COUNT, "time limit of one op or case; default 120"),
     TOOL_OPTION(verify_options, seed, "seed", "N", TOOL_COUNT, "seed of the random inputs; default 0"),
     TOOL_OPTION(verify_options, cases, "cases", "DIR", TOOL_TEXT, "run the reference cases below DIR (case.json and .npy files)"),
@@ -102,8 +102,9 @@ static int run(const void *options)
 
 const tool_command tool_verify = {
     .name = "verify", .usage = "[OP...] [options]", .doc = "each operator and kernel variant on this device against the CPU reference",
-    .more = "Every op runs in a process of its own, so that a crash, a hang or a lost device is a result like any other. Three variants: `default`, what\n"
-            "this device gets; `floor`, the least limits and no optional feature; `other`, the kernels of the other class (GPU or CPU). The report\n"
-            "holds the device, the results, and the text of kernels that fail.",
+    .more = "Every op runs in a process of its own, so that a crash, a hang or a lost device is a result like any other. Four variants: `default`, what\n"
+            "this device gets; `floor`, the least limits and no optional feature; `other`, the kernels of the other class (GPU or CPU); `matrices`,\n"
+            "cooperative matrices wherever they can be used, on devices that have them. The report holds the device, the results, and the text of\n"
+            "kernels that fail.",
     .options = options_table, .option_count = TF_COUNT(options_table), .options_size = sizeof(verify_options), .most = 1000, .run = run,
 };

@@ -23,6 +23,7 @@ static const variant variants[] = {
     { "default", NULL, NULL },
     { "floor", "-subgroup,-storage16,-storage8,-fp16,-int8,-int16,-int64", "invocations=128,shared=16K,bindings=4" },
     { "other", NULL, NULL }, /* +cpu or -cpu, whatever the device is not */
+    { "matrices", "+coopmat", "units=1" }, /* cooperative ones, in large tiles: cases whose plan has them */
 };
 
 static bool variant_wanted(const verify_options *o, const char *name)
@@ -339,6 +340,20 @@ static bool run_case(const verify_options *o, const verify_case *c, const char *
     return !lost;
 }
 
+static bool uses_matrices(const char *text, const tf_limits *limits)
+{
+    const tf_compile_options options = { 0 };
+    char message[512];
+    tuff_graph *g = NULL;
+    tf_plan *plan = NULL;
+    bool uses = false;
+    if (!tuff_graph_parse(text, strlen(text), NULL, &g, message, sizeof message) && !tf_compile(g, limits, &options, NULL, &plan))
+        for (uint32_t i = 0; i < plan->kernels.n; i++) uses = uses || strstr(plan->kernels.data[i].algorithm, "cooperative matrices");
+    tf_plan_destroy(plan);
+    tuff_graph_destroy(g);
+    return uses;
+}
+
 typedef struct op_job { const verify_options *o; const tf_op *op; } op_job;
 
 static int run_variant(const verify_options *o, const verify_case_list *list, const variant *v, const char *toggles, tf_arena *arena, FILE *out)
@@ -348,8 +363,10 @@ static int run_variant(const verify_options *o, const verify_case_list *list, co
     common.toggles = joined(arena, common.toggles, toggles);
     common.limits = joined(arena, common.limits, v->limits);
     if (tool_open_device(&common, &dev)) return TOOL_FAILED;
+    const bool matrices = !strcmp(v->name, "matrices");
     bool alive = true;
-    for (uint32_t i = 0; alive && i < list->n; i++) alive = run_case(o, &list->data[i], v->name, dev, out);
+    for (uint32_t i = 0; alive && i < list->n; i++)
+        if (!matrices || uses_matrices(list->data[i].text, &dev->caps.limits)) alive = run_case(o, &list->data[i], v->name, dev, out);
     tuff_device_close(dev);
     return alive ? TOOL_OK : TOOL_FAILED;
 }
@@ -375,6 +392,7 @@ static int work_op(void *user, FILE *out)
     for (size_t i = 0; !status && i < TF_COUNT(variants); i++) {
         const variant *v = &variants[i];
         if (!variant_wanted(job->o, v->name)) continue;
+        if (!strcmp(v->name, "matrices") && job->op->kind != TF_COMPOSITE && job->op->kind != TF_ANCHOR) continue;
         const char *toggles = strcmp(v->name, "other") != 0 ? v->toggles : cpu ? "-cpu" : "+cpu";
         status = run_variant(job->o, &list, v, toggles, &arena, out);
     }
@@ -523,7 +541,7 @@ static int check_names(const verify_options *o)
     for (uint32_t i = 0; i < o->variants.n; i++) {
         bool known = false;
         for (size_t v = 0; v < TF_COUNT(variants); v++) known = known || !strcmp(o->variants.v[i], variants[v].name);
-        if (!known) return tool_usage("verify", "there is no variant \"%s\"; there are default, floor and other", o->variants.v[i]);
+        if (!known) return tool_usage("verify", "there is no variant \"%s\"; there are default, floor, other and matrices", o->variants.v[i]);
     }
     return TOOL_OK;
 }

@@ -25,6 +25,14 @@ extern "C" {
 
 /* ---- device ------------------------------------------------------------------------------------- */
 
+/* VkPhysicalDeviceCooperativeMatrixFeaturesKHR, under a name of its own: not every header has it. */
+typedef struct tuff_matrix_features {
+    VkStructureType sType;
+    void *pNext;
+    VkBool32 cooperativeMatrix;
+    VkBool32 cooperativeMatrixRobustBufferAccess;
+} tuff_matrix_features;
+
 /* What to pass to vkCreateDevice. `features` heads a chain through the members below it, so the struct must not be
  * moved after it was filled. Of all this only timelineSemaphore is required; the rest makes kernels faster. An
  * application with its own feature structs copies the bits that are set instead of chaining. */
@@ -36,6 +44,7 @@ typedef struct tuff_requirements {
     VkPhysicalDeviceVulkan11Features vulkan11;
     VkPhysicalDeviceVulkan12Features vulkan12;
     VkPhysicalDeviceSubgroupSizeControlFeatures subgroup_size;
+    tuff_matrix_features matrices;      /* used with vulkanMemoryModel, shaderFloat16 and the bits of subgroup_size */
 } tuff_requirements;
 
 /* The instance must have been created with apiVersion >= 1.2. TUFF_E_UNSUPPORTED: the physical device is below the

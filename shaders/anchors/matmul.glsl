@@ -4,12 +4,16 @@
  *                 CPUs. LN lanes of a group lie along n, the others along m. Row addresses are the same in neighbouring lanes.
  * KIND TILED      a group owns BM x BN elements; BK columns of a and rows of b at a time pass through shared memory, the next
  *                 ones are loaded meanwhile; each lane owns TM x 4 TN elements. Shared bytes: 4 * BK * (BM + BN).
+ * KIND MATRICES   like TILED, with tiles of halves that subgroups multiply as cooperative matrices of CM x CK by CK x CN; every element of a
+ *                 and b must be one that a half holds. SN subgroups lie along n, the others along m; each owns FM x FN matrices of sums.
+ *                 Results pass through shared memory, by rows of matrices, on their way to the store hook.
  * KIND PLAIN      one element per lane, for element types without vectors.
  *
  * Groups run along m first, so that neighbours share columns of b. K is summed in ascending order in every kind. */
 #define REGISTERS 0
 #define TILED 1
 #define PLAIN 2
+#define MATRICES 3
 #define LAST4(n) ((uint(n) - 1) & ~3u) /* where the last vector of a dim starts */
 #define EACH(i, n) [[unroll]] for (uint i = 0; i < n; i++)
 
@@ -121,13 +125,7 @@ void main()
     }
 }
 
-#else /* TILED */
-#define LANES_N (BN / (4 * TN))
-#define LOADS_A (BM * BK / 4 / WGSIZE)
-#define LOADS_B (BN * BK / 4 / WGSIZE)
-shared T4 tile_a[BK * BM / 4]; /* [k][m] */
-shared T4 tile_b[BK * BN / 4]; /* [k][n] */
-
+#else /* TILED, MATRICES */
 /* The elements of v whose k is inside; others are 0. */
 T4 inside(T4 v, uint k)
 {
@@ -169,6 +167,13 @@ T4 load_b(uint b, uint n0, uint k0, uint s)
     return inside_row(b_at4(b, min(k, uint(K) - 1), min(n0 + s % (BN / 4) * 4, LAST4(N))), k);
 #endif
 }
+
+#if KIND == TILED
+#define LANES_N (BN / (4 * TN))
+#define LOADS_A (BM * BK / 4 / WGSIZE)
+#define LOADS_B (BN * BK / 4 / WGSIZE)
+shared T4 tile_a[BK * BM / 4]; /* [k][m] */
+shared T4 tile_b[BK * BN / 4]; /* [k][n] */
 
 void keep_a(uint s, T4 v)
 {
@@ -229,4 +234,96 @@ void main()
                     y_put4(b, m, n0 + (j * LANES_N + ln) * 4, acc[i][j]);
     }
 }
+
+#else /* MATRICES */
+/* Lines of a tile are rows of the operand in memory: 8 halves a uvec4, one uvec4 of padding against bank conflicts. */
+#if TA
+#define LINE_A (BM / 8)
+#define LINES_A BK
+#define ORDER_A gl_CooperativeMatrixLayoutColumnMajor
+#define AT_A(m, k) ((k) * (LINE_A + 1) + (m) / 8)
+#else
+#define LINE_A (BK / 8)
+#define LINES_A BM
+#define ORDER_A gl_CooperativeMatrixLayoutRowMajor
+#define AT_A(m, k) ((m) * (LINE_A + 1) + (k) / 8)
+#endif
+#if TB
+#define LINE_B (BK / 8)
+#define LINES_B BN
+#define ORDER_B gl_CooperativeMatrixLayoutColumnMajor
+#define AT_B(k, n) (FIRST_B + (n) * (LINE_B + 1) + (k) / 8)
+#else
+#define LINE_B (BN / 8)
+#define LINES_B BK
+#define ORDER_B gl_CooperativeMatrixLayoutRowMajor
+#define AT_B(k, n) (FIRST_B + (k) * (LINE_B + 1) + (n) / 8)
+#endif
+#define FIRST_B (LINES_A * (LINE_A + 1))
+#define LOADS_A ((LINES_A * LINE_A + WGSIZE - 1) / WGSIZE)
+#define LOADS_B ((LINES_B * LINE_B + WGSIZE - 1) / WGSIZE)
+#define RESULT (CM * FN * CN / 4) /* vectors of a row of matrices */
+shared uvec4 pool[POOL]; /* both tiles, later the results */
+
+/* Elements 8s .. 8s + 7 of a tile. */
+uvec4 halves(T4 p, T4 q) { return uvec4(packHalf2x16(p.xy), packHalf2x16(p.zw), packHalf2x16(q.xy), packHalf2x16(q.zw)); }
+uvec4 next_of_a(uint b, uint m0, uint k0, uint s) { return halves(load_a(b, m0, k0, 2 * s), load_a(b, m0, k0, 2 * s + 1)); }
+uvec4 next_of_b(uint b, uint n0, uint k0, uint s) { return halves(load_b(b, n0, k0, 2 * s), load_b(b, n0, k0, 2 * s + 1)); }
+
+/* Does vector s exist? Where a tile has as many as lanes have turns, all do. */
+#define IN_A(s) (LINES_A * LINE_A % WGSIZE == 0 || (s) < LINES_A * LINE_A)
+#define IN_B(s) (LINES_B * LINE_B % WGSIZE == 0 || (s) < LINES_B * LINE_B)
+
+void main()
+{
+    LEAVE_SPARE_GROUPS
+    const uint mb = (uint(M) + BM - 1) / BM, nb = (uint(N) + BN - 1) / BN;
+    const uint b = min(GROUP / mb / nb, uint(B) - 1), m0 = GROUP % mb * BM, n0 = GROUP / mb % nb * BN;
+    const uint sm = gl_SubgroupID / SN * (FM * CM), sn = gl_SubgroupID % SN * (FN * CN);
+
+    coopmat<float, gl_ScopeSubgroup, CM, CN, gl_MatrixUseAccumulator> acc[FM * FN];
+    EACH(i, FM * FN) acc[i] = coopmat<float, gl_ScopeSubgroup, CM, CN, gl_MatrixUseAccumulator>(0.0);
+    uvec4 next_a[LOADS_A], next_b[LOADS_B];
+    EACH(s, LOADS_A) if (IN_A(s * WGSIZE + LID)) next_a[s] = next_of_a(b, m0, 0, s * WGSIZE + LID);
+    EACH(s, LOADS_B) if (IN_B(s * WGSIZE + LID)) next_b[s] = next_of_b(b, n0, 0, s * WGSIZE + LID);
+
+    [[dont_unroll]] for (uint k0 = 0; k0 < uint(K); k0 += BK) {
+        barrier();
+        EACH(s, LOADS_A) {
+            const uint at = s * WGSIZE + LID;
+            if (IN_A(at)) pool[at / LINE_A * (LINE_A + 1) + at % LINE_A] = next_a[s];
+        }
+        EACH(s, LOADS_B) {
+            const uint at = s * WGSIZE + LID;
+            if (IN_B(at)) pool[FIRST_B + at / LINE_B * (LINE_B + 1) + at % LINE_B] = next_b[s];
+        }
+        barrier();
+        if (k0 + BK < uint(K)) {
+            EACH(s, LOADS_A) if (IN_A(s * WGSIZE + LID)) next_a[s] = next_of_a(b, m0, k0 + BK, s * WGSIZE + LID);
+            EACH(s, LOADS_B) if (IN_B(s * WGSIZE + LID)) next_b[s] = next_of_b(b, n0, k0 + BK, s * WGSIZE + LID);
+        }
+        STEP_LOOP for (uint step = 0; step < BK / CK; step++) {
+            coopmat<float16_t, gl_ScopeSubgroup, CM, CK, gl_MatrixUseA> a[FM];
+            EACH(i, FM) coopMatLoad(a[i], pool, AT_A(sm + i * CM, step * CK), LINE_A + 1, ORDER_A);
+            EACH(j, FN) {
+                coopmat<float16_t, gl_ScopeSubgroup, CK, CN, gl_MatrixUseB> row;
+                coopMatLoad(row, pool, AT_B(step * CK, sn + j * CN), LINE_B + 1, ORDER_B);
+                EACH(i, FM) acc[i * FN + j] = coopMatMulAdd(a[i], row, acc[i * FN + j]);
+            }
+        }
+    }
+
+    const uint own = gl_SubgroupID * RESULT;
+    EACH(i, FM) {
+        barrier();
+        EACH(j, FN) coopMatStore(acc[i * FN + j], pool, own + j * (CN / 4), FN * CN / 4, gl_CooperativeMatrixLayoutRowMajor);
+        barrier();
+        [[dont_unroll]] for (uint s = gl_SubgroupInvocationID; s < RESULT; s += LANES) {
+            const uint m = m0 + sm + i * CM + s / (FN * CN / 4), n = n0 + sn + s % (FN * CN / 4) * 4;
+            if (m < uint(M) && n < uint(N))
+                y_put4(b, m, n, uintBitsToFloat(pool[own + s]));
+        }
+    }
+}
+#endif
 #endif
