@@ -30,7 +30,6 @@ typedef struct tf_limits {
     bool subgroup_control;          /* a required size can be pinned, with full subgroups, in compute */
     bool storage16, storage8;       /* 16/8-bit storage buffer access */
     bool f16, i8, i16, i64, f64;    /* shader arithmetic */
-    bool bf16, dot8;
     tf_matrices coopmat;            /* of subgroup_size lanes; then f16 and subgroup_control hold */
     uint32_t recorded;              /* steps of a run that are recorded as they are; of longer ones, loops are submitted in chunks */
     uint32_t units;                 /* parallel units for splitting decisions; 0: unknown */

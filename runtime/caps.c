@@ -223,7 +223,7 @@ static bool apply_limits(tf_limits *l, const char *text, tf_fault *f)
 
 tf_limits tf_caps_common(const tf_limits *l)
 {
-    static const char *const tiers[] = { "subgroup", "fp16", "int8", "int16", "bf16", "dot8", "coopmat" };
+    static const char *const tiers[] = { "subgroup", "fp16", "int8", "int16", "coopmat" };
     static const uint32_t local[3] = { 128, 128, 64 };
     tf_limits out = *l;
     for (size_t i = 0; i < TF_COUNT(tiers); i++)
@@ -267,7 +267,6 @@ static tf_limits reported_limits(const tf_snapshot *s)
         .storage16 = s->storage16, .storage8 = s->storage8,
         .f16 = s->f16, .i8 = s->i8, .i16 = s->i16, .i64 = s->i64, .f64 = s->f64,
         .coopmat = s->coopmat ? s->matrices : (tf_matrices){ 0 },
-        /* bf16, dot8 stay off: the oldest supported shader compiler knows neither. */
         .recorded = 1 << 16, /* a driver keeps up to 1 KiB for each */
         .units = s->units,
     };
@@ -350,7 +349,7 @@ static void print_tiers(tf_str *out, const tf_limits *l)
         { "subgroup basic", l->subgroup_basic }, { "vote", l->subgroup_vote }, { "arithmetic", l->subgroup_arithmetic },
         { "shuffle", l->subgroup_shuffle }, { "ballot", l->subgroup_ballot }, { "pinned size", l->subgroup_control },
         { "storage16", l->storage16 }, { "storage8", l->storage8 }, { "fp16", l->f16 }, { "int8", l->i8 },
-        { "int16", l->i16 }, { "int64", l->i64 }, { "fp64", l->f64 }, { "bf16", l->bf16 }, { "dot8", l->dot8 },
+        { "int16", l->i16 }, { "int64", l->i64 }, { "fp64", l->f64 },
         { "coopmat", l->coopmat.m },
     };
     const char *const heads[] = { "  has:     ", "  has not: " };

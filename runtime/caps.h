@@ -43,8 +43,6 @@ typedef struct tf_snapshot {
     X("int16",         "16-bit integer arithmetic",  TF_SET(i16)) \
     X("int64",         "64-bit integer arithmetic",  TF_SET(i64)) \
     X("fp64",          "64-bit float arithmetic",    TF_SET(f64)) \
-    X("bf16",          "bfloat16 arithmetic",        TF_SET(bf16)) \
-    X("dot8",          "8-bit integer dot product",  TF_SET(dot8)) \
     X("coopmat",       "cooperative matrix",         TF_SET(coopmat))
 
 /* Switches of the runtime: name, text, default. */
