@@ -216,6 +216,49 @@ Test(kernels, matrices)
     }
 }
 
+/* The kernels compile for the shapes and subgroups of devices that are not here, within their shared memory. */
+Test(kernels, matrices_of_other_devices)
+{
+    static const struct { tf_matrices size; uint32_t lanes, shared; } devices[] = {
+        { { 16, 16, 16 }, 32, 48 << 10 }, { { 16, 16, 16 }, 64, 64 << 10 }, { { 16, 8, 16 }, 32, 32 << 10 }, { { 8, 16, 16 }, 16, 64 << 10 },
+        { { 8, 8, 16 }, 32, 16 << 10 }, { { 16, 16, 32 }, 128, 32 << 10 }, { { 32, 32, 16 }, 64, 64 << 10 }, { { 64, 64, 64 }, 128, 64 << 10 },
+    };
+    static const char *const texts[] = {
+        "a = input f16[300,200]\nb = input f16[200,333]\ny = matmul(a, b)\noutput y\nz = matmul(b, b) {transpose_b=true}\noutput z\n",
+        "a = input f16[300,200]\nb = input f16[500,200]\ny = matmul(a, b) {transpose_b=true}\noutput y\nz = matmul(a, a) {transpose_a=true}\noutput z\n",
+        "q = input f16[1,300,4,64]\nk = input f16[1,300,2,64]\nv = input f16[1,300,2,80]\no = attention(q, k, v) {causal=true}\noutput o\n",
+        "q = input f16[1,300,2,128]\nk = input f16[1,300,2,128]\nv = input f16[1,300,2,128]\no = attention(q, k, v) {dtype=f32}\noutput o\n",
+    };
+    if (!tf_jit_matrices() || !tf_jit_version()) cr_skip_test("the shader compiler has no cooperative matrices");
+    uint32_t found = 0;
+    for (size_t d = 0; d < COUNT(devices) * COUNT(texts); d++) {
+        const char *text = texts[d % COUNT(texts)];
+        tf_limits l = { .max_invocations = 1024, .max_local = { 1024, 1024, 64 }, .shared_bytes = devices[d / COUNT(texts)].shared, .storage_bindings = 16,
+                        .uniform_bindings = 12, .storage_range = UINT32_MAX, .uniform_range = 65536, .storage_align = 64, .max_groups = { 65535, 65535, 65535 },
+                        .max_buffer = UINT32_MAX, .subgroup_size = devices[d / COUNT(texts)].lanes, .subgroup_basic = true, .subgroup_control = true,
+                        .storage16 = true, .f16 = true, .coopmat = devices[d / COUNT(texts)].size, .units = d % 3 ? 1 : 64, .recorded = 1 << 16 };
+        char message[256];
+        tuff_graph *g = NULL;
+        tf_plan *plan = NULL;
+        const tf_compile_options options = { 0 };
+        cr_assert(!tuff_graph_parse(text, strlen(text), NULL, &g, message, sizeof message), "%s", message);
+        cr_assert(!tf_compile(g, &l, &options, NULL, &plan), "%s", tuff_graph_error(g));
+        for (uint32_t i = 0; i < plan->kernels.n; i++) {
+            const tf_kernel *k = &plan->kernels.data[i];
+            tf_spirv code = { 0 };
+            tf_fault f = { 0 };
+            const bool ok = tf_jit(k->name, k->glsl, &code, &f);
+            cr_expect(ok, "device %zu: %s", d / COUNT(texts), f.text);
+            cr_expect(k->shared_bytes <= l.shared_bytes, "device %zu, %s: %u bytes", d / COUNT(texts), k->name, k->shared_bytes);
+            found += strstr(k->algorithm, "cooperative matrices") != NULL;
+            free(code.words);
+        }
+        tf_plan_destroy(plan);
+        tuff_graph_destroy(g);
+    }
+    cr_expect(found >= 40, "%u kernels", found);
+}
+
 /* Rows of 37: only -inf; one +inf; values that overflow e^x; equal elements; a large mean; partly -inf. */
 static void run_special(const tuff_device_desc *desc)
 {
