@@ -350,7 +350,7 @@ static bool take_attr(tuff_graph *g, const tf_op *op, const tf_attr *a, void *de
         tuff_ints v;
         memcpy(&v, at, sizeof v);
         if (v.n < 0 || v.n > TUFF_MAX_RANK)
-            return bad_attr(g, op, a, "has more than 8 entries");
+            return tf_fail(g, TUFF_E_ATTRIBUTE, "%s: attribute %s has %d entries; a list has 0 to %d", op->name, a->name, (int)v.n, TUFF_MAX_RANK), false;
         for (int32_t i = 0; i < v.n; i++) {
             if (!dim_known(g, v.v[i]))
                 return bad_attr(g, op, a, "has an entry that is neither an integer nor a dim of this graph");
@@ -563,10 +563,12 @@ static bool take_desc(tuff_graph *g, const tf_op *op, const void *desc, void **o
 tuff_tensor tf_add(tuff_graph *g, const tf_op *op, const tuff_tensor *operands, uint32_t n, const void *desc)
 {
     const tuff_tensor none = { 0 };
-    for (uint32_t i = 0; !g && i < n; i++)
+    for (uint32_t i = 0; !g && operands && i < n; i++)
         g = operands[i].graph;
     if (!g || tf_status(g))
         return none;
+    if (n && !operands)
+        return tf_fail(g, TUFF_E_ARGUMENT, "%s: the list of %u operands is NULL", op->name, (unsigned)n);
     void *own;
     if (!check_count(g, op, n) || !take_desc(g, op, desc, &own))
         return none;

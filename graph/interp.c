@@ -304,7 +304,7 @@ tuff_status tuff_host_value(tuff_tensor t, double *out, size_t count)
 {
     const char *error;
     uint64_t n;
-    if (!t.id) return TUFF_E_ARGUMENT;
+    if (!t.graph || !t.id || t.id > t.graph->values.n) return TUFF_E_ARGUMENT;
     if (!tf_count_bound(t.graph, tf_type_of(t.graph, t.id), &n) || n != count || !out) return TUFF_E_ARGUMENT;
     return tf_host_values(t.graph, t.id, out, &error);
 }

@@ -326,10 +326,14 @@ static tuff_status run(tuff_graph *g, int64_t count, bool is_while, const tuff_t
 
 tuff_status tuff_loop(tuff_graph *g, const tuff_loop_desc *d, tuff_tensor *results)
 {
-    return d ? run(g, d->count, false, d->carried, d->n, d->body, d->user, d->stacked, (tuff_tensor){ 0 }, results) : TUFF_E_ARGUMENT;
+    static const tuff_loop_desc none; /* a body that is NULL is refused */
+    if (!d) d = &none;
+    return run(g, d->count, false, d->carried, d->n, d->body, d->user, d->stacked, (tuff_tensor){ 0 }, results);
 }
 
 tuff_status tuff_while(tuff_graph *g, const tuff_while_desc *d, tuff_tensor *results)
 {
-    return d ? run(g, d->max, true, d->carried, d->n, d->body, d->user, d->stacked, d->again, results) : TUFF_E_ARGUMENT;
+    static const tuff_while_desc none;
+    if (!d) d = &none;
+    return run(g, d->max, true, d->carried, d->n, d->body, d->user, d->stacked, d->again, results);
 }

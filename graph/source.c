@@ -172,7 +172,11 @@ tuff_status tuff_make_const(tuff_graph *g, const char *name, const void *data, s
     }
     t = *tf_type_of(g, p->value);
     if (!tf_type_is_static(&t) || !tf_bytes_bound(g, &t, &want) || want != bytes || (bytes && !data)) {
-        tf_fail(g, TUFF_E_ARGUMENT, "make_const: %llu bytes for %s", (unsigned long long)bytes, tf_describe_value(g, p->value));
+        if (!tf_type_is_static(&t))
+            tf_fail(g, TUFF_E_ARGUMENT, "make_const: %s has no fixed shape", tf_describe_value(g, p->value));
+        else
+            tf_fail(g, TUFF_E_ARGUMENT, "make_const: %s takes %llu bytes, %llu were given%s", tf_describe_value(g, p->value), (unsigned long long)want, (unsigned long long)bytes,
+                    bytes && !data ? "; the data is NULL" : "");
         return TUFF_E_ARGUMENT;
     }
     tf_node *node = &g->nodes.data[tf_val(g, p->value)->node];

@@ -533,8 +533,9 @@ void tf_graph_write(const tuff_graph *g, tf_str *out)
 size_t tuff_graph_print(const tuff_graph *g, char *buffer, size_t size)
 {
     tf_str s;
-    tf_str_init(&s, &g->arena.allocator);
-    tf_graph_write(g, &s);
+    tf_str_init(&s, g ? &g->arena.allocator : NULL);
+    if (g)
+        tf_graph_write(g, &s);
     if (s.failed)
         s.n = 0; /* half a graph would be misleading */
     if (s.failed && s.data)

@@ -503,9 +503,17 @@ tuff_status tuff_graph_parse(const char *text, size_t size, const tuff_parse_des
     static const tuff_parse_desc defaults = { 0 };
     if (!desc)
         desc = &defaults;
+    if (!message)
+        message_size = 0;
     if (message_size)
         message[0] = 0;
-    *out = NULL;
+    if (out)
+        *out = NULL;
+    if (!out || (!text && size)) {
+        if (message_size)
+            snprintf(message, message_size, "graph_parse: %s is NULL", out ? "the text" : "the place for the graph");
+        return TUFF_E_ARGUMENT;
+    }
     tuff_graph *g = tuff_graph_create(&(tuff_graph_desc){ .allocator = desc->allocator });
     tf_parser *p = g ? tf_alloc(&desc->allocator, sizeof *p) : NULL;
     tuff_status status = TUFF_E_MEMORY;

@@ -8,7 +8,7 @@
 const tf_type *tf_ty(tuff_tensor x)
 {
     static const tf_type none = { .dtype = TUFF_F32 };
-    return x.id ? tf_type_of(x.graph, x.id) : &none;
+    return x.graph && x.id && x.id <= x.graph->values.n ? tf_type_of(x.graph, x.id) : &none; /* users' handles come here, too */
 }
 
 tuff_tensor tf_reshaped(tuff_tensor x, int32_t rank, const int64_t *d)

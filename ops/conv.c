@@ -4,6 +4,7 @@
  * anchor _conv, which keeps a tile of the result in registers. The transpose is a
  * convolution that makes stride^n results per place, which a view then puts side by side: no multiplication by zeros. */
 #include "anchors.h"
+#include "ops.h"
 
 #include <string.h>
 
@@ -71,6 +72,8 @@ static bool conv_infer(tf_infer *c)
     c->out[0] = *x;
     c->out[0].dim[1] = w->dim[0];
     for (int32_t i = 0; i < n; i++) {
+        if (!tf_check_pad(c, 2 + i, d->padding.v[i], (tuff_pad_mode)d->mode) || !tf_check_pad(c, 2 + i, d->padding_end.v[i], (tuff_pad_mode)d->mode))
+            return false;
         const int64_t reach = (w->dim[2 + i] - 1) * d->dilation.v[i] + 1;
         const int64_t padded = tf_dim_bin(c->g, TUFF_DIM_ADD, x->dim[2 + i], d->padding.v[i] + d->padding_end.v[i]);
         if (!tf_dim_is_dynamic(padded) && padded < reach)

@@ -552,7 +552,7 @@ tuff_tensor tuff_gaunt_manybody(const tuff_tensor *xs, uint32_t n, int32_t lout,
 {
     many_desc d = { .lout = lout };
     if (desc) d = (many_desc){ lout, desc->order, desc->w, desc->wout, desc->weights, desc->weight_count };
-    return tf_add(n ? xs[0].graph : NULL, &tf_op_gaunt_manybody, xs, n, &d);
+    return tf_add(NULL, &tf_op_gaunt_manybody, xs, n, &d);
 }
 
 /* ---- cg_full_tp ------------------------------------------------------------------------------------------------------ */

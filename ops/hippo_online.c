@@ -128,7 +128,8 @@ static void lower(tf_lower *l)
 {
     const online_desc *d = l->desc;
     const tf_type u = *tf_ty(l->src[0]);
-    const int64_t length = u.dim[u.rank - 1], rows = tf_dim_product(l->g, u.dim, 0, u.rank - 1), most = TF_CPU_TRIPS / (d->n + 4);
+    const int64_t length = u.dim[u.rank - 1], rows = tf_dim_product(l->g, u.dim, 0, u.rank - 1), trips = d->n + 4;
+    const int64_t most = (TF_CPU_TRIPS - 2 * trips) * d->every / (trips * (d->every + 1)); /* each step is a loop, and so is each result */
     chain c = { .l = l, .u = tuff_reshape(l->src[0], TUFF_SHAPE(rows, length)), .state = l->src[1], .start = l->src[2], .rows = rows };
     tuff_tensor parts[60];
     uint32_t n = 0;

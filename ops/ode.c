@@ -89,12 +89,14 @@ static void rk45(const tuff_ode_desc *d, tuff_graph *g, uint32_t n, step_io *s)
     measure(d, g, n, s, k, before);
 }
 
-static bool usable(tuff_graph *g, const tuff_ode_desc *d, const tuff_tensor *y, uint32_t n)
+static bool usable(tuff_graph *g, const tuff_ode_desc *d, const tuff_tensor *y, uint32_t n, const tuff_tensor *results)
 {
+    if (!g) return false;
+    if (!y || !results) { tf_fail(g, TUFF_E_ARGUMENT, "ode: the states or the results are NULL"); return false; }
     if (!d || !d->rhs) { tf_fail(g, TUFF_E_ARGUMENT, "ode: the right side is missing"); return false; }
     if (n == 0 || n > MOST_STATES) { tf_fail(g, TUFF_E_LIMIT, "ode: %u states; 1 to %d are possible", n, MOST_STATES); return false; }
     for (uint32_t i = 0; i < n; i++)
-        if (!y[i].id || tf_ty(y[i])->dtype != TUFF_F32) { tf_fail(g, TUFF_E_DTYPE, "ode: state %u must be f32", i); return false; }
+        if (y[i].graph != g || tuff_tensor_dtype(y[i]) != TUFF_F32) { tf_fail(g, TUFF_E_DTYPE, "ode: state %u must be an f32 tensor of this graph", i); return false; }
     if (!(d->rtol >= 0 && d->atol >= 0 && d->rtol + d->atol >= 0)) { tf_fail(g, TUFF_E_ATTRIBUTE, "ode: rtol is %g and atol is %g", d->rtol, d->atol); return false; }
     return true;
 }
@@ -111,7 +113,7 @@ static tuff_ode_desc with_defaults(const tuff_ode_desc *desc)
 
 tuff_status tuff_rk45_step(tuff_graph *g, tuff_tensor t, tuff_tensor h, const tuff_tensor *y, uint32_t n, const tuff_ode_desc *desc, tuff_tensor *results)
 {
-    if (!usable(g, desc, y, n)) return tuff_graph_status(g);
+    if (!usable(g, desc, y, n, results)) return g ? tuff_graph_status(g) : TUFF_E_ARGUMENT;
     const tuff_ode_desc d = with_defaults(desc);
     tuff_tensor k1[MOST_STATES];
     slopes(&d, g, t, y, n, k1);
@@ -185,7 +187,7 @@ static void solve_body(void *user, tuff_iteration *it)
 
 tuff_status tuff_ode_solve(tuff_graph *g, const tuff_tensor *y, uint32_t n, const tuff_ode_desc *desc, tuff_tensor *results)
 {
-    if (!usable(g, desc, y, n)) return tuff_graph_status(g);
+    if (!usable(g, desc, y, n, results)) return g ? tuff_graph_status(g) : TUFF_E_ARGUMENT;
     const tuff_ode_desc d = with_defaults(desc);
     const double start[CONTROL] = { [C_T] = (double)(float)d.t0, [C_T_LOW] = d.t0 - (double)(float)d.t0, [C_H] = d.t1 < d.t0 ? -d.h0 : d.h0, [C_OLD_ERROR] = 1e-4 };
     tuff_tensor carried[2 * MOST_STATES + CONTROL], out[2 * MOST_STATES + CONTROL + 3];

@@ -24,6 +24,9 @@ bool tf_axis_list(tf_infer *c, tuff_ints *axes, int32_t rank);
 /* 0 <= rank <= TUFF_MAX_RANK for a result; false: tf_bad was called. */
 bool tf_check_rank(tf_infer *c, int32_t rank);
 
+/* Padding that `mode` can make of an axis of operand 0; false: tf_bad was called. */
+bool tf_check_pad(tf_infer *c, int32_t axis, int64_t by, tuff_pad_mode mode);
+
 /* For view(): the size of an axis of the source; source coordinates that start as the output's. */
 static inline tf_ex tf_src_dim(const tf_view_map *m, int32_t axis) { return tf_ex_dim(m->x, m->src_type->dim[axis]); }
 static inline void tf_same_coords(tf_view_map *m)

@@ -264,7 +264,7 @@ static bool check(tuff_graph *g, const tuff_sample_desc *d, const tuff_shape *sh
 tuff_tensor tuff_sample(tuff_tensor x, const tuff_sample_desc *desc)
 {
     const tuff_tensor none = { NULL, 0 };
-    if (!desc || !desc->table.id) return none;
+    if (!desc || !desc->table.graph) return tf_fail(x.graph, TUFF_E_ARGUMENT, "sample: the description or its table is missing");
     tuff_graph *g = desc->table.graph;
     sampler s = { .d = desc, .g = g, .shape = desc->shape, .momentum = desc->guidance.kind == TUFF_GUIDANCE_APG };
     if (x.id) {

@@ -234,7 +234,8 @@ static void pc_body(void *user, tuff_iteration *it)
 tuff_tensor tuff_pc_sample(tuff_tensor x, const tuff_pc_sample_desc *desc)
 {
     const tuff_tensor none = { NULL, 0 };
-    if (!desc || !x.id || !desc->table.id) return none;
+    if (!desc || !desc->table.graph) return tf_fail(x.graph, TUFF_E_ARGUMENT, "pc_sample: the description or its table is missing");
+    if (!x.graph) return tf_fail(desc->table.graph, TUFF_E_ARGUMENT, "pc_sample: the state is absent");
     pc s = { .d = desc, .g = x.graph, .shape = { .rank = tf_ty(x)->rank } };
     const tf_type *t = tf_ty(desc->table);
     memcpy(s.shape.dim, tf_ty(x)->dim, sizeof s.shape.dim);

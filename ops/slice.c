@@ -128,6 +128,18 @@ tuff_tensor tuff_slice(tuff_tensor x, tuff_ints start, tuff_ints stop, const tuf
 
 typedef struct pad_desc { tuff_ints lo, hi; tuff_pad_mode mode; float value; } pad_desc;
 
+bool tf_check_pad(tf_infer *c, int32_t axis, int64_t by, tuff_pad_mode mode)
+{
+    const int64_t dim = c->type[0]->dim[axis], most = mode == TUFF_PAD_REFLECT ? dim - 1 : INT32_MAX;
+    if (by < 0 || by > INT32_MAX)
+        return tf_bad(c, TUFF_E_ATTRIBUTE, "axis %d is padded by %lld; it is a number >= 0 of 32 bits", (int)axis, (long long)by);
+    if (!tf_dim_is_dynamic(dim) && by > most)
+        return tf_bad(c, TUFF_E_SHAPE, "axis %d is padded by %lld; this mode takes at most %lld (%s)", (int)axis, (long long)by, (long long)most, tf_src_text(c, 0));
+    if ((mode == TUFF_PAD_EDGE || mode == TUFF_PAD_WRAP) && by > 0 && dim == 0)
+        return tf_bad(c, TUFF_E_SHAPE, "axis %d has no element to repeat (%s)", (int)axis, tf_src_text(c, 0));
+    return true;
+}
+
 static bool pad_infer(tf_infer *c)
 {
     const tf_type *x = c->type[0];
@@ -137,16 +149,8 @@ static bool pad_infer(tf_infer *c)
     c->out[0] = *x;
     for (int32_t i = 0; i < x->rank; i++) {
         const int64_t pads[2] = { i < d->lo.n ? d->lo.v[i] : 0, i < d->hi.n ? d->hi.v[i] : 0 };
-        const int64_t most = d->mode == TUFF_PAD_REFLECT ? x->dim[i] - 1 : INT32_MAX;
-        for (int k = 0; k < 2; k++) {
-            if (pads[k] < 0 || pads[k] > INT32_MAX)
-                return tf_bad(c, TUFF_E_ATTRIBUTE, "axis %d is padded by %lld; it is a number >= 0 of 32 bits", (int)i, (long long)pads[k]);
-            if (!tf_dim_is_dynamic(x->dim[i]) && pads[k] > most)
-                return tf_bad(c, TUFF_E_SHAPE, "axis %d is padded by %lld; this mode takes at most %lld (%s)", (int)i, (long long)pads[k], (long long)most,
-                              tf_src_text(c, 0));
-            if ((d->mode == TUFF_PAD_EDGE || d->mode == TUFF_PAD_WRAP) && pads[k] > 0 && x->dim[i] == 0)
-                return tf_bad(c, TUFF_E_SHAPE, "axis %d has no element to repeat (%s)", (int)i, tf_src_text(c, 0));
-        }
+        if (!tf_check_pad(c, i, pads[0], d->mode) || !tf_check_pad(c, i, pads[1], d->mode))
+            return false;
         c->out[0].dim[i] = tf_dim_bin(c->g, TUFF_DIM_ADD, x->dim[i], pads[0] + pads[1]);
     }
     return true;

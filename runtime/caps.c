@@ -134,9 +134,11 @@ bool tf_caps_switches(const char *toggles, tf_switches *out, tf_fault *f)
     word w;
     for (const char *p = toggles ? toggles : ""; next_word(&p, &w);) {
         bool *s = find_switch(out, w.name);
+        if (w.value[0] && (s || clear_tier(&scratch, w.name)))
+            return tf_fault_set(f, TUFF_E_ATTRIBUTE, "toggle %s=%s: a toggle is +%s or -%s and has no value", w.name, w.value, w.name, w.name);
         if (s)
             *s = w.sign != '-';
-        else if (w.value[0] || !clear_tier(&scratch, w.name))
+        else if (!clear_tier(&scratch, w.name))
             return unknown_word(f, "toggle", w.name, switch_names, TF_COUNT(switch_names));
     }
     return true;

@@ -66,11 +66,11 @@ const char *tuff_device_error(const tuff_device *dev)
 const char *tuff_device_name(const tuff_device *dev) { return dev ? dev->snapshot.name : ""; }
 uint32_t tf_device_messages(const tuff_device *dev) { return atomic_load(&dev->messages); }
 
-VkInstance tuff_device_vk_instance(const tuff_device *dev) { return dev->instance; }
-VkPhysicalDevice tuff_device_vk_physical_device(const tuff_device *dev) { return dev->physical; }
-VkDevice tuff_device_vk_device(const tuff_device *dev) { return dev->device; }
-VkSemaphore tuff_device_timeline(const tuff_device *dev) { return dev->timeline; }
-VkDeviceSize tuff_bind_alignment(const tuff_device *dev) { return dev->caps.limits.storage_align; }
+VkInstance tuff_device_vk_instance(const tuff_device *dev) { return dev ? dev->instance : NULL; }
+VkPhysicalDevice tuff_device_vk_physical_device(const tuff_device *dev) { return dev ? dev->physical : NULL; }
+VkDevice tuff_device_vk_device(const tuff_device *dev) { return dev ? dev->device : NULL; }
+VkSemaphore tuff_device_timeline(const tuff_device *dev) { return dev ? dev->timeline : VK_NULL_HANDLE; }
+VkDeviceSize tuff_bind_alignment(const tuff_device *dev) { return dev ? dev->caps.limits.storage_align : 0; }
 
 void tf_label(tuff_device *dev, VkObjectType type, uint64_t handle, const char *name)
 {
@@ -422,7 +422,7 @@ static bool choose(tuff_device *dev, const char *select, tf_fault *f)
     if (f->status)
         return false; /* a match below the floor */
     if (select)
-        return tf_fault_set(f, TUFF_E_NO_DEVICE, "no device matches \"%s\"; there are %s", select, names);
+        return tf_fault_set(f, TUFF_E_NO_DEVICE, "no device matches \"%s\"; the devices are %s", select, names);
     return tf_fault_set(f, TUFF_E_NO_DEVICE, "no device can be used: %s", names);
 }
 

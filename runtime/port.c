@@ -38,7 +38,7 @@ static const tf_plan_port *find_port(tuff_program *p, const char *name, unsigned
         other = port;
     }
     if (other)
-        tf_fault_set(&p->fault, TUFF_E_NAME, "\"%s\" is %s, not an %s", name, kind_names[other->kind], what);
+        tf_fault_set(&p->fault, TUFF_E_NAME, "\"%s\" is %s, not %s %s", name, kind_names[other->kind], strchr("aeiou", what[0]) ? "an" : "a", what);
     else
         unknown(p, name, what, kinds);
     return NULL;
@@ -204,8 +204,10 @@ static bool set_dim(tuff_program *p, const char *name, int64_t value)
         }
         return true;
     }
-    const char *near = name ? tf_suggest(name, names, TF_MIN(n, (uint32_t)TF_COUNT(names))) : NULL;
-    return tf_fault_set(&p->fault, TUFF_E_NAME, "the program has no dim named \"%s\"%s%s%s", name ? name : "(null)", near ? "; did you mean \"" : "",
+    if (!name)
+        return tf_fault_set(&p->fault, TUFF_E_ARGUMENT, "the name of a dim is NULL");
+    const char *near = tf_suggest(name, names, TF_MIN(n, (uint32_t)TF_COUNT(names)));
+    return tf_fault_set(&p->fault, TUFF_E_NAME, "the program has no dim named \"%s\"%s%s%s", name, near ? "; did you mean \"" : "",
                         near ? near : "", near ? "\"?" : "");
 }
 

@@ -325,11 +325,13 @@ tuff_status tuff_compile(tuff_device *dev, tuff_graph *g, const tuff_compile_des
     static const tuff_compile_desc none;
     if (out)
         *out = NULL;
+    if (g) {
+        g->compile_status = TUFF_OK;
+        g->compile_error = !dev ? "compile: the device is NULL" : !out ? "compile: the place for the program is NULL" : NULL;
+    }
     if (!dev || !g || !out)
         return TUFF_E_ARGUMENT;
     desc = desc ? desc : &none;
-    g->compile_status = TUFF_OK;
-    g->compile_error = NULL;
     const tf_compile_options options = { .no_fusion = desc->no_fusion, .relaxed = desc->relaxed };
     const tf_limits limits = desc->deterministic ? tf_caps_common(&dev->caps.limits) : dev->caps.limits;
     tf_plan *plan = NULL;
@@ -511,7 +513,7 @@ tuff_status tuff_wait(tuff_program *p, uint64_t ticket, uint64_t timeout_ns)
 {
     if (!p)
         return TUFF_E_ARGUMENT;
-    if (ticket > atomic_load(&p->last)) {
+    if (!ticket || ticket > atomic_load(&p->last)) {
         tf_fault_set(&p->fault, TUFF_E_ARGUMENT, "ticket %llu was not given by tuff_submit of this program", (unsigned long long)ticket);
         return p->fault.status;
     }
@@ -588,8 +590,9 @@ tuff_memory tuff_program_memory(const tuff_program *p)
 size_t tuff_program_explain(const tuff_program *p, tuff_explain_format format, char *buffer, size_t size)
 {
     tf_str s;
-    tf_str_init(&s, &p->dev->allocator);
-    tf_plan_explain(p->plan, format, &s);
+    tf_str_init(&s, p ? &p->dev->allocator : NULL);
+    if (p)
+        tf_plan_explain(p->plan, format, &s);
     const size_t n = tf_str_deliver(&s, buffer, size);
     tf_str_release(&s);
     return n;

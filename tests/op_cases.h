@@ -353,6 +353,7 @@
     X("hippo_online", "f32[2,3,70]", "(a) {n=9, every=10}", 'n') \
     X("hippo_online", "f32[33,5] f32[33,40] i32[1]", "(a, state=b, start=c) {n=40}", 'q') \
     X("hippo_online", "f32[1,2100]", "(a) {n=64, every=1000}", 'n') /* several dispatches, and a rest */ \
+    X("hippo_online", "f32[1,1100]", "(a) {n=64}", 'n') /* results take as many loops as steps */ \
     X("hippo_online", "f32[3]", "(a) {n=1, every=5}", 'n') \
     X("s4_scan", "f32[2,3,70] c64[3,5] c64[3,5] c64[3,5] f32[3] f32[3] c64[2,3,5]", "(a, sub(b, 3), c, d, mul(e, 0.1), d=f, state=g)", 'p') \
     X("s4_scan", "f32[1,2,9] c64[2,33] f32[2]", "(a, sub(b, 3), b, b, c) {disc=bilinear, full=true}", 'p') \

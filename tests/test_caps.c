@@ -52,7 +52,7 @@ Test(caps, limits_come_from_snapshot_toggles_and_limits)
     const struct { const char *toggles, *limits, *text; } bad[] = {
         { "-fp61", NULL, "unknown toggle \"fp61\"; did you mean \"fp16\"?" },
         { "-xyzzy", NULL, "unknown toggle \"xyzzy\"" },
-        { "fp16=3", NULL, "unknown toggle" },
+        { "fp16=3", NULL, "toggle fp16=3: a toggle is +fp16 or -fp16 and has no value" },
         { NULL, "rnage=1M", "unknown limit \"rnage\"; did you mean \"range\"?" },
         { NULL, "range=lots", "limit \"range\" needs a size below 2^64 such as 64, 16K or 1M, \"lots\" was given" },
         { NULL, "shared=99999999999999999999", "limit \"shared\" needs a size below 2^64" },

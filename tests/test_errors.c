@@ -76,6 +76,59 @@ Test(errors, building)
     tuff_graph_destroy(g);
 }
 
+/* Calls with something missing: the graph says what, and nothing is read through NULL. */
+enum { NO_LOOP, NO_WHILE, LONG_LIST, NO_SAMPLE, NO_PC, NO_STATES, NO_RESULTS, LOST_STATE, NO_DATA, FEW_BYTES, NO_SHAPE, MISSING };
+
+static void never(void *user, tuff_ode_call *c) { (void)user; (void)c; cr_expect(0, "the right side is called"); }
+
+static const char *call_with_less(tuff_graph *g, int which)
+{
+    const tuff_tensor none = { NULL, 0 }, x = tuff_input(g, "x", TUFF_F32, TUFF_SHAPE(2, 3)), lost = { g, 1000 };
+    const tuff_ode_desc ode = { .rhs = never };
+    float data[6] = { 0 };
+    tuff_tensor r[8];
+    switch (which) {
+    case NO_LOOP: tuff_loop(g, NULL, r); return "loop: the body";
+    case NO_WHILE: tuff_while(g, NULL, r); return "while: the body";
+    case LONG_LIST: tuff_permute(x, (tuff_ints){ .n = -1 }); return "axes has -1 entries; a list has 0 to 8";
+    case NO_SAMPLE: tuff_sample(x, NULL); return "sample: the description or its table is missing";
+    case NO_PC: tuff_pc_sample(none, &(tuff_pc_sample_desc){ .table = x }); return "pc_sample: the state is absent";
+    case NO_STATES: tuff_ode_solve(g, NULL, 1, &ode, r); return "ode: the states or the results are NULL";
+    case NO_RESULTS: tuff_rk45_step(g, x, x, &x, 1, &ode, NULL); return "ode: the states or the results are NULL";
+    case LOST_STATE: tuff_ode_solve(g, &lost, 1, &ode, r); return "ode: state 0 must be an f32 tensor of this graph";
+    case NO_DATA: tuff_make_const(g, "x", NULL, 24); return "takes 24 bytes, 24 were given; the data is NULL";
+    case FEW_BYTES: tuff_make_const(g, "x", data, 20); return "takes 24 bytes, 20 were given";
+    default: {
+        const tuff_tensor y = tuff_input(g, "y", TUFF_F32, TUFF_SHAPE(tuff_dim_param(g, "n", 4)));
+        tuff_make_const(g, "y", data, 4);
+        return y.id ? "has no fixed shape" : "?";
+    }
+    }
+}
+
+Test(errors, something_is_missing)
+{
+    for (int which = 0; which < MISSING; which++) {
+        tuff_graph *g = tuff_graph_create(NULL);
+        const char *words = call_with_less(g, which);
+        cr_expect(tuff_graph_status(g) != TUFF_OK, "call %d is refused", which);
+        expect_words("something missing", tuff_graph_error(g), words);
+        tuff_graph_destroy(g);
+    }
+    tuff_graph *g = NULL;
+    char message[64] = "", one[1];
+    double value;
+    cr_expect(tuff_concat(NULL, 2, 0).id == 0 && tuff_gaunt_manybody(NULL, 2, 1, NULL).id == 0, "a list that is NULL");
+    cr_expect(tuff_graph_parse("x", 1, NULL, NULL, message, sizeof message) == TUFF_E_ARGUMENT && strstr(message, "the place for the graph is NULL"), "%s", message);
+    cr_expect(tuff_graph_parse(NULL, 1, NULL, &g, message, sizeof message) == TUFF_E_ARGUMENT && !g && strstr(message, "the text is NULL"), "%s", message);
+    cr_expect(tuff_graph_parse("x", 1, NULL, &g, NULL, sizeof message) == TUFF_E_PARSE, "no place for the message");
+    cr_expect(tuff_graph_print(NULL, one, 1) == 0 && !one[0] && tuff_program_explain(NULL, TUFF_EXPLAIN_TEXT, one, 1) == 0, "nothing is written of nothing");
+    g = tuff_graph_create(NULL);
+    cr_expect(tuff_host_value((tuff_tensor){ g, 7 }, &value, 1) == TUFF_E_ARGUMENT, "no such value");
+    cr_expect(tuff_compile(NULL, g, NULL, NULL) == TUFF_E_ARGUMENT && !strcmp(tuff_graph_error(g), "compile: the device is NULL"), "%s", tuff_graph_error(g));
+    tuff_graph_destroy(g);
+}
+
 /* ---- using a program wrongly ------------------------------------------------------------------------ */
 
 static tuff_graph *small_graph(void)
@@ -104,6 +157,11 @@ Test(errors, program)
     expect_words("unknown name", tuff_program_error(p), "yy");
     cr_expect(tuff_read(p, "x9", data, sizeof data) == TUFF_E_NAME, "an unknown output: %s", tuff_program_error(p));
     cr_expect(tuff_set_dim(p, "n", 3) == TUFF_E_NAME, "an unknown dim: %s", tuff_program_error(p));
+    cr_expect(tuff_set_dim(p, NULL, 3) == TUFF_E_ARGUMENT, "a dim without name: %s", tuff_program_error(p));
+    cr_expect(tuff_wait(p, 0, 0) == TUFF_E_ARGUMENT, "no run has ticket 0: %s", tuff_program_error(p));
+    expect_words("ticket 0", tuff_program_error(p), "ticket 0 was not given");
+    cr_expect(tuff_reset(p, "x") == TUFF_E_NAME, "an input is no state: %s", tuff_program_error(p));
+    expect_words("reset of an input", tuff_program_error(p), "not a state");
 
     cr_expect(tuff_write(p, "y", data, 4 * sizeof *data) == TUFF_OK, "%s", tuff_program_error(p));
     cr_expect(tuff_run(p) == TUFF_OK, "after all that it runs: %s", tuff_program_error(p));

@@ -97,6 +97,7 @@ Test(nn, mistakes)
         { CONV("1,4,8,8", "4,4,3", "groups=1"), "the weight has rank 3, x has rank 4" },
         { CONV("1,4,2,8", "4,4,3,3", "groups=1"), "the kernel reaches over 3 elements of axis 2, which has 2 with its padding" },
         { CONV("1,4,8,8", "4,4,3,3", "stride=[1,2,3]"), "stride has 3 entries; there are 2 spatial axes" },
+        { CONV("1,4,3,8", "4,4,3,3", "padding=3, mode=reflect"), "axis 2 is padded by 3; this mode takes at most 2" },
         { CONV("1,4,8,8", "4,4,3,3", "stride=0"), "stride 0 is 0; it is at least 1" },
         { CONV("4,8", "4,4", "groups=1"), "x has rank 2; it is [batch, channels] and one to three spatial axes" },
         { TRANSPOSED("1,4,8", "4,4,3", "stride=2, output_padding=2"), "output_padding 0 is 2; it is below the stride or the dilation" },

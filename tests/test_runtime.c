@@ -317,7 +317,7 @@ Test(runtime, bad_input_is_refused_and_leaves_things_healthy)
     tuff_device_close(dev);
 
     const struct { tuff_device_desc desc; tuff_status status; const char *text; } opens[] = {
-        { { .select = "no such thing" }, TUFF_E_NO_DEVICE, "no device matches \"no such thing\"; there are 0: " },
+        { { .select = "no such thing" }, TUFF_E_NO_DEVICE, "no device matches \"no such thing\"; the devices are 0: " },
         { { .select = "77" }, TUFF_E_NO_DEVICE, "no device matches \"77\"" },
         { { .toggles = "-nope" }, TUFF_E_ATTRIBUTE, "unknown toggle" },
         { { .limits = "shared=1" }, TUFF_E_ATTRIBUTE, "below the least usable value" },
