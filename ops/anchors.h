@@ -99,6 +99,8 @@ uint32_t tf_units(const tf_limits *limits);
 /* Workgroup size, a power of two, for kernels that work on rows: small on CPUs when rows are few, so that every thread
  * gets some. */
 uint32_t tf_row_group(const tf_limits *limits, int64_t rows);
+/* The size of subgroups when it is known and lanes can exchange values, else 0. */
+uint32_t tf_shuffle_lanes(const tf_limits *limits);
 /* Vectors per loop trip for `n` of them: n itself if it is at most `most`, else the largest divisor of n from most / 2 on,
  * else `most`. */
 uint32_t tf_unroll(int64_t n, uint32_t most);

@@ -5,6 +5,7 @@
  * lanes / 2 .. 1, which leaves output residue k2 = the reversed bits of l in lane l; then, multiplied by roots, the m points of a
  * lane are transformed: bin k2 + lanes * k1. A filter goes back by the mirrored flow. Roots come from one table that lanes
  * read once, as a uniform block, for all their lines. */
+#include "anchors.h"
 #include "fft.h"
 
 #include <string.h>
@@ -31,9 +32,8 @@ tf_fft_lanes tf_fft_lanes_of(int64_t points, uint32_t lanes, tf_fft_real real)
 
 bool tf_fft_by_lanes(const tf_limits *l)
 {
-    const uint32_t size = l->subgroup_size;
-    const bool fixed = (l->subgroup_min == size && l->subgroup_max == size) || l->subgroup_control;
-    return l->cpu && l->subgroup_shuffle && fixed && size >= 8 && size <= 64 && (size & (size - 1)) == 0 && size <= l->max_invocations;
+    const uint32_t size = tf_shuffle_lanes(l);
+    return l->cpu && size >= 8 && size <= 64;
 }
 
 uint32_t tf_fft_choose_lanes(const tf_limits *l, int64_t points, bool strided)
