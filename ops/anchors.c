@@ -125,6 +125,13 @@ uint32_t tf_row_group(const tf_limits *limits, int64_t rows)
     return wg;
 }
 
+uint32_t tf_shuffle_lanes(const tf_limits *l)
+{
+    const uint32_t n = l->subgroup_size;
+    const bool fixed = (l->subgroup_min == n && l->subgroup_max == n) || l->subgroup_control;
+    return l->subgroup_shuffle && fixed && n >= 4 && n <= 128 && (n & (n - 1)) == 0 && n <= l->max_invocations ? n : 0;
+}
+
 uint32_t tf_unroll_most(const tf_kernel_build *k, uint32_t most, int width)
 {
     while (k->limits->cpu && most > 1 && most * (uint32_t)width * k->text > 64)

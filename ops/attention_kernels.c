@@ -32,14 +32,6 @@ tf_attention_shape tf_attention_shape_of(const tuff_graph *g, const tf_type *con
     return s;
 }
 
-/* The size of subgroups when it is known and lanes can exchange values, else 0. */
-static uint32_t lanes_of(const tf_limits *l)
-{
-    const uint32_t n = l->subgroup_size;
-    const bool fixed = (l->subgroup_min == n && l->subgroup_max == n) || l->subgroup_control;
-    return l->subgroup_shuffle && fixed && n >= 4 && n <= 128 && (n & (n - 1)) == 0 && n <= l->max_invocations ? n : 0;
-}
-
 /* Key heads of one CHANNELS workgroup on a CPU: with all heads of a key before the next key memory is read in order, which
  * caches and their prefetchers need. Each head is more code; where loads of one address are dear that code takes long to compile,
  * so there keys in a core's own cache are not worth it, and only keys beyond all caches are worth much of it. */
@@ -91,7 +83,7 @@ static bool choose_matrices(tf_attention_choice *c, const tf_limits *l, const tf
 
 static void choose_kernel(tf_attention_choice *c, const tf_limits *l, const tf_attention_shape *s)
 {
-    const uint32_t lanes = lanes_of(l);
+    const uint32_t lanes = tf_shuffle_lanes(l);
     const int64_t group = s->hq / s->hk, rows = group * s->sq, widest = TF_MAX(s->dk, s->dv);
     c->heads = c->wide = 1;
     if (lanes && rows <= 4 && widest <= (l->cpu ? 32 : 16) * (int64_t)lanes) {

@@ -8,6 +8,7 @@
  *
  * More points than registers hold are transformed in steps, one per factor of m, each a loop over its butterflies; between steps they wait
  * in an array of the lane, which every lane indexes alike. Step s takes digit s of the place i, the most significant first, in place. */
+#include "anchors.h"
 #include "fft.h"
 
 #include <stdio.h>
@@ -58,9 +59,8 @@ tf_fft_lanes tf_fft_lanes_of(int64_t points, uint32_t lanes, tf_fft_real real, t
 
 bool tf_fft_by_lanes(const tf_limits *l)
 {
-    const uint32_t size = l->subgroup_size;
-    const bool fixed = (l->subgroup_min == size && l->subgroup_max == size) || l->subgroup_control;
-    return l->cpu && l->subgroup_shuffle && fixed && size >= 8 && size <= 64 && (size & (size - 1)) == 0 && size <= l->max_invocations;
+    const uint32_t size = tf_shuffle_lanes(l);
+    return l->cpu && size >= 8 && size <= 64;
 }
 
 uint32_t tf_fft_choose_lanes(const tf_limits *l, int64_t points, bool strided)
