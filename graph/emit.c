@@ -124,6 +124,9 @@ static void print_stores(tf_emitter *m, uint32_t value, const tf_ex *index, cons
 
 /* ---- map kernels --------------------------------------------------------------------------------- */
 
+/* Is a map large enough for MAP_UNROLL copies of its body in the code? They run faster and take longer to compile. */
+static bool pays_for_copies(const tf_emitter *m, uint64_t bound) { return bound >= (uint64_t)m->fusion->groups.data[m->group - 1].text << 13; }
+
 /* Elements a thread writes: whole words of narrow packed outputs, else 4 where the count allows. */
 static uint32_t map_width(const tf_emitter *m, uint32_t value, uint64_t bound, bool fixed, bool *tail)
 {
@@ -138,7 +141,7 @@ static uint32_t map_width(const tf_emitter *m, uint32_t value, uint64_t bound, b
     if (bits == 64) return fixed && bound % 2 == 0 ? 2 : 1;
     if (m->fusion->groups.data[m->group - 1].ops > SMALL_BODY) return fixed && bound % 2 == 0 ? 2 : 1;
     const int64_t last = t->rank ? t->dim[t->rank - 1] : 1;
-    if (tf_emit_octets(m->build.limits) && fixed && bound % MAP_UNROLL == 0 && bound >= MAP_LARGE && m->fusion->groups.data[m->group - 1].stores.n <= 2) return MAP_UNROLL;
+    if (tf_emit_octets(m->build.limits) && fixed && bound % MAP_UNROLL == 0 && bound >= MAP_LARGE && pays_for_copies(m, bound) && m->fusion->groups.data[m->group - 1].stores.n <= 2) return MAP_UNROLL;
     if (fixed ? bound % 4 == 0 : !tf_dim_is_dynamic(last) && last % 4 == 0) return 4;
     return fixed && bound % 2 == 0 ? 2 : 1;
 }
@@ -237,7 +240,7 @@ static void emit_map(tf_emitter *m)
     }
     const uint32_t wg = TF_MIN(m->build.limits->max_invocations, bound >= MAP_LARGE ? 256u : 64u);
     const uint32_t most = TF_MIN(MAP_UNROLL / width, 4u);
-    const uint32_t unroll = q->ops <= SMALL_BODY && bound / width >= (uint64_t)wg * most * 16 ? most : 1;
+    const uint32_t unroll = q->ops <= SMALL_BODY && bound / width >= (uint64_t)wg * most * 16 && pays_for_copies(m, bound) ? most : 1;
     const int64_t round = tail ? tf_dim_bin(g, TUFF_DIM_ADD, count, width - 1) : count;
     const int64_t threads = width == 1 ? round : tf_dim_bin(g, TUFF_DIM_FLOORDIV, round, width);
     const int64_t per_group = (int64_t)wg * unroll;
