@@ -27,7 +27,7 @@ uint32_t tf_emit_arg(tf_emitter *m, uint32_t value)
     if (!a) { m->failed = true; return 0; }
     const tf_node *def = tf_def(m->g, value);
     a->value = value;
-    a->wide = def->op->kind != TF_SOURCE && def->op != &tf_op_copy && packed_here(m, tf_type_of(m->g, value)->dtype);
+    a->wide = def->op->kind != TF_SOURCE && !tf_op_packs(def->op) && packed_here(m, tf_type_of(m->g, value)->dtype);
     return m->args.n - 1;
 }
 
@@ -77,6 +77,17 @@ static bool is_run(tf_emitter *m, const tf_ex *index, uint32_t n)
     return run;
 }
 
+/* Eight elements into the words that they fill. */
+static void print_words(tf_emitter *m, uint32_t a, tuff_dtype t, const char *at, const char *const *v, const char *indent)
+{
+    const uint32_t per = 32 / tf_dtype_bits(t);
+    for (uint32_t w = 0; w < 8 / per; w++) {
+        tf_str_printf(&m->body, "%sSW%u(uint(%s) / %uu + %uu, ", indent, a, at, per, w);
+        for (uint32_t k = 0; k < per; k++) tf_str_printf(&m->body, "%stf_bits_%s(%s) << %u", k ? " | " : "", tuff_dtype_name(t), v[w * per + k], k * 32 / per);
+        tf_str_add(&m->body, ");\n");
+    }
+}
+
 /* Store lanes of a value: vector stores where their indices are proved contiguous and aligned. */
 static void print_stores(tf_emitter *m, uint32_t value, const tf_ex *index, const tf_ex *e, uint32_t width, const char *const *guard, const char *indent)
 {
@@ -89,6 +100,11 @@ static void print_stores(tf_emitter *m, uint32_t value, const tf_ex *index, cons
     for (uint32_t k = 0; k < width && vector; k += step) vector = is_run(m, index + k, step);
     const char *v[MAP_UNROLL];
     for (uint32_t k = 0; k < width; k++) v[k] = tf_print(m, e[k], indent);
+    if (width == 8 && packed_here(m, t) && !m->args.data[a].wide && is_run(m, index, 8)) {
+        m->args.data[a].scalar_used = true;
+        print_words(m, a, t, tf_print(m, index[0], indent), v, indent);
+        return;
+    }
     if (vector) {
         m->args.data[a].vec_write = true;
         m->args.data[a].oct_write |= step == 8;
@@ -109,6 +125,9 @@ static void print_stores(tf_emitter *m, uint32_t value, const tf_ex *index, cons
 
 /* ---- map kernels --------------------------------------------------------------------------------- */
 
+/* Is a map large enough for MAP_UNROLL copies of its body in the code? They run faster and take longer to compile. */
+static bool pays_for_copies(const tf_emitter *m, uint64_t bound) { return bound >= (uint64_t)m->fusion->groups.data[m->group - 1].text << 13; }
+
 /* Elements a thread writes: whole words of narrow packed outputs, else 4 where the count allows. */
 static uint32_t map_width(const tf_emitter *m, uint32_t value, uint64_t bound, bool fixed, bool *tail)
 {
@@ -123,7 +142,7 @@ static uint32_t map_width(const tf_emitter *m, uint32_t value, uint64_t bound, b
     if (bits == 64) return fixed && bound % 2 == 0 ? 2 : 1;
     if (m->fusion->groups.data[m->group - 1].ops > SMALL_BODY) return fixed && bound % 2 == 0 ? 2 : 1;
     const int64_t last = t->rank ? t->dim[t->rank - 1] : 1;
-    if (tf_emit_octets(m->build.limits) && fixed && bound % MAP_UNROLL == 0 && bound >= MAP_LARGE) return MAP_UNROLL;
+    if (tf_emit_octets(m->build.limits) && fixed && bound % MAP_UNROLL == 0 && bound >= MAP_LARGE && pays_for_copies(m, bound)) return MAP_UNROLL;
     if (fixed ? bound % 4 == 0 : !tf_dim_is_dynamic(last) && last % 4 == 0) return 4;
     return fixed && bound % 2 == 0 ? 2 : 1;
 }
@@ -245,7 +264,7 @@ static void emit_map(tf_emitter *m)
     const uint32_t page = width == MAP_UNROLL ? MAP_PAGE * 8 / (width * tf_dtype_bits(t->dtype)) : 256; /* what CPUs fetch ahead ends there */
     const uint32_t wg = TF_MIN(m->build.limits->max_invocations, bound >= MAP_LARGE ? page : 64u);
     const uint32_t most = TF_MIN(MAP_UNROLL / width, 4u);
-    const uint32_t unroll = q->ops <= SMALL_BODY && bound / width >= (uint64_t)wg * most * 16 ? most : 1;
+    const uint32_t unroll = q->ops <= SMALL_BODY && bound / width >= (uint64_t)wg * most * 16 && pays_for_copies(m, bound) ? most : 1;
     const int64_t round = tail ? tf_dim_bin(g, TUFF_DIM_ADD, count, width - 1) : count;
     const int64_t threads = width == 1 ? round : tf_dim_bin(g, TUFF_DIM_FLOORDIV, round, width);
     const int64_t per_group = (int64_t)wg * unroll;
@@ -656,7 +675,9 @@ static void declare(tf_emitter *m, tf_str *out, uint32_t i)
         snprintf(at, sizeof at, "(%s)", index);
         tf_str_printf(out, "#define L%u(i) tf_from_bits_%s(bitfieldExtract(tf_word%u(int(uint%s / %uu)), int(uint%s %% %uu) * %u, %u))\n", i,
                       tuff_dtype_name(t), i, at, per, at, per, bits, bits);
-        if (a->vec_read && (t == TUFF_F16 || t == TUFF_BF16)) { /* two words hold four: one decoding for two elements */
+        if (a->vec_read && bits == 4) { /* a word holds eight */
+            tf_str_printf(out, "#define LV%u(i) tf_nibbles_%s(tf_word%u(int(uint%s / 8u)) >> uint%s %% 8u * 4u)\n", i, tuff_dtype_name(t), i, at, at);
+        } else if (a->vec_read && (t == TUFF_F16 || t == TUFF_BF16)) { /* two words hold four: one decoding for two elements */
             tf_str_printf(out, "uvec2 tf_pair%u(int w) { return uvec2(tf_word%u(w), tf_word%u(w + 1)); }\n", i, i, i);
             tf_str_printf(out, t == TUFF_F16 ? "#define LV%u(i) tf_halves(tf_pair%u((%s) / 2))\n" : "#define LV%u(i) tf_bhalves(tf_pair%u((%s) / 2))\n", i, i, index);
         } else declare_gather(m, out, i);
@@ -696,6 +717,10 @@ static void declare_octets(tf_emitter *m, tf_str *out, uint32_t i)
     const bool table = is_long_table(m, a) && a->uniform_bytes % 32 == 0;
     const storage s = table ? storage_32(m, t) : storage_of(m, a);
     const char *vector = !s.vector || a->shared ? NULL : !strcmp(s.vector, "u64vec2") ? "u64vec4" : !strcmp(s.vector, "uint64_t") ? "u64vec2" : NULL;
+    if (tf_dtype_bits(t) == 4 && !a->wide && !a->shared) {
+        tf_str_printf(out, "#define LO%u(i, p, q) { const uint word = tf_word%u((i) >> 3); p = tf_nibbles_%s(word); q = tf_nibbles_%s(word >> 16); }\n", i, i, tuff_dtype_name(t), tuff_dtype_name(t));
+        return;
+    }
     if (!vector) {
         tf_str_printf(out, "#define LO%u(i, p, q) p = LV%u(i); q = LV%u((i) + 4);\n", i, i, i);
         tf_str_printf(out, "#define SO%u(i, x, y, z, w, x2, y2, z2, w2) SV%u(i, x, y, z, w); SV%u((i) + 4, x2, y2, z2, w2);\n", i, i, i);

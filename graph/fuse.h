@@ -6,6 +6,7 @@
 #define TF_FUSE_H
 
 #include "kernel.h"
+#include "lower.h"
 #include "plan.h"
 
 #define TF_NO_NODE UINT32_MAX
@@ -35,6 +36,8 @@ typedef struct tf_fusion {
 
 /* Writes only some elements of operand 0, which is also its result. */
 static inline bool tf_op_in_place(const tf_op *op) { return op->anchor && op->anchor->in_place; }
+/* Writes whole words, whatever the elements: what it makes is never held wider than its dtype. */
+static inline bool tf_op_packs(const tf_op *op) { return op == &tf_op_copy || tf_op_in_place(op); }
 
 /* False when memory is out. */
 bool tf_fuse(const tuff_graph *g, const tf_limits *limits, const tf_compile_options *options, tf_arena *arena, tf_fusion *out);

@@ -218,7 +218,7 @@ static bool vector_dtype(const tf_emitter *m, const tf_kernel_arg *a)
     const tuff_dtype t = tf_type_of(m->g, a->value)->dtype;
     const uint32_t bits = tf_dtype_bits(t);
     if (a->uniform || t == TUFF_F8E4M3 || t == TUFF_F8E5M2) return false; /* decoded by a function of one element */
-    if (a->wide || bits == 32) return true;
+    if (a->wide || bits == 32 || bits == 4) return true;
     if (t == TUFF_C64) return tf_emit_long_words(m->build.limits);
     return (bits == 16 && (m->build.limits->storage16 || t == TUFF_F16 || t == TUFF_BF16)) || (bits == 8 && m->build.limits->storage8);
 }

@@ -3,6 +3,7 @@
  * The lowered graph is an ordinary graph built through tf_add, so inference re-checks each rewrite, the printer shows
  * it and the interpreter runs it. Node order is kept, hence sources precede their readers. */
 #include "lower.h"
+#include "fuse.h"
 #include "interp.h"
 
 #include <string.h>
@@ -392,7 +393,7 @@ static void separate_ports(tuff_graph *g, const tf_limits *limits)
         tf_port *p = &g->ports.data[i];
         uint32_t *v = p->kind == TF_PORT_OUTPUT ? &p->value : p->kind == TF_PORT_STATE && p->assigned ? &p->assigned : NULL;
         if (!v) continue;
-        bool taken = tf_def(g, *v)->op->kind == TF_SOURCE || !packs_itself(limits, tf_type_of(g, *v)->dtype);
+        bool taken = tf_def(g, *v)->op->kind == TF_SOURCE || !(packs_itself(limits, tf_type_of(g, *v)->dtype) || tf_op_packs(tf_def(g, *v)->op));
         for (uint32_t j = 0; j < i && !taken; j++) {
             const tf_port *q = &g->ports.data[j];
             taken = (q->kind == TF_PORT_OUTPUT && q->value == *v) || (q->kind == TF_PORT_STATE && q->assigned == *v);

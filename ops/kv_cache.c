@@ -26,6 +26,8 @@ static bool check_cache(tf_infer *c, int64_t batch)
     for (int32_t a = 1; a < cache->rank; a++)
         if (tf_dim_is_dynamic(cache->dim[a]))
             return tf_bad(c, TUFF_E_SHAPE, "axes of the cache need fixed sizes (%s)", tf_src_text(c, CACHE));
+    if (tf_dtype_bits(cache->dtype) == 4 && (cache->rank < 3 || cache->dim[cache->rank - 1] % 8))
+        return tf_bad(c, TUFF_E_SHAPE, "the cache has eight %s a word, so its last axis, behind that of the tokens, needs a multiple of 8 (%s)", tuff_dtype_name(cache->dtype), tf_src_text(c, CACHE));
     if (pages && (pages->dtype != TUFF_I32 || pages->rank != 2 || !tf_dim_equal(pages->dim[0], batch)))
         return tf_bad(c, TUFF_E_SHAPE, "page_table needs to be i32[%s, pages] (%s)", tf_dim_text(c->g, batch), tf_src_text(c, PAGES));
     if (!pages && !tf_dim_equal(cache->dim[0], batch))
@@ -187,9 +189,9 @@ tuff_tensor tuff_kv_gather(tuff_tensor cache, tuff_tensor rows, tuff_tensor len,
 
 static int32_t levels_of(const tuff_kv_quantize_desc *d)
 {
-    return d->dtype != TUFF_U8 ? 127 : d->nibbles ? 15 : 255;
+    return d->dtype == TUFF_I4 ? 7 : d->dtype == TUFF_I8 ? 127 : d->dtype == TUFF_U4 || d->nibbles ? 15 : 255;
 }
-static bool symmetric(const tuff_kv_quantize_desc *d) { return d->dtype != TUFF_U8; }
+static bool symmetric(const tuff_kv_quantize_desc *d) { return d->dtype == TUFF_I8 || d->dtype == TUFF_I4; }
 
 static bool quantize_infer(tf_infer *c)
 {
@@ -202,8 +204,10 @@ static bool quantize_infer(tf_infer *c)
         return tf_bad(c, TUFF_E_SHAPE, "the last axis of x needs a fixed size of at least 1 (%s)", tf_src_text(c, 0));
     if (d->dtype == TUFF_DTYPE_NONE)
         d->dtype = TUFF_I8;
-    if (d->dtype != TUFF_I8 && d->dtype != TUFF_U8)
-        return tf_bad(c, TUFF_E_ATTRIBUTE, "dtype is %s, it needs i8 or u8", tuff_dtype_name(d->dtype));
+    if (d->dtype != TUFF_I8 && d->dtype != TUFF_U8 && d->dtype != TUFF_I4 && d->dtype != TUFF_U4)
+        return tf_bad(c, TUFF_E_ATTRIBUTE, "dtype is %s, it needs i8, u8, i4 or u4", tuff_dtype_name(d->dtype));
+    if (tf_dtype_bits(d->dtype) == 4 && size % 2)
+        return tf_bad(c, TUFF_E_SHAPE, "%s has two codes a byte, so the last axis of x needs an even size (%s)", tuff_dtype_name(d->dtype), tf_src_text(c, 0));
     if (d->nibbles && d->dtype != TUFF_U8)
         return tf_bad(c, TUFF_E_ATTRIBUTE, "nibbles is for u8 codes, dtype is %s", tuff_dtype_name(d->dtype));
     if (d->group == 0)
@@ -308,7 +312,7 @@ static void quantize_lower(tf_lower *l)
 
 static const tf_attr quantize_attrs[] = {
     TF_A(tuff_kv_quantize_desc, group, TF_ATTR_INT, "neighbours of the last axis that share a scale; 0: all", .max = INT32_MAX),
-    TF_A(tuff_kv_quantize_desc, dtype, TF_ATTR_DTYPE, "i8: symmetric; u8: with a zero; 0: i8"),
+    TF_A(tuff_kv_quantize_desc, dtype, TF_ATTR_DTYPE, "i8, i4: symmetric; u8, u4: with a zero; 0: i8"),
     TF_A(tuff_kv_quantize_desc, nibbles, TF_ATTR_BOOL, "u8 with codes 0 to 15"),
 };
 const tf_op tf_op_kv_quantize = {

@@ -19,6 +19,8 @@ static bool infer(tf_infer *c)
         return false;
     bool fits = k->rank == 1 && k->dtype == TUFF_I32 && u->rank == x->rank && u->dtype == x->dtype;
     fits = fits && (!d->pair || (d->axis == 1 && u->dim[0] == 1));
+    if (fits && tf_dtype_bits(x->dtype) == 4 && (d->axis == x->rank - 1 || tf_dim_is_dynamic(x->dim[x->rank - 1]) || x->dim[x->rank - 1] % 8))
+        return tf_bad(c, TUFF_E_SHAPE, "x has eight elements a word, so its last axis needs a multiple of 8 and no keys (%s)", tf_src_text(c, 0));
     for (int32_t a = d->pair; fits && a < x->rank; a++)
         fits = tf_dim_equal(u->dim[a], a == d->axis ? k->dim[0] : x->dim[a]);
     if (!fits)
@@ -92,9 +94,12 @@ static bool configure(tf_kernel_build *k)
     const put_desc *d = k->desc;
     const int32_t axis = d->axis, rank = k->out[0].rank;
     const tf_type *y = &k->out[0];
-    int width = tf_define_type(k, y->dtype);
+    const bool nibbles = tf_dtype_bits(y->dtype) == 4; /* eight a word, which is what an invocation can own */
+    int width = nibbles ? 8 : tf_define_type(k, y->dtype);
     const int64_t last = y->dim[rank - 1], n = k->src[2]->dim[axis];
-    if (axis == rank - 1 || tf_dim_is_dynamic(last) || last % 4)
+    if (nibbles)
+        tf_define(k, "T4", "%s", y->dtype == TUFF_U4 ? "uvec4" : "ivec4");
+    else if (axis == rank - 1 || tf_dim_is_dynamic(last) || last % 4)
         width = 1;
     const int64_t outer = d->pair ? 1 : tf_dim_product(k->g, y->dim, 0, axis), cols = tf_dim_product(k->g, y->dim, axis + 1, rank);
     const int64_t vectors = tf_dim_bin(k->g, TUFF_DIM_FLOORDIV, cols, width);
@@ -123,8 +128,8 @@ static const tf_attr attrs[] = {
     TF_A(put_desc, axis, TF_ATTR_INT, "the axis that keys address", .required = true),
     TF_A(put_desc, pair, TF_ATTR_BOOL, "axis is 1 and keys number the rows of axes 0 and 1 together; u is [1, n, ..]"),
 };
-static const tf_anchor anchor = { .name = "put", .loads = { { 0 }, { .name = "keys", .widths = 1, .reread = 255 }, { .name = "u", .widths = 5 } },
-                                  .stores = { { .name = "y", .widths = 5 } }, .in_place = true, .configure = configure };
+static const tf_anchor anchor = { .name = "put", .loads = { { 0 }, { .name = "keys", .widths = 1, .reread = 255 }, { .name = "u", .widths = 13 } },
+                                  .stores = { { .name = "y", .widths = 13 } }, .in_place = true, .configure = configure };
 const tf_op tf_op_anchor_put = {
     .name = "_put", .doc = "x with y[..,keys[i],..] = u[..,i,..]; keys are distinct, those outside are skipped", .operands = "x keys u",
     .kind = TF_ANCHOR, .internal = true, .attrs = attrs, .attr_count = TF_COUNT(attrs), .desc_size = sizeof(put_desc), .classes = TF_CLS_ANY,
@@ -134,7 +139,7 @@ const tf_op tf_op_anchor_put = {
 bool tf_can_put(const tf_limits *limits, tuff_dtype t)
 {
     const uint32_t bits = tf_dtype_bits(t);
-    return tf_dtype_class(t) && (bits >= 32 || (bits == 16 && limits->storage16) || (bits == 8 && limits->storage8));
+    return bits == 4 || (tf_dtype_class(t) && (bits >= 32 || (bits == 16 && limits->storage16) || (bits == 8 && limits->storage8)));
 }
 
 tuff_tensor tf_put(tuff_tensor x, tuff_tensor keys, tuff_tensor u, int32_t axis)

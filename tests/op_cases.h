@@ -203,12 +203,17 @@
     X("kv_append", "f32[2,24,3,5] f32[2,4,3,5] i32[2]", "(a, b, c)", 'q') \
     X("kv_append", "f16[2,24,8] f16[2,30,8] i32[2] i32[2]", "(a, b, c, count=d)", 'q') \
     X("kv_append", "i8[24,4,2,6] i8[2,3,2,6] i32[2] i32[2,9]", "(a, b, c, page_table=d)", 'q') \
+    X("kv_append", "u4[2,24,2,8] u4[2,30,2,8] i32[2] i32[2]", "(a, b, c, count=d)", 'q') \
+    X("kv_append", "i4[24,4,24] i4[2,3,24] i32[2] i32[2,9]", "(a, b, c, page_table=d)", 'q') \
+    X("kv_gather", "u4[24,4,16] i32[2,5] i32[2] i32[2,9]", "(a, b, c, page_table=d)", 'q') \
     X("kv_gather", "f32[2,24,3,5] i32[2,7] i32[2]", "(a, b, c)", 'q') \
     X("kv_gather", "f16[24,4,8] i32[2,5] i32[2] i32[2,9]", "(a, b, c, page_table=d)", 'q') \
     X("kv_quantize", "f32[3,37,2,64]", "(a) {group=16}", 'n') \
     X("kv_quantize", "f16[3,7,2,40]", "(a) {dtype=u8, nibbles=true, group=16}", 'n') \
     X("kv_quantize", "f32[70,9]", "(a) {dtype=u8, nibbles=true}", 'n') \
     X("kv_quantize", "f32[5,33]", "(a) {dtype=u8, group=32}", 'n') \
+    X("kv_quantize", "f32[3,7,2,40]", "(a) {dtype=u4, group=16}", 'n') \
+    X("kv_quantize", "f32[5,34]", "(a) {dtype=i4, group=8}", 'n') \
     X("tree_mask", "i32[37]", "(a)", 'q') \
     X("tree_mask", "i32[3,70]", "(a)", 'q') \
     X("speculative_verify", "f32[5,6,30] f32[5,6,30] i32[5,6] f32[5,6]", "(a, b, c, d)", 'p') \

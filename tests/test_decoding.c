@@ -41,6 +41,13 @@ static const identity identities[] = {
       "i = const i32[2,3,1,1] = [1, 2, 4, 0, 3, 4]\nb = take_along_axis(x, i) {axis=1}\nj = const i32[2,3,1,1] = [0, 1, 2, 2, 3, 4]\na = take_along_axis(c2, j) {axis=1}\n", 0 },
     { "codes or numbers", NORMAL("q", "1,3,4,32", "1") NORMAL("k", "1,40,2,32", "2") "c, s, z = kv_quantize(k) {dtype=u8, nibbles=true, group=8}\nn = dequant(c, s, zero=z) {group=8}\n"
       "a = attention(q, c, c, k_scale=s, k_zero=z, v_scale=s, v_zero=z) {group=8}\nb = attention(q, n, n)\n", 1e-6 },
+    { "packed or not", CODES "f = const f32[1] = [0]\nh = cast(f) {dtype=f16}\ns0 = expand(h) {shape=[2,16,2,2]}\ne = expand(f) {shape=[2,16,2,8]}\nu0 = cast(e) {dtype=u8}\nn0 = cast(e) {dtype=u4}\n"
+      "c, s, z = kv_quantize(x) {dtype=u8, nibbles=true, group=4}\nd, t, y0 = kv_quantize(x) {dtype=u4, group=4}\nc1 = kv_append(u0, c, len)\nd1 = kv_append(n0, d, len)\n"
+      "s1 = kv_append(s0, s, len)\nz1 = kv_append(s0, z, len)\nt1 = kv_append(s0, t, len)\ny1 = kv_append(s0, y0, len)\n"
+      "a = attention(q, d1, d1, k_scale=t1, k_zero=y1, v_scale=t1, v_zero=y1, kv_len=more) {group=4}\nb = attention(q, c1, c1, k_scale=s1, k_zero=z1, v_scale=s1, v_zero=z1, kv_len=more) {group=4}\n", 1e-6 },
+    { "packed pages", CODES "f = const f32[1] = [0]\nw = const f16[1] = [0.5]\nw1 = expand(w) {shape=[1,1,1,1]}\ne0 = expand(f) {shape=[2,16,2,8]}\ne1 = expand(f) {shape=[8,4,2,8]}\nn0 = cast(e0) {dtype=i4}\np0 = cast(e1) {dtype=i4}\n"
+      "d, t = kv_quantize(x) {dtype=i4}\nd1 = kv_append(n0, d, len)\np1 = kv_append(p0, d, len, page_table=table)\n"
+      "a = attention(q, p1, p1, k_scale=w1, v_scale=w1, page_table=table, kv_len=more)\nb = attention(q, d1, d1, k_scale=w1, v_scale=w1, kv_len=more)\n", 1e-6 },
     { "eight bits are close", NORMAL("b", "7,64", "2") "c, s = kv_quantize(b) {group=16}\na = dequant(c, s) {group=16}\n", 1e-2 },
     { "equal values are kept", "x = const f32[1,4] = [0.75, 0.75, 0.75, 0.75]\nc, s, z = kv_quantize(x) {dtype=u8}\na = dequant(c, s, zero=z)\nb = add(x, 0)\n", 0 },
 
@@ -103,4 +110,22 @@ Test(decoding, identities) { run_identities(NULL); }
 Test(decoding, identities_gpu_class_at_the_floor)
 {
     run_identities(&(tuff_device_desc){ .toggles = "-cpu,-subgroup,-storage16,-storage8,-fp16", .limits = "shared=16K,invocations=128,bindings=4" });
+}
+
+Test(decoding, packed_codes_that_do_not_fit)
+{
+    static const struct { const char *text, *words; } refused[] = {
+        { "c = input u4[1,16,2,12]\nx = input u4[1,3,2,12]\nn = input i32[1]\ny = kv_append(c, x, n)\noutput y\n", "the cache has eight u4 a word, so its last axis, behind that of the tokens, needs a multiple of 8" },
+        { "c = input i4[1,16]\nx = input i4[1,4]\nn = input i32[1]\ny = kv_append(c, x, n)\noutput y\n", "the cache has eight i4 a word" },
+        { "c = input u4[1,16,8]\nx = input u8[1,3,8]\nn = input i32[1]\ny = kv_append(c, x, n)\noutput y\n", "x and cache differ in dtype" },
+        { "x = input f32[3,9]\ny, s, z = kv_quantize(x) {dtype=u4}\noutput y\n", "u4 has two codes a byte, so the last axis of x needs an even size" },
+        { "x = input f32[3,8]\ny, s, z = kv_quantize(x) {dtype=i16}\noutput y\n", "dtype is i16, it needs i8, u8, i4 or u4" },
+    };
+    for (size_t i = 0; i < COUNT(refused); i++) {
+        char message[512] = "";
+        tuff_graph *g = NULL;
+        cr_expect(tuff_graph_parse(refused[i].text, strlen(refused[i].text), NULL, &g, message, sizeof message), "%s is accepted", refused[i].text);
+        cr_expect(strstr(message, refused[i].words), "%s: %s", refused[i].text, message);
+        tuff_graph_destroy(g);
+    }
 }

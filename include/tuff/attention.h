@@ -137,7 +137,7 @@ typedef struct tuff_kv_append_desc {
 } tuff_kv_append_desc;
 /* New rows of a cache. cache[b, t, ...] or, paged, [pool, page, ...]; x[b, n, ...] of its dtype; len i32[b] -> the cache with row len[b] + i of batch b
  * replaced by x[b, i]. Rows beyond the cache are dropped. x may be a rotary embedding or codes of tuff_kv_quantize: these fuse. Assign the result to
- * the cache's state; rolling back is a smaller len at the next call. */
+ * the cache's state; rolling back is a smaller len at the next call. Of i4 and u4, which are packed, the last axis is a multiple of 8. */
 TUFF_API tuff_tensor tuff_kv_append(tuff_tensor cache, tuff_tensor x, tuff_tensor len, const tuff_kv_append_desc *desc);
 /* Rows of a cache moved: row len[b] + i becomes what row len[b] + rows[b, i] was, i < n, where rows[b, n] i32 is not negative. This keeps the
  * accepted path of a tree of drafts (rows: its nodes), or drops keys (len 0). desc as for tuff_kv_append, count: rows that move. */
@@ -145,10 +145,10 @@ TUFF_API tuff_tensor tuff_kv_gather(tuff_tensor cache, tuff_tensor rows, tuff_te
 
 typedef struct tuff_kv_quantize_desc {
     int32_t group;             /* channels per scale; 0: all */
-    tuff_dtype dtype;          /* i8: symmetric, -127 to 127; u8: with a zero, 0 to 255. 0: i8 */
+    tuff_dtype dtype;          /* i8, i4: symmetric, -127 to 127 and -7 to 7; u8, u4: with a zero, 0 to 255 and 0 to 15. 0: i8 */
     bool nibbles;              /* u8 with codes 0 to 15, one per byte */
 } tuff_kv_quantize_desc;
-/* x[..., d] -> codes[..., d], scale f16[..., ceil(d / group)], zero f16 of that shape, with x ~ (codes - zero) * scale: scale = max |x| / 127, zero 0, or
+/* x[..., d] -> codes[..., d], scale f16[..., ceil(d / group)], zero f16 of that shape, with x ~ (codes - zero) * scale: scale = max |x| / 127 or 7, zero 0, or
  * (max - min) / levels and -min / scale. Codes are rounded to nearest even of x over the rounded scale. A group of equal values is kept exactly up to f16. */
 TUFF_API tuff_tensor tuff_kv_quantize(tuff_tensor x, const tuff_kv_quantize_desc *desc);
 

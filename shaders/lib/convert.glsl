@@ -327,4 +327,9 @@ uvec2 tf_short_words(uvec4 v) { return uvec2((v.x & 0xffffu) | (v.y << 16), (v.z
 
 uvec4 tf_bytes(uint w) { return (uvec4(w) >> uvec4(0u, 8u, 16u, 24u)) & 255u; }
 
+// The four lowest of 4 bits.
+uvec4 tf_nibbles_u4(uint w) { return (uvec4(w) >> uvec4(0u, 4u, 8u, 12u)) & 15u; }
+
+ivec4 tf_nibbles_i4(uint w) { return ivec4(uvec4(w) << uvec4(28u, 24u, 20u, 16u)) >> 28; }
+
 uint tf_byte_word(uvec4 v) { return (v.x & 255u) | ((v.y & 255u) << 8) | ((v.z & 255u) << 16) | (v.w << 24); }
