@@ -626,6 +626,7 @@ static void declare(tf_emitter *m, tf_str *out, uint32_t i)
         }
         if (bits == 64) { /* c64 in a uniform block */
             tf_str_printf(out, "#define L%u(i) vec2(uintBitsToFloat(tf_word%u(2 * (%s))), uintBitsToFloat(tf_word%u(2 * (%s) + 1)))\n", i, i, index, i, index);
+            declare_gather(m, out, i);
             return;
         }
         const uint32_t per = 32 / bits;
@@ -640,7 +641,8 @@ static void declare(tf_emitter *m, tf_str *out, uint32_t i)
         else tf_str_printf(out, "#define SW%u(i, w) a%u.d[i] = w\n", i, i);
         return;
     }
-    if (a->scalar_used || !(a->vec_read || a->vec_write)) {
+    const bool one_by_one = t == TUFF_C64 && a->shared; /* it may begin at any multiple of 16 bytes, which is no vector of four */
+    if (a->scalar_used || one_by_one || !(a->vec_read || a->vec_write)) {
         tf_str_printf(out, "layout(std430, set = 0, binding = %u) %sbuffer A%u { %s d[]; } a%u;\n", a->slot, access, i, s.scalar, i);
         snprintf(at, sizeof at, "a%u.d[%s]", i, index);
         tf_str_printf(out, "#define L%u(i) ", i);
@@ -649,7 +651,10 @@ static void declare(tf_emitter *m, tf_str *out, uint32_t i)
         add_converted(out, s.store, "v");
         tf_str_add(out, "\n");
     }
-    if (a->vec_read || a->vec_write) {
+    if (one_by_one) {
+        declare_gather(m, out, i);
+        if (a->vec_write) tf_str_printf(out, "#define SV%u(i, x, y, z, w) S%u(i, x); S%u((i) + 1, y); S%u((i) + 2, z); S%u((i) + 3, w)\n", i, i, i, i, i);
+    } else if (a->vec_read || a->vec_write) {
         tf_str_printf(out, "layout(std430, set = 0, binding = %u) %sbuffer V%u { %s d[]; } b%u;\n", a->slot, access, i, s.vector, i);
         if (a->shared) snprintf(index, sizeof index, "((i) + int(PW(%u))) >> 2", tf_emit_param(m, TF_PARAM_BASE, i));
         else snprintf(index, sizeof index, "(i) >> 2");
