@@ -137,7 +137,7 @@ T4 given4_of(uint b, uint least, uint j)
     return x_at4(b, 0u, j);
 #else
     T4 v = x_at4(b, 0u, min(j, NIN - 1u & ~3u));
-    if (NIN < NEEDED) for (int e = 0; e < 4; e++) if (j + uint(e) >= NIN) v[e] *= 0.0;
+    if (NIN < NEEDED) for (int e = 0; e < 4; e++) if (j + uint(e) >= NIN) v[e] = T(0.0);
     return v;
 #endif
 }
