@@ -703,7 +703,7 @@ static void prelude(tf_emitter *m, tf_str *out, const char *declarations)
     const bool many = tf_dim_is_dynamic(k->groups) ? tf_dim_bound(m->g, k->groups) > l->max_groups[0] : k->groups > (int64_t)l->max_groups[0];
     tf_str_add(out, "#version 450\n#extension GL_EXT_control_flow_attributes : enable\n");
     if (strstr(declarations, "16_t") || strstr(declarations, "16vec4")) tf_str_add(out, "#extension GL_EXT_shader_16bit_storage : require\n");
-    if (strstr(declarations, "64_t") || strstr(declarations, "u64vec")) tf_str_add(out, "#extension GL_EXT_shader_explicit_arithmetic_types_int64 : require\n");
+    if (strstr(declarations, "64_t") || strstr(declarations, "u64vec") || (k->source && strstr(k->source, "uint64_t"))) tf_str_add(out, "#extension GL_EXT_shader_explicit_arithmetic_types_int64 : require\n");
     if (strstr(declarations, "int16_t") || strstr(declarations, "i16vec4") || strstr(declarations, "u16vec4")) tf_str_add(out, "#extension GL_EXT_shader_explicit_arithmetic_types_int16 : enable\n");
     if (strstr(declarations, "float16_t") || strstr(declarations, "f16vec4")) tf_str_add(out, "#extension GL_EXT_shader_explicit_arithmetic_types_float16 : enable\n");
     if (strstr(declarations, "int8_t") || strstr(declarations, "8vec4")) tf_str_add(out, "#extension GL_EXT_shader_8bit_storage : require\n#extension GL_EXT_shader_explicit_arithmetic_types_int8 : enable\n");

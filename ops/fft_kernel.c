@@ -215,7 +215,7 @@ static bool configure_lanes(tf_kernel_build *k, tf_str *text, const line_job *j)
     tf_define(k, "LANE", "%s", f.lanes > 1 ? "(gl_SubgroupInvocationID % LANES)" : "0u");
     tf_define(k, "LANE_BASE", "(gl_SubgroupInvocationID - LANE)");
     tf_define(k, "PRE_ROOT(j)", "c_mul(w_at4(4u * (%uu + LANE)).xy, w_at4(4u * (%uu + (j) / %uu * %uu + (j) %% %uu)).xy)", f.at_v, f.at_u, f.lanes * (f.m / f.hi), f.m / f.hi, f.m / f.hi);
-    tf_fft_print_lanes(text, &f, j->filter, (tf_fft_way)d->way, j->beside);
+    tf_fft_print_lanes(text, &f, j->filter, (tf_fft_way)d->way, j->beside, tf_emit_long_words(k->limits));
     k->algorithm = f.lanes == 1 ? "line per invocation" : tf_arena_printf(&k->g->arena, "line per %u lanes", f.lanes);
     k->local[0] = wg;
     k->groups = tf_dim_ceildiv(k->g, j->lines, wg / f.lanes * loop);

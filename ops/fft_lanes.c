@@ -449,15 +449,16 @@ static void print_step_back(tf_str *s, const tf_fft_lanes *f, uint32_t step)
     tf_str_add(s, "    }\n");
 }
 
-void tf_fft_print_lanes(tf_str *s, const tf_fft_lanes *f, bool filter, tf_fft_way way, uint32_t beside)
+void tf_fft_print_lanes(tf_str *s, const tf_fft_lanes *f, bool filter, tf_fft_way way, uint32_t beside, bool long_words)
 {
     const bool lanes = f->lanes > 1;
     print_prepare(s, f);
     if (lanes) print_across(s, f, false);
     if (lanes && filter) print_across(s, f, true);
-    if (f->steps > 1) /* as long words: drivers pay per component */
+    if (f->steps > 1 && long_words) /* drivers pay per component */
         tf_str_printf(s, "uint64_t work[%u];\nvec2 kept(uint i) { return uintBitsToFloat(unpackUint2x32(work[i])); }\n"
                          "void keep(uint i, vec2 v) { work[i] = packUint2x32(floatBitsToUint(v)); }\n", f->m);
+    else if (f->steps > 1) tf_str_printf(s, "vec2 work[%u];\nvec2 kept(uint i) { return work[i]; }\nvoid keep(uint i, vec2 v) { work[i] = v; }\n", f->m);
     if (f->steps > 1 && f->real == TF_FFT_R2C) print_place(s, f);
     tf_str_add(s, "void transform(const bool live)\n{\n");
     if (f->steps == 1) print_in_registers(s, f, filter, way, beside);
