@@ -669,6 +669,7 @@ static void declare(tf_emitter *m, tf_str *out, uint32_t i)
         if (bits == 64) { /* in a uniform block */
             tf_str_printf(out, t == TUFF_F64 ? "#define L%u(i) packDouble2x32(uvec2(tf_word%u(2 * (%s)), tf_word%u(2 * (%s) + 1)))\n"
                                              : "#define L%u(i) uintBitsToFloat(uvec2(tf_word%u(2 * (%s)), tf_word%u(2 * (%s) + 1)))\n", i, i, index, i, index);
+            declare_gather(m, out, i);
             return;
         }
         const uint32_t per = 32 / bits;
@@ -685,7 +686,8 @@ static void declare(tf_emitter *m, tf_str *out, uint32_t i)
         else tf_str_printf(out, "#define SW%u(i, w) a%u.d[i] = w\n", i, i);
         return;
     }
-    if (a->scalar_used || !(a->vec_read || a->vec_write)) {
+    const bool one_by_one = t == TUFF_C64 && a->shared; /* it may begin at any multiple of 16 bytes, which is no vector of four */
+    if (a->scalar_used || one_by_one || !(a->vec_read || a->vec_write)) {
         tf_str_printf(out, "layout(std430, set = 0, binding = %u) %sbuffer A%u { %s d[]; } a%u;\n", a->slot, access, i, s.scalar, i);
         snprintf(at, sizeof at, "a%u.d[%s]", i, index);
         tf_str_printf(out, "#define L%u(i) ", i);
@@ -694,7 +696,10 @@ static void declare(tf_emitter *m, tf_str *out, uint32_t i)
         add_converted(out, s.store, "v");
         tf_str_add(out, "\n");
     }
-    if (a->vec_read || a->vec_write) {
+    if (one_by_one) {
+        declare_gather(m, out, i);
+        if (a->vec_write) tf_str_printf(out, "#define SV%u(i, x, y, z, w) S%u(i, x); S%u((i) + 1, y); S%u((i) + 2, z); S%u((i) + 3, w)\n", i, i, i, i, i);
+    } else if (a->vec_read || a->vec_write) {
         tf_str_printf(out, "layout(std430, set = 0, binding = %u) %sbuffer V%u { %s d[]; } b%u;\n", a->slot, access, i, s.vector, i);
         if (a->shared) snprintf(index, sizeof index, "((i) + int(PW(%u))) >> 2", tf_emit_param(m, TF_PARAM_BASE, i));
         else snprintf(index, sizeof index, "(i) >> 2");
@@ -747,7 +752,7 @@ static void prelude(tf_emitter *m, tf_str *out, const char *declarations)
     const bool many = tf_dim_is_dynamic(k->groups) ? tf_dim_bound(m->g, k->groups) > l->max_groups[0] : k->groups > (int64_t)l->max_groups[0];
     tf_str_add(out, "#version 450\n#extension GL_EXT_control_flow_attributes : enable\n");
     if (strstr(declarations, "16_t") || strstr(declarations, "16vec4")) tf_str_add(out, "#extension GL_EXT_shader_16bit_storage : require\n");
-    if (strstr(declarations, "64_t") || strstr(declarations, "u64vec")) tf_str_add(out, "#extension GL_EXT_shader_explicit_arithmetic_types_int64 : require\n");
+    if (strstr(declarations, "64_t") || strstr(declarations, "u64vec") || (k->source && strstr(k->source, "uint64_t"))) tf_str_add(out, "#extension GL_EXT_shader_explicit_arithmetic_types_int64 : require\n");
     if (strstr(declarations, "int16_t") || strstr(declarations, "i16vec4") || strstr(declarations, "u16vec4")) tf_str_add(out, "#extension GL_EXT_shader_explicit_arithmetic_types_int16 : enable\n");
     if (strstr(declarations, "float16_t") || strstr(declarations, "f16vec4")) tf_str_add(out, "#extension GL_EXT_shader_explicit_arithmetic_types_float16 : enable\n");
     if (strstr(declarations, "int8_t") || strstr(declarations, "8vec4")) tf_str_add(out, "#extension GL_EXT_shader_8bit_storage : require\n#extension GL_EXT_shader_explicit_arithmetic_types_int8 : enable\n");

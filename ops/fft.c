@@ -1,8 +1,9 @@
 /* fft.c - the public op fft, its reference, and its expansion into line transforms.
  *
  * Each axis is one line transform [batch, n, inner]. Lines one kernel cannot take are composed of shorter ones: n = n1 n2
- * as columns, roots, rows (the transposed store is the second kernel's); lengths with primes above 13 as a convolution with a
- * chirp (Bluestein). All of it is views, products and _fft anchors, so that neighbours fuse into first and last kernel. */
+ * as columns, roots, rows (the transposed store is the second kernel's, or the first one's where both then go by vectors); lengths with primes
+ * above 13 as a convolution with a chirp (Bluestein). All of it is views, products and _fft anchors, so that neighbours fuse into first
+ * and last kernel. */
 #include "fft.h"
 
 #include "anchors.h"

@@ -104,7 +104,7 @@ bool tf_fft_short_column(const tf_limits *limits, int64_t points, int64_t inner)
 /* Lanes of such lines whose results are turned into rows; 0: it does not. */
 uint32_t tf_fft_turned_lanes(const tf_limits *limits, int64_t points);
 void tf_fft_lane_table(const tf_fft_lanes *f, double *out); /* 4 * count numbers */
-void tf_fft_print_lanes(tf_str *out, const tf_fft_lanes *f, bool filter, tf_fft_way way, uint32_t beside);
+void tf_fft_print_lanes(tf_str *out, const tf_fft_lanes *f, bool filter, tf_fft_way way, uint32_t beside, bool long_words);
 
 /* Prints the forward transform of r <= 64 variables, named before + j + after, in straight lines. */
 void tf_fft_print_points(tf_str *out, uint32_t r, const char *before, const char *after);

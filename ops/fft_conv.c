@@ -13,7 +13,7 @@
 
 typedef tuff_fft_conv_desc conv_desc;
 
-enum { SUM_MOST = 90, WINDOW_MOST = 16384 }; /* taps that a sum in one expression may hold; that a window should walk over */
+enum { SUM_MOST = 90, SUM_FAST = 16, WINDOW_MOST = 16384 }; /* taps that a sum may hold, and with whole vectors; that a window should walk over */
 
 /* ---- shapes ---------------------------------------------------------------------------------------- */
 
@@ -312,11 +312,11 @@ static tuff_tensor by_sum(tf_lower *l, const conv_desc *d, const frame *f, tuff_
  * transforms as long again as its traffic, and longer lines are three to five passes. */
 typedef struct costs {
     double start, sum_tap, row, tap; /* all; per tap of a sum; per row of taps of a window, and per tap in it */
-    double line[3], plane[3];        /* in registers, in one kernel, in several; up to 128, 512, and larger ones */
+    double line[3], plane[2][4];     /* in registers, in one kernel, in several; of powers of two and others, up to about 128, 256, 512, and more */
 } costs;
-static const costs on_cpu = { 0.9, 0.13, 1.0, 0.096, { 2.4, 9, 18 }, { 10, 23, 39 } };
-static const costs on_cpu_uniform = { 0.8, 0.14, 0.5, 0.058, { 1.4, 5.6, 12 }, { 14, 20, 38 } }; /* loads of one address for all lanes cost nothing */
-static const costs on_gpu = { 1, 0.031, 0.2, 0.031, { 2, 2, 5 }, { 6, 6, 8 } };
+static const costs on_cpu = { 0.9, 0.13, 1.25, 0.096, { 2.1, 9, 18 }, { { 10.6, 14.5, 21.6, 35 }, { 10, 23, 30, 39 } } };
+static const costs on_cpu_uniform = { 0.8, 0.14, 0.5, 0.058, { 1.3, 5.6, 12 }, { { 6.5, 9.7, 14.2, 24.5 }, { 14, 20, 28, 38 } } }; /* loads of one address for all lanes cost nothing */
+static const costs on_gpu = { 1, 0.031, 0.2, 0.031, { 2, 2, 5 }, { { 6, 6, 6, 8 }, { 6, 6, 6, 8 } } };
 
 static const costs *costs_of(const tf_limits *l) { return !l->cpu ? &on_gpu : l->uniform_loads ? &on_cpu_uniform : &on_cpu; }
 
@@ -332,7 +332,8 @@ static double transform_cost(const tf_limits *limits, const costs *c, const conv
     const int64_t m1 = transform_length(limits, d, f->n[1], f->k[1]);
     if (d->dims == 1) return c->line[tf_fft_row_in_registers(limits, m1) ? 0 : tf_fft_fits(limits, m1) ? 1 : 2] * (double)m1;
     const int64_t m0 = transform_length(limits, d, f->n[0], f->k[0]), longest = TF_MAX(m0, m1);
-    return c->plane[longest <= 128 ? 0 : longest <= 512 ? 1 : 2] * (double)(m0 * m1);
+    const bool powers = (m0 & (m0 - 1)) == 0 && (m1 & (m1 - 1)) == 0;
+    return c->plane[powers ? 0 : 1][longest <= 144 ? 0 : longest <= 320 ? 1 : longest <= 640 ? 2 : 3] * (double)(m0 * m1);
 }
 
 typedef enum way { TRANSFORM, SUM, WINDOW, NONE } way;
@@ -343,7 +344,7 @@ static way choose(const tf_limits *limits, const conv_desc *d, const frame *f, b
     const int64_t taps = f->k[0] * f->k[1];
     const bool sum = taps <= SUM_MOST;
     windows = windows && taps <= WINDOW_MOST;
-    const way direct = sum && (!windows || sum_cost(c, f) <= window_cost(c, f)) ? SUM : windows ? WINDOW : NONE;
+    const way direct = sum && (!windows || (taps <= SUM_FAST && sum_cost(c, f) <= window_cost(c, f))) ? SUM : windows ? WINDOW : NONE;
     if (d->algorithm == TUFF_CONV_DIRECT) return direct;
     if (d->algorithm == TUFF_CONV_FFT || direct == NONE) return TRANSFORM;
     return (direct == SUM ? sum_cost(c, f) : window_cost(c, f)) <= transform_cost(limits, c, d, f) ? direct : TRANSFORM;

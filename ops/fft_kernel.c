@@ -215,7 +215,7 @@ static bool configure_lanes(tf_kernel_build *k, tf_str *text, const line_job *j)
     tf_define(k, "LANE", "%s", f.lanes > 1 ? "(gl_SubgroupInvocationID % LANES)" : "0u");
     tf_define(k, "LANE_BASE", "(gl_SubgroupInvocationID - LANE)");
     tf_define(k, "PRE_ROOT(j)", "c_mul(w_at4(4u * (%uu + LANE)).xy, w_at4(4u * (%uu + (j) / %uu * %uu + (j) %% %uu)).xy)", f.at_v, f.at_u, f.lanes * (f.m / f.hi), f.m / f.hi, f.m / f.hi);
-    tf_fft_print_lanes(text, &f, j->filter, (tf_fft_way)d->way, j->beside);
+    tf_fft_print_lanes(text, &f, j->filter, (tf_fft_way)d->way, j->beside, tf_emit_long_words(k->limits));
     k->algorithm = f.lanes == 1 ? "line per invocation" : tf_arena_printf(&k->g->arena, "line per %u lanes", f.lanes);
     k->local[0] = wg;
     k->groups = tf_dim_ceildiv(k->g, j->lines, wg / f.lanes * loop);
@@ -256,7 +256,7 @@ static bool configure(tf_kernel_build *k)
     k->flops = (uint64_t)(5.0 * (double)points * log2(TF_MAX((double)points, 2)) * (h ? 2 : 1)) * (uint64_t)bound;
     k->loads[0] = (tf_hook){ .name = "x", .widths = rows ? 5 : four ? 4 : 1, .reread = d->real == TF_FFT_C2R };
     k->loads[1] = (tf_hook){ .name = "w", .widths = d->lanes ? 4 : 1, .reread = 255, .uniform = d->lanes != 0 };
-    k->loads[2] = (tf_hook){ .name = h ? "h" : NULL, .widths = 1, .reread = 255 };
+    k->loads[2] = (tf_hook){ .name = h ? "h" : NULL, .widths = rows ? 5 : 1, .reread = 255 };
     k->stores[0] = (tf_hook){ .name = "y", .widths = rows ? 5 : four ? 4 : 1 };
     k->local[1] = k->local[2] = 1;
 
@@ -284,7 +284,7 @@ static const tf_attr attrs[] = {
 };
 static const tf_anchor anchor = {
     .name = "fft",
-    .loads = { { "x", 5, 1, false }, { "w", 1, 255, false }, { "h", 1, 255, false } },
+    .loads = { { "x", 5, 1, false }, { "w", 1, 255, false }, { "h", 5, 255, false } },
     .stores = { { "y", 5, 0, false } },
     .configure = configure,
 };

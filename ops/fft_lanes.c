@@ -1,13 +1,14 @@
 /* fft_lanes.c - the transform for CPUs with subgroups of 8 lanes and more: a line lies in the registers of one lane, or of `lanes` neighbours of a
  * subgroup. No shared memory and no barrier: software drivers pay most for memory.
  *
- * n = lanes * m. Lane l holds points l * m + i. First each i is transformed across the lanes by exchanges at distances
- * lanes / 2 .. 1, which leaves output residue k2 = the reversed bits of l in lane l; then, multiplied by roots, the m points of a
- * lane are transformed: bin k2 + lanes * k1. A filter goes back by the mirrored flow. Roots come from one table that lanes
- * read once, as a uniform block, for all their lines.
+ * n = lanes * m, and m = hi * low: digits of a place above and below the lane's. Lane l holds the places (h, l, c). They are transformed over
+ * h, across the lanes by exchanges at distances lanes / 2 .. 1, which leaves residue k2 = the reversed bits of l in lane l, and over c, with
+ * roots between: bins (k_c, k2, k_h). So both neighbouring places and neighbouring bins are of one lane and go by vectors, where lines are
+ * rows. Elsewhere hi is 1, and four lines that are neighbours in memory go by vectors instead. A filter goes back by the mirrored flow. Roots
+ * come from one table that lanes read once, as a uniform block, for all their lines.
  *
  * More points than registers hold are transformed in steps, one per factor of m, each a loop over its butterflies; between steps they wait
- * in an array of the lane, which every lane indexes alike. Step s takes digit s of the place i, the most significant first, in place. */
+ * in an array of the lane, which every lane indexes alike. Step s takes digit s of the place in the lane, the most significant first. */
 #include "anchors.h"
 #include "fft.h"
 
@@ -375,8 +376,12 @@ static void print_in_registers(tf_str *s, const tf_fft_lanes *f, bool filter, tf
         print_exchange(s, f, v, false);
         print_columns(s, f, v, false);
         if (!filter) continue;
-        for (uint32_t q = 0; q < f->m; q++)
-            tf_str_printf(s, "    %c%u = filtered(k2 * %uu + %uu, line_i + %uu, %c%u).yx;\n", v, q, f->hi, f->hi * f->lanes * (q % low) + q / low, e, v, q);
+        for (uint32_t q = 0; q < (high_vectors ? low : f->m); q++) {
+            const uint32_t k = f->hi * f->lanes * (q % low) + q / low;
+            if (high_vectors) tf_str_printf(s, "    filtered4(k2 * %uu + %uu, %c%u, %c%u, %c%u, %c%u);\n", f->hi, k, v, q, v, q + low, v, q + 2 * low, v, q + 3 * low);
+            else tf_str_printf(s, "    %c%u = filtered(k2 * %uu + %uu, line_i + %uu, %c%u);\n", v, q, f->hi, k, e, v, q);
+        }
+        for (uint32_t q = 0; q < f->m; q++) tf_str_printf(s, "    %c%u = %c%u.yx;\n", v, q, v, q);
         print_columns(s, f, v, false);
         print_exchange(s, f, v, true);
         print_high_turn(s, f, v);
@@ -449,15 +454,16 @@ static void print_step_back(tf_str *s, const tf_fft_lanes *f, uint32_t step)
     tf_str_add(s, "    }\n");
 }
 
-void tf_fft_print_lanes(tf_str *s, const tf_fft_lanes *f, bool filter, tf_fft_way way, uint32_t beside)
+void tf_fft_print_lanes(tf_str *s, const tf_fft_lanes *f, bool filter, tf_fft_way way, uint32_t beside, bool long_words)
 {
     const bool lanes = f->lanes > 1;
     print_prepare(s, f);
     if (lanes) print_across(s, f, false);
     if (lanes && filter) print_across(s, f, true);
-    if (f->steps > 1) /* as long words: drivers pay per component */
+    if (f->steps > 1 && long_words) /* drivers pay per component */
         tf_str_printf(s, "uint64_t work[%u];\nvec2 kept(uint i) { return uintBitsToFloat(unpackUint2x32(work[i])); }\n"
                          "void keep(uint i, vec2 v) { work[i] = packUint2x32(floatBitsToUint(v)); }\n", f->m);
+    else if (f->steps > 1) tf_str_printf(s, "vec2 work[%u];\nvec2 kept(uint i) { return work[i]; }\nvoid keep(uint i, vec2 v) { work[i] = v; }\n", f->m);
     if (f->steps > 1 && f->real == TF_FFT_R2C) print_place(s, f);
     tf_str_add(s, "void transform(const bool live)\n{\n");
     if (f->steps == 1) print_in_registers(s, f, filter, way, beside);

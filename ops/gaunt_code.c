@@ -19,7 +19,8 @@ typedef struct code {
 } code;
 
 enum { SH_STRAIGHT = 12 }; /* largest degree of harmonics without loops */
-enum { RESULT = 1 << 16, FLAT_LEAST = 25 }; /* bit of `flat`; numbers of a row from which whole vectors in it are worth it */
+enum { RESULT = 1 << 16 }; /* bit of `flat` */
+enum { FLAT_LEAST = 25, OCTETS_LEAST = 49 }; /* numbers of a row from which whole vectors in it, and vectors of eight, are worth it */
 
 static int32_t factor_count(const tf_gaunt_desc *d) { return d->l.n; }
 static int32_t inputs_of(const tf_gaunt_desc *d)
@@ -798,7 +799,8 @@ static bool configure(tf_kernel_build *k)
     tf_arena_init(&scratch, &k->g->arena.allocator);
     tf_str_init(&s, &k->g->arena.allocator);
     code c = { .s = &s, .a = &scratch, .d = d, .octets = tf_emit_octets(k->limits) };
-    for (uint32_t i = 0; i < k->n_src; i++) c.octets = c.octets && !(d->flat >> i & 1 && k->src[i]->dim[1] % 8);
+    for (uint32_t i = 0; i < k->n_src; i++)
+        c.octets = c.octets && !(d->flat >> i & 1 && (k->src[i]->dim[1] % 8 || tf_sh_size((int32_t)d->l.v[i]) < OCTETS_LEAST));
     const char *text = write_text(&c);
     if (text) k->source = tf_arena_string(&k->g->arena, text);
     tf_str_release(&s);

@@ -71,6 +71,9 @@ Test(fft, accuracy_of_the_other_class)
     check_lengths(dev, few, COUNT(few), "", "c64");
     check_lengths(dev, few, COUNT(few), "{direction=inverse, norm=ortho}", "c64");
     tuff_device_close(dev);
+    dev = open_device(&(tuff_device_desc){ .toggles = "+cpu,-int64" });
+    check_lengths(dev, few, COUNT(few), "", "c64");
+    tuff_device_close(dev);
     dev = open_device(&(tuff_device_desc){ .toggles = "+cpu,-subgroup", .limits = "shared=16K,invocations=128,bindings=4" });
     check_lengths(dev, few, COUNT(few), "", "c64");
     tuff_device_close(dev);

@@ -21,8 +21,18 @@ vec2 c_conj(vec2 a) { return vec2(a.x, -a.y); }
 #define PAIR_SECOND (PAIR_FIRST + FILTER)
 #endif
 
-#if FILTER
-vec2 filtered(uint k, uint i, vec2 v) { return c_mul(v, ROWS != 0 ? h_at(line_b % FILTER, 0u, k) : h_at(line_b % FILTER, k, FINNER != 0 ? 0u : i)); }
+#if FILTER && ROWS
+vec2 filtered(uint k, uint i, vec2 v) { return c_mul(v, h_at(line_b % FILTER, 0u, k)); }
+void filtered4(uint k, inout vec2 a, inout vec2 b, inout vec2 c, inout vec2 d)
+{
+    const mat4x2 h = h_at4(line_b % FILTER, 0u, k);
+    a = c_mul(a, h[0]);
+    b = c_mul(b, h[1]);
+    c = c_mul(c, h[2]);
+    d = c_mul(d, h[3]);
+}
+#elif FILTER
+vec2 filtered(uint k, uint i, vec2 v) { return c_mul(v, h_at(line_b % FILTER, k, FINNER != 0 ? 0u : i)); }
 #endif
 
 #if REAL == 1 || REAL == 3
@@ -128,7 +138,7 @@ void store_turned(uint i, uint k, vec2 a, vec2 b, vec2 c, vec2 d) { y_put4(line_
 #else
 #define T4 vec4
 #endif
-#if REAL != 1 && REAL != 2
+#if REAL != 2
 T4 given4_of(uint b, uint least, uint j)
 {
     if (least >= NIN) return T4(0.0);
@@ -137,7 +147,7 @@ T4 given4_of(uint b, uint least, uint j)
     return x_at4(b, 0u, j);
 #else
     T4 v = x_at4(b, 0u, min(j, NIN - 1u & ~3u));
-    if (NIN < NEEDED) for (int e = 0; e < 4; e++) if (j + uint(e) >= NIN) v[e] *= 0.0;
+    if (NIN < NEEDED) for (int e = 0; e < 4; e++) if (j + uint(e) >= NIN) v[e] = T(0.0);
     return v;
 #endif
 }
@@ -147,6 +157,9 @@ void point4(uint least, uint j, out vec2 a, out vec2 b, out vec2 c, out vec2 d)
 #if REAL == 3
     const vec4 v = given4_of(PAIR_FIRST, least, j), w = PAIR_SECOND < BATCH ? given4_of(PAIR_SECOND, least, j) : vec4(0.0);
     a = vec2(v.x, w.x); b = vec2(v.y, w.y); c = vec2(v.z, w.z); d = vec2(v.w, w.w);
+#elif REAL == 1 && PACKED
+    const vec4 v = given4_of(line_b, 2u * least, 2u * j), w = given4_of(line_b, 2u * least + 4u, 2u * j + 4u);
+    a = v.xy; b = v.zw; c = w.xy; d = w.zw;
 #elif REAL == 0
     const mat4x2 v = given4_of(line_b, least, j);
 #if INVERSE && !FILTER
