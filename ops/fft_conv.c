@@ -307,8 +307,8 @@ static tuff_tensor by_sum(tf_lower *l, const conv_desc *d, const frame *f, tuff_
 /* ---- the choice ---------------------------------------------------------------------------------------- */
 
 /* Time per result of one core, in nanoseconds, of the direct ways, and per point of the padded line or plane of the transforms, by what one
- * kernel holds of it. Of both CPU classes by least squares through measurements of 4 to 256 taps on lines of 64 to 65536 and 3 x 3
- * to 31 x 31 on planes of 64 to 1024 squared. Those of GPUs are a model in units of 8 bytes streamed: 32 taps of arithmetic take as long, a kernel of
+ * kernel holds of it. Those of both CPU classes fit measurements of causal convolutions, 8 to 256 taps on lines of 64 to 65536 and 3 x 3 to
+ * 31 x 31 on planes of 64 to 1024 squared. Those of GPUs are a model in units of 8 bytes streamed: 32 taps of arithmetic take as long, a kernel of
  * transforms as long again as its traffic, and longer lines are three to five passes. */
 typedef struct costs {
     double start, sum_tap, row, tap; /* all; per tap of a sum; per row of taps of a window, and per tap in it */
