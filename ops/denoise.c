@@ -184,6 +184,8 @@ static bool gaussian_flow_infer(tf_infer *c)
     if (!is_f32(c) || !point(c, DA) || !point(c, DS) || !point(c, GA2) || !point(c, GS2)) return false;
     const int64_t n = sample_size(c), rank = c->type[GU]->rank == 2 ? c->type[GU]->dim[1] : 0;
     c->out[0] = *c->type[0];
+    if (!tf_dim_is_dynamic(n) && !tf_dim_is_dynamic(rank) && rank > n)
+        return tf_bad(c, TUFF_E_SHAPE, "%s has %lld columns; at most %lld, as many as a sample has elements, are orthonormal", tf_src_text(c, GU), (long long)rank, (long long)n);
     return has_dims(c, GMU, 1, n, 0, "[n], n elements per sample of x") && has_dims(c, GU, 2, n, rank, "[n, rank], n elements per sample of x") &&
            has_dims(c, GLAM, 1, rank, 0, "[rank], one per column of u");
 }

@@ -314,8 +314,10 @@ static bool get_buffer(tuff_program *p, const char *name, VkBuffer *buffer, VkDe
 
 tuff_status tuff_get_buffer(tuff_program *p, const char *name, VkBuffer *buffer, VkDeviceSize *offset, VkDeviceSize *bytes)
 {
-    if (!p || !buffer)
+    if (!p)
         return TUFF_E_ARGUMENT;
+    if (!buffer)
+        return tf_fault_set(&p->fault, TUFF_E_ARGUMENT, "tuff_get_buffer: the place for the buffer is NULL"), TUFF_E_ARGUMENT;
     return get_buffer(p, name, buffer, offset, bytes) ? TUFF_OK : p->fault.status;
 }
 
@@ -344,7 +346,9 @@ static bool record_image(tuff_program *p, VkCommandBuffer cmd, const char *name,
 
 tuff_status tuff_record_image(tuff_program *p, VkCommandBuffer cmd, const char *name, const tuff_image_desc *desc)
 {
-    if (!p || !cmd || !desc || !desc->image)
+    if (!p)
         return TUFF_E_ARGUMENT;
+    if (!cmd || !desc || !desc->image)
+        return tf_fault_set(&p->fault, TUFF_E_ARGUMENT, "tuff_record_image: the %s is NULL", !cmd ? "command buffer" : !desc ? "description" : "image"), TUFF_E_ARGUMENT;
     return record_image(p, cmd, name, desc) ? TUFF_OK : p->fault.status;
 }

@@ -368,7 +368,9 @@ static uint32_t steps_in_budget(const tuff_program *p, tf_cursor c, uint32_t mos
 static bool record(tuff_program *p, VkCommandBuffer cmd, const tuff_record_desc *d, uint32_t *next)
 {
     const uint32_t n = p->n_run;
-    if (!cmd || d->slot >= p->n_slots)
+    if (!cmd)
+        return tf_fault_set(&p->fault, TUFF_E_ARGUMENT, "tuff_record: the command buffer is NULL");
+    if (d->slot >= p->n_slots)
         return tf_fault_set(&p->fault, TUFF_E_ARGUMENT, "tuff_record: slot %u of %u", d->slot, p->n_slots);
     if (d->first > n || d->count > n - d->first)
         return tf_fault_set(&p->fault, TUFF_E_ARGUMENT, "tuff_record: steps %u to %u, the program has %u", d->first, d->first + d->count, n);

@@ -208,6 +208,9 @@ Test(adopt, recording_into_the_applications_command_buffer)
     cr_expect(parts == 5, "%u parts", parts);
     expect_chain(out.data, x, 9, "parts");
     EXPECT_ERROR(tuff_record(p, a.cmd, &(tuff_record_desc){ .slot = 2 }, NULL), TUFF_E_ARGUMENT, "slot 2 of 2");
+    EXPECT_ERROR(tuff_record(p, NULL, NULL, NULL), TUFF_E_ARGUMENT, "the command buffer is NULL");
+    EXPECT_ERROR(tuff_record_image(p, a.cmd, "y", NULL), TUFF_E_ARGUMENT, "the description is NULL");
+    EXPECT_ERROR(tuff_get_buffer(p, "y", NULL, NULL, NULL), TUFF_E_ARGUMENT, "the place for the buffer is NULL");
     EXPECT_ERROR(tuff_record(p, a.cmd, &(tuff_record_desc){ .first = 8, .count = 2 }, NULL), TUFF_E_ARGUMENT, "the program has 9");
     EXPECT_ERROR(tuff_submit(p, NULL), TUFF_E_STATE, "all 2 slots were used with tuff_record");
 

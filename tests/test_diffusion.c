@@ -564,6 +564,7 @@ Test(diffusion, errors_name_what_is_wrong)
         { "s = schedule_karras() {n=4, sigma_min=2, sigma_max=1}", "the first must be smaller" },
         { "x = input f32[2,3]\nr = input f32[23]\ny, z, m = solver_step(r, x, x)", "is no row of a solver table: f32[24]" },
         { "x = input f32[2,3]\ny = cfg(x, x)", "the operand scale is missing" },
+        { "x = input f32[2,3]\nm = input f32[3]\nu = input f32[3,4]\nl = input f32[4]\ny = gaussian_flow(x, 1.0, 2.0, 1.0, 1.0, m, u, l)", "has 4 columns; at most 3" },
         { "x = input f32[2,3]\ny = cfg(x, x, scale=2.0) {low=1}", "an interval needs the operand level" },
         { "x = input f32[2,3]\ny = cfg(x, x, scale=2.0, level=3.0) {low=2, high=1}", "low is 2, high 1; low must be smaller" },
     };
