@@ -46,6 +46,7 @@ typedef struct tf_scan_desc {
     bool project; /* LOGSUMEXP: one result, m + log(s) */
     bool across;  /* as in tf_rownorm_desc */
     int64_t chunk; /* a multiple of 4; 0: all of inner */
+    int64_t ratio; /* carry<i> has so many elements a part; 0: one */
     const char *combine, *fields; /* EXPRESSION: as in the row scan, the fields' names separated by spaces */
     tuff_tensor x1, x2, x3, seg, init0, init1, init2, init3, carry0, carry1, carry2, carry3;
     const struct tf_uexpr *join[TF_SCAN_FIELDS]; /* by infer */
@@ -54,6 +55,9 @@ typedef struct tf_scan_desc {
  * NULL if memory is out. */
 bool tf_scan_parse(tf_arena *arena, const char *combine, const char *fields, const tuff_dtype *dtype, uint32_t n, const struct tf_uexpr **join,
                    const char **message);
+/* Lanes of a subgroup that share a part of a CPU's scan, 0: each has one of its own; and how many elements each takes a trip. */
+uint32_t tf_scan_lanes(const tf_limits *limits, const tf_scan_desc *d, tuff_dtype t, int64_t rows, int64_t n);
+uint32_t tf_scan_trip(const tf_scan_desc *d, tuff_dtype t);
 typedef struct tf_scan_state { tf_scalar f[TF_SCAN_FIELDS]; bool some; } tf_scan_state;
 /* The state of one element, and of a then b, in double. scratch: as many scalars as the longest of join has nodes. */
 tf_scan_state tf_scan_join(const tf_scan_desc *d, uint32_t fields, bool integer, const tf_scan_state *a, const tf_scan_state *b, tf_scalar *scratch);

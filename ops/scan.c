@@ -18,16 +18,33 @@ typedef struct rows {
     uint32_t inputs, fields; /* fields 1.. of LOGSUMEXP may have no input */
 } rows;
 
-/* Elements per part, 0: rows stay whole. */
-static int64_t chunk_for(const tuff_graph *g, const tf_limits *l, int64_t outer, int64_t inner)
+/* How rows are cut: parts of `ratio` pieces of `piece` elements. What precedes a part comes from folding the pieces before it.
+ * piece 0: rows stay whole. */
+typedef struct cut { int64_t piece, ratio; } cut;
+
+/* Where a row is the work of a subgroup: as few parts as keep all units busy and the loops short, since what is folded is read
+ * twice. Pieces are for lanes; an odd multiple of 64 elements apart they do not meet in the same places of caches. */
+static cut cut_for_lanes(const tf_limits *l, int64_t r, int64_t n, int64_t most)
 {
-    const int64_t r = TF_MAX(tf_dim_bound(g, outer), 1), n = tf_dim_bound(g, inner), most = 2 * TF_CPU_TRIPS; /* by the loops of the slowest variant */
+    const int64_t units = n >= 131072 * 2 ? (tf_units(l) + r - 1) / r : 1, parts = TF_MAX(units, (n + most - 1) / most), fair = 65536;
+    if (parts <= 1)
+        return (cut){ 0, 1 };
+    const int64_t ratio = (int64_t)tf_align_up((uint64_t)((n / parts + fair - 1) / fair), 8);
+    return (cut){ (int64_t)tf_align_up((uint64_t)((n + parts * ratio - 1) / (parts * ratio)), 64) | 64, ratio };
+}
+
+static cut cut_for(const tuff_graph *g, const tf_limits *l, const tf_scan_desc *d, const tf_type *x)
+{
+    const int64_t r = TF_MAX(tf_dim_bound(g, x->dim[0]), 1), n = tf_dim_bound(g, x->dim[1]), most = 2 * TF_CPU_TRIPS; /* by the loops of the slowest variant */
+    const uint32_t lanes = tf_scan_lanes(l, d, x->dtype, r, n);
+    if (lanes)
+        return cut_for_lanes(l, r, n, (int64_t)TF_CPU_TRIPS * lanes * tf_scan_trip(d, x->dtype));
     const int64_t want = (int64_t)tf_units(l) * (l->cpu ? 32 : 8), least = l->cpu ? 128 : 2048;
     if ((r >= want || n < 4 * least) && !(l->cpu && n > most))
-        return 0;
+        return (cut){ 0, 1 };
     const int64_t parts = (want + r - 1) / r;
     const int64_t chunk = (int64_t)tf_align_up((uint64_t)TF_MAX((n + parts - 1) / parts, least), 64);
-    return l->cpu ? TF_MIN(chunk, most) : chunk;
+    return (cut){ l->cpu ? TF_MIN(chunk, most) : chunk, 1 };
 }
 
 static tuff_tensor anchor(tf_lower *l, const rows *r, tf_scan_desc d, const tuff_tensor *carry)
@@ -68,18 +85,36 @@ static rows fold_parts(tf_lower *l, const rows *r, tf_scan_desc d, int64_t chunk
     return parts;
 }
 
+/* The rows' first n elements. */
+static rows head(const rows *r, int64_t n)
+{
+    rows h = *r;
+    for (uint32_t i = 0; i <= TF_SCAN_FIELDS; i++) {
+        tuff_tensor *x = i < TF_SCAN_FIELDS ? &h.x[i] : &h.seg;
+        if (x->id)
+            *x = tuff_slice(*x, TUFF_INTS(0), TUFF_INTS(n), &(tuff_slice_desc){ .axes = TUFF_INTS(1) });
+    }
+    return h;
+}
+
 static tuff_tensor scan_rows(tf_lower *l, const rows *r, tf_scan_desc d)
 {
-    const int64_t chunk = r->x[0].id ? chunk_for(l->g, l->limits, tf_ty(r->x[0])->dim[0], tf_ty(r->x[0])->dim[1]) : 0;
-    if (!chunk)
+    if (!r->x[0].id)
+        return r->x[0];
+    const tf_type x = *tf_ty(r->x[0]);
+    const cut c = cut_for(l->g, l->limits, &d, &x);
+    if (!c.piece)
         return anchor(l, r, d, NULL);
-    rows parts = fold_parts(l, r, d, chunk);
+    d.chunk = c.piece * c.ratio;
+    d.ratio = c.ratio;
+    /* Nothing comes behind the last part. */
+    const rows folded = tf_dim_is_dynamic(x.dim[1]) ? *r : head(r, (x.dim[1] - 1) / d.chunk * d.chunk);
+    rows parts = fold_parts(l, &folded, d, c.piece);
     memcpy(parts.init, r->init, sizeof parts.init);
     const tuff_tensor before = scan_rows(l, &parts, (tf_scan_desc){ .op = d.op, .combine = d.combine, .fields = d.fields });
     tuff_tensor carry[TF_SCAN_FIELDS] = { { 0 } };
     for (uint32_t i = 0; i < (d.op == TF_SCAN_LINEAR ? 1 : r->fields); i++)
         carry[i] = tuff_result(before, (int32_t)i);
-    d.chunk = chunk;
     return anchor(l, r, d, carry);
 }
 

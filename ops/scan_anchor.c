@@ -129,14 +129,14 @@ static tf_scan_state neutral(const tf_scan_desc *d, tuff_dtype t)
     return s;
 }
 
-static tf_scan_state start_of(const tf_ref *r, const tf_scan_desc *d, uint32_t fields, uint64_t o, uint64_t p, uint64_t parts)
+static tf_scan_state start_of(const tf_ref *r, const tf_scan_desc *d, uint32_t fields, uint64_t o, uint64_t p)
 {
     tf_scan_state s = neutral(d, r->src[0]->dtype);
     for (uint32_t i = 0; i < fields; i++) {
         const tf_ref_tensor *t = p ? r->src[TF_SCAN_CARRY + i] : r->src[TF_SCAN_INIT + i];
         if (!t)
             continue;
-        s.f[i] = at_of(t, p ? o * parts + p - 1 : o);
+        s.f[i] = at_of(t, p ? o * (uint64_t)t->dim[1] + p * (uint64_t)TF_MAX(d->ratio, 1) - 1 : o);
         s.some = true;
         if (!p && i == 0 && d->op == TF_SCAN_LOGSUMEXP)
             lift(&s);
@@ -175,7 +175,7 @@ static tuff_status anchor_reference(tf_ref *r)
     const tf_scan_state none = neutral(d, x->dtype);
     for (uint64_t o = 0; o < (uint64_t)x->dim[0]; o++)
         for (uint64_t p = 0; p < parts; p++) {
-            tf_scan_state s = start_of(r, d, fields, o, p, parts);
+            tf_scan_state s = start_of(r, d, fields, o, p);
             bool reset = false;
             for (uint64_t i = p * chunk; i < TF_MIN((p + 1) * chunk, inner); i++) {
                 const uint64_t at = o * inner + i;
@@ -239,7 +239,22 @@ static bool anchor_infer(tf_infer *c)
     return true;
 }
 
-/* Lanes that share a part: as for reductions, one on CPUs. */
+uint32_t tf_scan_trip(const tf_scan_desc *d, tuff_dtype t)
+{
+    if (tf_dtype_bits(t) == 64)
+        return 16;
+    const size_t text = d->op == TF_SCAN_EXPRESSION ? strlen(d->combine) : 0; /* printed twice an element: long ones take long to compile */
+    return text <= 64 ? 16 : text <= 256 ? 8 : 4;
+}
+
+/* Fewer lanes than eight do not make up for combining twice: once over the lanes, once more for the elements. */
+uint32_t tf_scan_lanes(const tf_limits *l, const tf_scan_desc *d, tuff_dtype t, int64_t rows, int64_t n)
+{
+    const uint32_t lanes = tf_shuffle_lanes(l);
+    return l->cpu && lanes >= 8 && !d->fold && t != TUFF_F64 && n >= 8 * (int64_t)lanes && rows < 64 * (int64_t)tf_units(l) ? lanes : 0;
+}
+
+/* Lanes that share a part by shared memory: as for reductions, none on CPUs. */
 static uint32_t lanes_per_part(const tf_kernel_build *k, uint32_t wg, int64_t rows, int64_t vectors, bool across)
 {
     if (k->limits->cpu || (across && rows >= 512 * (int64_t)tf_units(k->limits)))
@@ -351,8 +366,13 @@ static bool configure(tf_kernel_build *k)
     uint32_t wg = tf_row_group(k->limits, rows_bound);
     while (wg * (fields * 8 + 8) > k->limits->shared_bytes)
         wg /= 2;
-    const uint32_t lanes = lanes_per_part(k, wg, rows_bound, vectors, d->across);
-    const uint32_t unroll = tf_unroll((vectors + lanes - 1) / lanes, d->op == TF_SCAN_EXPRESSION ? 1 : fields > 1 ? 2 : 4);
+    const uint32_t shuffle = tf_scan_lanes(k->limits, d, x->dtype, rows_bound, length);
+    const uint32_t lanes = shuffle ? shuffle : lanes_per_part(k, wg, rows_bound, vectors, d->across);
+    if (shuffle)
+        wg = lanes;
+    const int64_t each = (vectors + lanes - 1) / lanes;
+    const uint32_t unroll = shuffle ? (uint32_t)TF_MIN(each, tf_scan_trip(d, x->dtype) / width) /* as many as cut_for() counts on */
+                                    : tf_unroll(each, d->op == TF_SCAN_EXPRESSION ? 1 : fields > 1 && width == 4 ? 2 : 4);
     const bool whole = !tf_dim_is_dynamic(x->dim[1]) && x->dim[1] % (lanes * unroll * width) == 0 && length % (lanes * unroll * width) == 0;
 
     tf_define(k, "OP", "%d", (int)d->op);
@@ -360,7 +380,7 @@ static bool configure(tf_kernel_build *k)
     tf_define(k, "PROJECT", "%d", d->project);
     tf_define(k, "FOLD", "%d", d->fold);
     tf_define(k, "SEGMENTED", "%d", seg);
-    tf_define(k, "CHAIN", "%d", lanes == 1 && !d->fold && costly);
+    tf_define(k, "CHAIN", "%d", (lanes == 1 || shuffle) && !d->fold && (costly || (shuffle && d->op == TF_SCAN_LINEAR)));
     tf_define(k, "COMPLEX", "%d", x->dtype == TUFF_C64);
     tf_define(k, "BOUNDED", "%d", x->dtype != TUFF_F64);
     tf_define(k, "JOIN_HOOK(a, b, s)", "join_hook(%s, %s, %s);", fields > 3 ? "a.f0, a.f1, a.f2, a.f3" : fields > 2 ? "a.f0, a.f1, a.f2" : fields > 1 ? "a.f0, a.f1" : "a.f0",
@@ -369,6 +389,7 @@ static bool configure(tf_kernel_build *k)
     tf_define(k, "WIDTH", "%u", width);
     tf_define(k, "WGSIZE", "%u", wg);
     tf_define(k, "LANES", "%u", lanes);
+    tf_define(k, "SHUFFLE", "%d", shuffle != 0);
     tf_define(k, "ACROSS", "%d", d->across);
     tf_define(k, "UNROLL", "%u", unroll);
     tf_define(k, "MASKED", "%d", !whole);
@@ -376,14 +397,18 @@ static bool configure(tf_kernel_build *k)
     tf_define_dim(k, "INNER", x->dim[1]);
     tf_define_dim(k, "CHUNK", chunk);
     tf_define_dim(k, "PARTS", parts);
+    tf_define(k, "RATIO", "%lldu", (long long)TF_MAX(d->ratio, 1));
 
     k->source = tf_shader_text("anchors/scan.glsl");
     k->algorithm = d->fold ? "parts folded" : lanes == 1 ? d->chunk ? "part per invocation" : "row per invocation" :
+                   shuffle ? d->chunk ? "part per subgroup" : "row per subgroup" :
                    lanes == wg ? d->chunk ? "part per workgroup" : "row per workgroup" : d->chunk ? "part shared by lanes" : "row shared by lanes";
     k->local[0] = wg;
     k->local[1] = k->local[2] = 1;
     k->groups = tf_dim_ceildiv(k->g, rows, wg / lanes);
-    k->shared_bytes = lanes > 1 ? (fields * 8 + 8) * wg : 0;
+    k->shared_bytes = lanes > 1 && !shuffle ? (fields * 8 + 8) * wg : 0;
+    k->need_subgroup_shuffle = shuffle;
+    k->subgroup_size = shuffle && k->limits->subgroup_control ? lanes : 0;
     tf_count_bound(k->g, x, &k->flops);
     k->flops *= d->op == TF_SCAN_LINEAR ? 4 : d->op == TF_SCAN_LOGSUMEXP ? 16 : 1;
     choose_hooks(k, d, fields, width);
@@ -415,7 +440,7 @@ static const tf_attr anchor_attrs[] = {
     TF_A(tf_scan_desc, init1, TF_ATTR_TENSOR, "the same of field 1"),
     TF_A(tf_scan_desc, init2, TF_ATTR_TENSOR, "the same of field 2"),
     TF_A(tf_scan_desc, init3, TF_ATTR_TENSOR, "the same of field 3"),
-    TF_A(tf_scan_desc, carry0, TF_ATTR_TENSOR, "[outer,parts]: what a part and those before it combine to"),
+    TF_A(tf_scan_desc, carry0, TF_ATTR_TENSOR, "[outer,parts * ratio]: what all up to that fraction of a part combines to"),
     TF_A(tf_scan_desc, carry1, TF_ATTR_TENSOR, "the same of field 1"),
     TF_A(tf_scan_desc, carry2, TF_ATTR_TENSOR, "the same of field 2"),
     TF_A(tf_scan_desc, carry3, TF_ATTR_TENSOR, "the same of field 3"),
@@ -424,6 +449,7 @@ static const tf_attr anchor_attrs[] = {
     TF_A(tf_scan_desc, fold, TF_ATTR_BOOL, "only what each part combines to"),
     TF_A(tf_scan_desc, project, TF_ATTR_BOOL, "logsumexp: the logarithm"),
     TF_A(tf_scan_desc, chunk, TF_ATTR_I64, "elements per part, a multiple of 4; 0: all"),
+    TF_A(tf_scan_desc, ratio, TF_ATTR_I64, "elements of carry0 per part; 0: 1"),
     TF_A(tf_scan_desc, across, TF_ATTR_BOOL, "neighbouring rows are neighbours in memory"),
     TF_A(tf_scan_desc, combine, TF_ATTR_STRING, "expression of a.* and b.*"),
     TF_A(tf_scan_desc, fields, TF_ATTR_STRING, "names of the expression's fields"),

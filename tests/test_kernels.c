@@ -155,6 +155,72 @@ static const kernel_case doubles[] = {
       "v = argmax(a) {axis=1}\noutput v\n", 5, 70),
 };
 
+/* Scans of rows that are cut into parts, with a part's last trip whole and not. c: few segments. */
+#define RECURRENCE(dims, tail) "a = input f32[" dims "]\nb = input f32[" dims "]\nc = input f32[" dims "]\ns = greater(c, 1.49)\ny = linear_scan(tanh(b), a" tail "\noutput y\n"
+static const kernel_case scans[] = {
+    C("a = input f32[%d]\ny = cumsum(a) {axis=0}\noutput y\nz = cummax(a) {axis=0, reverse=true}\noutput z\n", 270336),
+    C("a = input f32[%d]\nc = input f32[%d]\ny = logcumsumexp(mul(a, 20)) {axis=0}\noutput y\nz = logcumsumexp(a, seg_start=greater(c, 1.49)) {axis=0, exclusive=true}\noutput z\n", 263001, 263001),
+    C(RECURRENCE("%d", ") {axis=0}"), 300000, 300000, 300000), C(RECURRENCE("%d", ", seg_start=s) {axis=0, reverse=true}"), 262149, 262149, 262149),
+    C("a = input f32[3,%d]\ne = input f32[3]\ny = cumsum(a, initial=e) {axis=1, exclusive=true}\noutput y\n", 90001),
+    C("a = input c64[%d]\nb = input c64[%d]\ny = linear_scan(mul(b, complex(0.3, 0.0)), a) {axis=0}\noutput y\n", 262200, 262200),
+    C("a = input i32[%d]\nc = input f32[%d]\ny = cumsum(a, seg_start=greater(c, 1.2)) {axis=0}\noutput y\n", 262153, 262153),
+    C("a = input f32[%d]\nb = input f32[%d]\nc = input f32[%d]\n"
+      "p, q = scan(x=tanh(b), y=a, seg_start=greater(c, 1.49)) {axis=0, combine=\"x = a.x * b.x; y = b.x * a.y + b.y\"}\noutput p\noutput q\n", 262401, 262401, 262401),
+    D("dim n <= 400000\n" RECURRENCE("n", ", seg_start=s) {axis=0}"), 300001, 0), D("dim n <= 400000\n" RECURRENCE("n", ") {axis=0}"), 7, 0),
+};
+
+static void run_scans(const tuff_device_desc *desc)
+{
+    tuff_device *dev = open_device(desc);
+    for (size_t i = 0; i < COUNT(scans); i++) run_case(dev, &scans[i]);
+    tuff_device_close(dev);
+}
+
+/* Rows that begin with -inf, rise by more than e^x holds within a vector, hold +inf twice, or a NaN: what a running sum of
+ * exponentials must stand. */
+static void run_logarithms(const tuff_device_desc *desc)
+{
+    enum { ROWS = 4, N = 700 };
+    static float x[ROWS][N], y[ROWS][N];
+    for (int i = 0; i < N; i++) {
+        x[0][i] = i < 330 ? -INFINITY : -2.0f;
+        x[1][i] = (float)(i % 7) * 150.0f - 900.0f + (float)i;
+        x[2][i] = i == 300 || i == 301 || i == 420 ? INFINITY : 1.0f;
+        x[3][i] = i == 517 ? NAN : 0.5f;
+    }
+    tuff_device *dev = open_device(desc);
+    tuff_graph *g = tuff_graph_create(NULL);
+    tuff_output(g, "y", tuff_logcumsumexp(tuff_input(g, "x", TUFF_F32, TUFF_SHAPE(ROWS, N)), 1, NULL));
+    tuff_program *p = NULL;
+    cr_assert(!tuff_compile(dev, g, NULL, &p), "%s", tuff_graph_error(g));
+    cr_assert(!tuff_write(p, "x", x, sizeof x) && !tuff_run(p) && !tuff_read(p, "y", y, sizeof y), "%s", tuff_program_error(p));
+    double most = -INFINITY, sum = 0;
+    for (int i = 0; i < N; i++) {
+        const double v = (double)x[1][i], top = fmax(most, v);
+        sum = sum * exp(most - top) + exp(v - top);
+        most = top;
+        if (i < 330) cr_expect(isinf(y[0][i]) && y[0][i] < 0, "-inf only [%d]: %g", i, (double)y[0][i]);
+        else cr_expect_float_eq(y[0][i], -2 + log(i - 329), 2e-6, "behind -inf [%d]: %g", i, (double)y[0][i]);
+        cr_expect_float_eq(y[1][i], most + log(sum), 2e-4, "rising [%d]: %g, want %g", i, (double)y[1][i], most + log(sum));
+        if (i < 300) cr_expect_float_eq(y[2][i], 1 + log(i + 1), 4e-6, "before +inf [%d]: %g", i, (double)y[2][i]);
+        else cr_expect(isinf(y[2][i]) && y[2][i] > 0, "from +inf on [%d]: %g", i, (double)y[2][i]);
+        if (i < 517) cr_expect_float_eq(y[3][i], 0.5 + log(i + 1), 4e-6, "before nan [%d]: %g", i, (double)y[3][i]);
+        else cr_expect(isnan(y[3][i]), "from nan on [%d]: %g", i, (double)y[3][i]);
+    }
+    tuff_program_destroy(p);
+    tuff_graph_destroy(g);
+    tuff_device_close(dev);
+}
+
+Test(kernels, long_scans)
+{
+    static const tuff_device_desc classes[] = { { .toggles = "+cpu", .limits = "units=2" }, { .toggles = "+cpu,-subgroup", .limits = "bindings=4" }, { .toggles = "-cpu,-subgroup", .limits = "invocations=128,bindings=4" } };
+    for (size_t i = 0; i < COUNT(classes); i++) {
+        run_logarithms(&classes[i]);
+        run_scans(&classes[i]);
+    }
+}
+
 static void run_all(const tuff_device_desc *desc)
 {
     tuff_device *dev = open_device(desc);

@@ -1,17 +1,19 @@
 /* Scans: x0..x3[OUTER, INNER] -> y0..y3[OUTER, INNER], the running combination of FIELDS fields along each row. Rows are cut
  * into PARTS parts of CHUNK elements, each scanned by itself: part 0 starts with init<i>[o, 0] (INIT), part p > 0 with
- * carry<i>[o, p - 1] (CARRY). FOLD: only what a part combines to, y<i>[OUTER, PARTS], and with SEGMENTED whether it was reset.
+ * carry<i>[o, p * RATIO - 1] (CARRY). FOLD: only what a part combines to, y<i>[OUTER, PARTS], and with SEGMENTED whether it was reset.
  *
  * OP        what combines: see JOIN. Fields beyond INPUTS start as 1 (logarithms of sums). PROJECT: y0 = f0 + log f1
  * SEGMENTED seg[o, i] starts a new segment: what precedes is dropped, by selection
  * LANES     lanes that share a part, a power of two <= WGSIZE; WGSIZE / LANES parts per workgroup. A trip takes
  *           LANES * UNROLL vectors: each lane combines UNROLL neighbouring vectors, the lanes' totals are scanned in shared
- *           memory, and the trip's total goes to the next trip. Elements join what precedes the lane's vectors last, which
- *           keeps the chain of roundings short
+ *           memory, and the trip's total goes to the next trip
+ * SHUFFLE   the workgroup is one subgroup of LANES lanes, and totals are scanned by exchanges
+ * CHAIN     elements join one by one what precedes them, which costs least; else they join what precedes the lane's vectors last,
+ *           which keeps the chain of roundings short
  * ACROSS    neighbouring lanes hold neighbouring rows; otherwise neighbouring places of one row
  * WIDTH     4, or 1 for element types without vectors
  * MASKED    trips reach beyond the part
- * Shared bytes: WGSIZE states when LANES > 1. */
+ * Shared bytes: WGSIZE states when LANES > 1 without SHUFFLE. */
 #define SUM 0
 #define PRODUCT 1
 #define MAXIMUM 2
@@ -191,7 +193,10 @@ S carried(uint o, uint p)
 #endif
 
 #define PARTS_PER_GROUP (WGSIZE / LANES)
-#if ACROSS
+#if SHUFFLE
+#define LANE gl_SubgroupInvocationID
+#define SLOT 0
+#elif ACROSS
 #define LANE (LID / PARTS_PER_GROUP)
 #define SLOT (LID % PARTS_PER_GROUP)
 #define LANE_STRIDE PARTS_PER_GROUP
@@ -208,7 +213,45 @@ S carried(uint o, uint p)
 #define PICK(v) v[u]
 #endif
 
-#if LANES > 1
+#if SHUFFLE
+#define LAST_LANE (LANES - 1)
+#define BACK(d) ((LANE - d) & LAST_LANE)
+/* No loop: compilers may leave it one, while exchanges at constant distances cost next to nothing. */
+#define EACH_STEP STEP(1) STEP(2) STEP(4) STEP(8) STEP(16) STEP(32) STEP(64)
+float from_lane(float v, uint lane) { return subgroupShuffle(v, lane); }
+vec2 from_lane(vec2 v, uint lane) { return vec2(subgroupShuffle(v.x, lane), subgroupShuffle(v.y, lane)); }
+int from_lane(int v, uint lane) { return subgroupShuffle(v, lane); }
+uint from_lane(uint v, uint lane) { return subgroupShuffle(v, lane); }
+bool from_lane(bool v, uint lane) { return subgroupShuffle(uint(v), lane) != 0u; }
+
+S from_lane(S v, uint lane)
+{
+    S s;
+#define X(i) s.f##i = from_lane(v.f##i, lane);
+    EACH_FIELD(X)
+#undef X
+#if FLAGS
+    s.reset = from_lane(v.reset, lane);
+#endif
+#if OP == EXPRESSION
+    s.some = from_lane(v.some, lane);
+#endif
+    return s;
+}
+
+S before_lane(S own, out S total)
+{
+    S v;
+#define STEP(d) if (d < LANES) { v = join(from_lane(own, BACK(d)), own); if (LANE >= d) own = v; }
+    EACH_STEP
+#undef STEP
+    total = from_lane(own, LAST_LANE);
+    S before = from_lane(own, BACK(1));
+    if (LANE == 0)
+        before = neutral();
+    return before;
+}
+#elif LANES > 1
 shared S part[WGSIZE];
 
 /* What comes before this lane, and the total of all lanes. Called by the whole workgroup. */
@@ -277,7 +320,7 @@ S before_lane(S own, out S total)
 #define RESET false
 #endif
 #if FLAGS
-#define SET_RESET s.reset = RESET;
+#define SET_RESET s.reset = inside && RESET;
 #else
 #define SET_RESET
 #endif
@@ -295,40 +338,78 @@ S before_lane(S own, out S total)
     SET_RESET SET_SOME MASK
 
 #if OP == LOGSUMEXP && INPUTS == 1 && WIDTH == 4 && !FLAGS
-/* Four elements after `own`. */
-#define APPEND_VECTOR { \
-    const vec4 x = MASKED != 0 ? mix(v0[u], vec4(-3.3e38), greaterThanEqual(i + u * 4 + uvec4(0, 1, 2, 3), uvec4(end))) : v0[u]; \
-    const float above = max(max(x.x, x.y), max(x.z, x.w)), top = own.f0 < above ? above : own.f0; \
-    const vec4 e = exp_of(mix(x - top, vec4(0.0), equal(x, vec4(top)))); \
-    own.f1 = own.f1 * exp_of(own.f0 == top ? 0.0 : own.f0 - top) + ((e.x + e.y) + (e.z + e.w)); \
+/* The trip's elements after `own`. */
+#define APPEND_ALL { \
+    float top = own.f0; \
+    EACH { \
+        if (MASKED != 0) v0[u] = mix(v0[u], vec4(-3.3e38), greaterThanEqual(i + u * 4 + uvec4(0, 1, 2, 3), uvec4(end))); \
+        const float above = max(max(v0[u].x, v0[u].y), max(v0[u].z, v0[u].w)); \
+        top = top < above ? above : top; \
+    } \
+    own.f1 *= exp_of(own.f0 == top ? 0.0 : own.f0 - top); \
+    EACH { const vec4 e = exp_of(mix(v0[u] - top, vec4(0.0), equal(v0[u], vec4(top)))); own.f1 += (e.x + e.y) + (e.z + e.w); } \
     own.f0 = top; }
-#define APPEND_ALL EACH APPEND_VECTOR
 #else
 #define APPEND_ALL EACH EVERY { ELEMENT(s) own = append(own, s); }
 #endif
 
-#if PROJECT && CHAIN && INPUTS == 1 && WIDTH == 4
+#if PROJECT && CHAIN && INPUTS == 1 && WIDTH == 4 && !FLAGS
 #define VECTORS 1
-/* Four elements after `base`: what chains is short, exponentials and logarithms stand side by side. */
+/* Four elements x behind the number `largest`: the largest before each in m and up to each in top; what a sum relative to m keeps of
+ * itself when it becomes one relative to top, and what the element adds. What chains is short, exponentials stand side by side. */
 #if SEGMENTED
-#define RISE(c) if (seg[u].c) base.f0 = NEUTRAL0; m.c = base.f0; base.f0 = x.c > base.f0 ? x.c : base.f0; top.c = base.f0;
-#define GROW(c) if (seg[u].c) base.f1 = 0.0; before.c = base.f1; base.f1 = base.f1 * kept.c + own.c; after.c = base.f1;
+#define RISE(c, v, m, top, largest) if (seg[u].c) largest = NEUTRAL0; m.c = largest; largest = v.c > largest ? v.c : largest; top.c = largest;
+#define GROW(c, kept, own, sum) if (seg[u].c) sum = 0.0; before.c = sum; sum = sum * kept.c + own.c; after.c = sum;
 #else
-#define RISE(c) m.c = base.f0; base.f0 = x.c > base.f0 ? x.c : base.f0; top.c = base.f0;
-#define GROW(c) before.c = base.f1; base.f1 = base.f1 * kept.c + own.c; after.c = base.f1;
+#define RISE(c, v, m, top, largest) m.c = largest; largest = v.c > largest ? v.c : largest; top.c = largest;
+#define GROW(c, kept, own, sum) before.c = sum; sum = sum * kept.c + own.c; after.c = sum;
 #endif
-#define SCAN_VECTOR { \
-    const vec4 x = v0[u]; \
-    vec4 m, top, before, after; \
-    RISE(x) RISE(y) RISE(z) RISE(w) \
-    const vec4 e = exp_of(mix(-abs(x - m), vec4(0.0), equal(x, m))); \
-    const bvec4 above = greaterThan(x, m); \
-    const vec4 kept = mix(vec4(1.0), e, above), own = mix(e, vec4(1.0), above); \
-    GROW(x) GROW(y) GROW(z) GROW(w) \
+#define WEIGH(v, m, top, kept, own, largest) { \
+    RISE(x, v, m, top, largest) RISE(y, v, m, top, largest) RISE(z, v, m, top, largest) RISE(w, v, m, top, largest) \
+    const vec4 e = exp_of(mix(-abs(v - m), vec4(0.0), equal(v, m))); \
+    const bvec4 above = greaterThan(v, m); \
+    kept = mix(vec4(1.0), e, above); \
+    own = mix(e, vec4(1.0), above); }
+/* The results of those elements, with the sum up to them. */
+#define SUM_UP(v, m, top, kept, own, sum) { \
+    vec4 before, after; \
+    GROW(x, kept, own, sum) GROW(y, kept, own, sum) GROW(z, kept, own, sum) GROW(w, kept, own, sum) \
     const vec4 s = EXCLUSIVE != 0 ? before : after, y = (EXCLUSIVE != 0 ? m : top) + log_of(s); \
-    v0[u] = mix(y, vec4(-tf_inf()), lessThan(s, vec4(0.5))); }
+    v = mix(y, vec4(-tf_inf()), lessThan(s, vec4(0.5))); }
 #else
 #define VECTORS 0
+#endif
+
+#if VECTORS && LANES > 1
+/* A trip. The largest before each element comes first, so that one exponential each gives what the sums keep and gain: sums then
+ * combine like a linear recurrence, without any. */
+void scan_vectors(inout S base, inout vec4 v[UNROLL])
+{
+    vec4 kept[UNROLL], own[UNROLL], m[UNROLL], top[UNROLL];
+    float up = NEUTRAL0, other;
+#define LARGER(x) up = x > up ? x : up;
+    EACH { LARGER(v[u].x) LARGER(v[u].y) LARGER(v[u].z) LARGER(v[u].w) }
+#define STEP(d) if (d < LANES) { other = from_lane(up, BACK(d)); if (LANE >= d) LARGER(other) }
+    EACH_STEP
+#undef STEP
+    const float all = from_lane(up, LAST_LANE);
+    other = from_lane(up, BACK(1));
+    float largest = LANE > 0 && other > base.f0 ? other : base.f0, sum = 0.0, keep = 1.0;
+    EACH {
+        WEIGH(v[u], m[u], top[u], kept[u], own[u], largest)
+        sum = (((sum * kept[u].x + own[u].x) * kept[u].y + own[u].y) * kept[u].z + own[u].z) * kept[u].w + own[u].w;
+        keep *= (kept[u].x * kept[u].y) * (kept[u].z * kept[u].w);
+    }
+#define STEP(d) if (d < LANES) { const float s = from_lane(sum, BACK(d)), k = from_lane(keep, BACK(d)); if (LANE >= d) { sum += s * keep; keep *= k; } }
+    EACH_STEP
+#undef STEP
+    float from = from_lane(keep, BACK(1)) * base.f1 + from_lane(sum, BACK(1));
+    if (LANE == 0)
+        from = base.f1;
+    base.f0 = all > base.f0 ? all : base.f0;
+    base.f1 = from_lane(keep, LAST_LANE) * base.f1 + from_lane(sum, LAST_LANE);
+    EACH SUM_UP(v[u], m[u], top[u], kept[u], own[u], from)
+}
 #endif
 
 void main()
@@ -347,7 +428,7 @@ void main()
     if (p == 0u) base = initial(o);
 #endif
 #if CARRY
-    if (p > 0u) base = carried(o, p - 1u);
+    if (p > 0u) base = carried(o, p * RATIO - 1u);
 #endif
 
     /* The trip count is that of a full part, so that all lanes of a workgroup meet at the barriers. */
@@ -356,13 +437,16 @@ void main()
         const uint i = first + t + LANE * each;
         LOAD_ALL
         S own = neutral();
-#if LANES > 1
+#if LANES > 1 && VECTORS
+        scan_vectors(base, v0);
+        EACH STORE_ALL
+#elif LANES > 1
         APPEND_ALL
         S total;
         const S from = join(base, before_lane(own, total));
         base = join(base, total);
 #if !FOLD
-        own = neutral();
+        own = CHAIN != 0 ? from : neutral();
         EACH {
             EVERY {
                 ELEMENT(s)
@@ -378,7 +462,9 @@ void main()
 #else
         EACH {
 #if VECTORS
-            SCAN_VECTOR
+            vec4 m, top, kept, own;
+            WEIGH(v0[u], m, top, kept, own, base.f0)
+            SUM_UP(v0[u], m, top, kept, own, base.f1)
 #else
             EVERY {
                 ELEMENT(s)
