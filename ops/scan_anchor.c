@@ -251,7 +251,7 @@ uint32_t tf_scan_trip(const tf_scan_desc *d, tuff_dtype t)
 uint32_t tf_scan_lanes(const tf_limits *l, const tf_scan_desc *d, tuff_dtype t, int64_t rows, int64_t n)
 {
     const uint32_t lanes = tf_shuffle_lanes(l);
-    return l->cpu && lanes >= 8 && !d->fold && t != TUFF_F64 && n >= 8 * (int64_t)lanes && rows < 64 * (int64_t)tf_units(l) ? lanes : 0;
+    return l->cpu && lanes >= 8 && !d->fold && t != TUFF_F64 && n >= 64 * (int64_t)lanes && rows < 64 * (int64_t)tf_units(l) ? lanes : 0;
 }
 
 /* Lanes that share a part by shared memory: as for reductions, none on CPUs. */
@@ -372,7 +372,7 @@ static bool configure(tf_kernel_build *k)
         wg = lanes;
     const int64_t each = (vectors + lanes - 1) / lanes;
     const uint32_t unroll = shuffle ? (uint32_t)TF_MIN(each, tf_scan_trip(d, x->dtype) / width) /* as many as cut_for() counts on */
-                                    : tf_unroll(each, d->op == TF_SCAN_EXPRESSION ? 1 : fields > 1 && width == 4 ? 2 : 4);
+                                    : tf_unroll(each, d->op == TF_SCAN_EXPRESSION ? 1 : fields > 1 && !(d->fold && width == 1) ? 2 : 4);
     const bool whole = !tf_dim_is_dynamic(x->dim[1]) && x->dim[1] % (lanes * unroll * width) == 0 && length % (lanes * unroll * width) == 0;
 
     tf_define(k, "OP", "%d", (int)d->op);

@@ -177,12 +177,15 @@ static void run_scans(const tuff_device_desc *desc)
 }
 
 /* Rows that begin with -inf, rise by more than e^x holds within a vector, hold +inf twice, or a NaN: what a running sum of
- * exponentials must stand. */
+ * exponentials must stand, and what a segment's start must end. */
 static void run_logarithms(const tuff_device_desc *desc)
 {
     enum { ROWS = 4, N = 700 };
-    static float x[ROWS][N], y[ROWS][N];
+    enum { START = 601 };
+    static float x[ROWS][N], y[ROWS][N], z[ROWS][N];
+    static int32_t starts[ROWS][N];
     for (int i = 0; i < N; i++) {
+        for (int r = 0; r < ROWS; r++) starts[r][i] = i == START;
         x[0][i] = i < 330 ? -INFINITY : -2.0f;
         x[1][i] = (float)(i % 7) * 150.0f - 900.0f + (float)i;
         x[2][i] = i == 300 || i == 301 || i == 420 ? INFINITY : 1.0f;
@@ -190,10 +193,13 @@ static void run_logarithms(const tuff_device_desc *desc)
     }
     tuff_device *dev = open_device(desc);
     tuff_graph *g = tuff_graph_create(NULL);
-    tuff_output(g, "y", tuff_logcumsumexp(tuff_input(g, "x", TUFF_F32, TUFF_SHAPE(ROWS, N)), 1, NULL));
+    const tuff_tensor in = tuff_input(g, "x", TUFF_F32, TUFF_SHAPE(ROWS, N)), seg = tuff_input(g, "starts", TUFF_I32, TUFF_SHAPE(ROWS, N));
+    tuff_output(g, "y", tuff_logcumsumexp(in, 1, NULL));
+    tuff_output(g, "z", tuff_logcumsumexp(in, 1, &(tuff_scan_desc){ .seg_start = seg }));
     tuff_program *p = NULL;
     cr_assert(!tuff_compile(dev, g, NULL, &p), "%s", tuff_graph_error(g));
-    cr_assert(!tuff_write(p, "x", x, sizeof x) && !tuff_run(p) && !tuff_read(p, "y", y, sizeof y), "%s", tuff_program_error(p));
+    cr_assert(!tuff_write(p, "x", x, sizeof x) && !tuff_write(p, "starts", starts, sizeof starts) && !tuff_run(p), "%s", tuff_program_error(p));
+    cr_assert(!tuff_read(p, "y", y, sizeof y) && !tuff_read(p, "z", z, sizeof z), "%s", tuff_program_error(p));
     double most = -INFINITY, sum = 0;
     for (int i = 0; i < N; i++) {
         const double v = (double)x[1][i], top = fmax(most, v);
@@ -206,6 +212,9 @@ static void run_logarithms(const tuff_device_desc *desc)
         else cr_expect(isinf(y[2][i]) && y[2][i] > 0, "from +inf on [%d]: %g", i, (double)y[2][i]);
         if (i < 517) cr_expect_float_eq(y[3][i], 0.5 + log(i + 1), 4e-6, "before nan [%d]: %g", i, (double)y[3][i]);
         else cr_expect(isnan(y[3][i]), "from nan on [%d]: %g", i, (double)y[3][i]);
+        if (i < START) continue;
+        cr_expect_float_eq(z[2][i], 1 + log(i + 1 - START), 4e-6, "a segment behind +inf [%d]: %g", i, (double)z[2][i]);
+        cr_expect_float_eq(z[3][i], 0.5 + log(i + 1 - START), 4e-6, "a segment behind nan [%d]: %g", i, (double)z[3][i]);
     }
     tuff_program_destroy(p);
     tuff_graph_destroy(g);

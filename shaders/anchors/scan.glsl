@@ -355,27 +355,46 @@ S before_lane(S own, out S total)
 
 #if PROJECT && CHAIN && INPUTS == 1 && WIDTH == 4 && !FLAGS
 #define VECTORS 1
-/* Four elements x behind the number `largest`: the largest before each in m and up to each in top; what a sum relative to m keeps of
- * itself when it becomes one relative to top, and what the element adds. What chains is short, exponentials stand side by side. */
-#if SEGMENTED
-#define RISE(c, v, m, top, largest) if (seg[u].c) largest = NEUTRAL0; m.c = largest; largest = v.c > largest ? v.c : largest; top.c = largest;
-#define GROW(c, kept, own, sum) if (seg[u].c) sum = 0.0; before.c = sum; sum = sum * kept.c + own.c; after.c = sum;
-#else
-#define RISE(c, v, m, top, largest) m.c = largest; largest = v.c > largest ? v.c : largest; top.c = largest;
-#define GROW(c, kept, own, sum) before.c = sum; sum = sum * kept.c + own.c; after.c = sum;
-#endif
-#define WEIGH(v, m, top, kept, own, largest) { \
-    RISE(x, v, m, top, largest) RISE(y, v, m, top, largest) RISE(z, v, m, top, largest) RISE(w, v, m, top, largest) \
+/* Four elements v behind the number `largest`: the largest before each in m and up to each in top, and what an element keeps of a sum
+ * before it and adds to it, as top grows. Without segments kept and own are those of all elements of v up to one, so that little
+ * chains from vector to vector. Exponentials stand side by side. */
+#define KEEP(v, m, kept, own) \
     const vec4 e = exp_of(mix(-abs(v - m), vec4(0.0), equal(v, m))); \
     const bvec4 above = greaterThan(v, m); \
     kept = mix(vec4(1.0), e, above); \
-    own = mix(e, vec4(1.0), above); }
+    own = mix(e, vec4(1.0), above);
 /* The results of those elements, with the sum up to them. */
+#define FINISH(v, m, top) \
+    const vec4 s = EXCLUSIVE != 0 ? before : after, y = (EXCLUSIVE != 0 ? m : top) + log_of(s); \
+    v = mix(y, vec4(-tf_inf()), lessThan(s, vec4(0.5)));
+#if SEGMENTED
+#define RISE(c, v, m, top, largest) if (seg[u].c) largest = NEUTRAL0; m.c = largest; largest = v.c > largest ? v.c : largest; top.c = largest;
+#define GROW(c, kept, own, sum) if (seg[u].c) sum = 0.0; before.c = sum; sum = sum * kept.c + own.c; after.c = sum;
+#define WEIGH(v, m, top, kept, own, largest) { \
+    RISE(x, v, m, top, largest) RISE(y, v, m, top, largest) RISE(z, v, m, top, largest) RISE(w, v, m, top, largest) \
+    KEEP(v, m, kept, own) }
 #define SUM_UP(v, m, top, kept, own, sum) { \
     vec4 before, after; \
     GROW(x, kept, own, sum) GROW(y, kept, own, sum) GROW(z, kept, own, sum) GROW(w, kept, own, sum) \
-    const vec4 s = EXCLUSIVE != 0 ? before : after, y = (EXCLUSIVE != 0 ? m : top) + log_of(s); \
-    v = mix(y, vec4(-tf_inf()), lessThan(s, vec4(0.5))); }
+    FINISH(v, m, top) }
+#else
+#define WEIGH(v, m, top, kept, own, largest) { \
+    vec4 rise = v; \
+    rise.y = rise.y > rise.x ? rise.y : rise.x; \
+    rise.z = rise.z > rise.y ? rise.z : rise.y; \
+    rise.w = rise.w > rise.z ? rise.w : rise.z; \
+    top = mix(vec4(largest), rise, greaterThan(rise, vec4(largest))); \
+    m = vec4(largest, top.xyz); \
+    largest = top.w; \
+    KEEP(v, m, kept, own) \
+    own.y += own.x * kept.y; kept.y *= kept.x; \
+    own.z += own.y * kept.z; kept.z *= kept.y; \
+    own.w += own.z * kept.w; kept.w *= kept.z; }
+#define SUM_UP(v, m, top, kept, own, sum) { \
+    const vec4 after = sum * kept + own, before = vec4(sum, after.xyz); \
+    FINISH(v, m, top) \
+    sum = after.w; }
+#endif
 #else
 #define VECTORS 0
 #endif
@@ -397,8 +416,8 @@ void scan_vectors(inout S base, inout vec4 v[UNROLL])
     float largest = LANE > 0 && other > base.f0 ? other : base.f0, sum = 0.0, keep = 1.0;
     EACH {
         WEIGH(v[u], m[u], top[u], kept[u], own[u], largest)
-        sum = (((sum * kept[u].x + own[u].x) * kept[u].y + own[u].y) * kept[u].z + own[u].z) * kept[u].w + own[u].w;
-        keep *= (kept[u].x * kept[u].y) * (kept[u].z * kept[u].w);
+        sum = sum * kept[u].w + own[u].w;
+        keep *= kept[u].w;
     }
 #define STEP(d) if (d < LANES) { const float s = from_lane(sum, BACK(d)), k = from_lane(keep, BACK(d)); if (LANE >= d) { sum += s * keep; keep *= k; } }
     EACH_STEP
