@@ -13,7 +13,7 @@ enum { MAP_UNROLL = 16, MAP_LARGE = 65536, MAP_PAGE = 4096, SMALL_BODY = 24 }; /
 
 /* ---- arguments and parameters -------------------------------------------------------------------- */
 
-static bool packed_here(const tf_emitter *m, tuff_dtype t) /* narrow dtype without the storage tier: words */
+bool tf_emit_packed(const tf_emitter *m, tuff_dtype t)
 {
     const uint32_t bits = tf_dtype_bits(t);
     return bits < 8 || (bits == 8 && !m->build.limits->storage8) || (bits == 16 && !m->build.limits->storage16);
@@ -27,7 +27,7 @@ uint32_t tf_emit_arg(tf_emitter *m, uint32_t value)
     if (!a) { m->failed = true; return 0; }
     const tf_node *def = tf_def(m->g, value);
     a->value = value;
-    a->wide = def->op->kind != TF_SOURCE && !tf_op_packs(def->op) && packed_here(m, tf_type_of(m->g, value)->dtype);
+    a->wide = def->op->kind != TF_SOURCE && !tf_op_packs(def->op) && tf_emit_packed(m, tf_type_of(m->g, value)->dtype);
     return m->args.n - 1;
 }
 
@@ -61,7 +61,6 @@ void tf_define_dim(tf_kernel_build *k, const char *name, int64_t dim)
 
 /* CPUs pay per loaded component, whatever its width: there, vectors travel as words of 64 bits. */
 bool tf_emit_long_words(const tf_limits *l) { return l->cpu && l->i64; }
-static bool long_words(const tf_emitter *m) { return tf_emit_long_words(m->build.limits); }
 
 bool tf_emit_octets(const tf_limits *l) { return l->cpu && l->i64 && !l->uniform_loads; }
 
@@ -96,11 +95,11 @@ static void print_stores(tf_emitter *m, uint32_t value, const tf_ex *index, cons
     m->args.data[a].write = true;
     const tuff_dtype t = tf_type_of(m->g, value)->dtype;
     const uint32_t bits = tf_dtype_bits(t), step = TF_MIN(width, 8u);
-    bool vector = width >= 4 && !guard && t != TUFF_F8E4M3 && t != TUFF_F8E5M2 && (m->args.data[a].wide || bits == 32 || (bits < 32 && !packed_here(m, t)) || (t == TUFF_C64 && long_words(m)));
+    bool vector = width >= 4 && !guard && t != TUFF_F8E4M3 && t != TUFF_F8E5M2 && (m->args.data[a].wide || bits == 32 || (bits < 32 && !tf_emit_packed(m, t)) || (t == TUFF_C64 && tf_emit_long_words(m->build.limits)));
     for (uint32_t k = 0; k < width && vector; k += step) vector = is_run(m, index + k, step);
     const char *v[MAP_UNROLL];
     for (uint32_t k = 0; k < width; k++) v[k] = tf_print(m, e[k], indent);
-    if (width == 8 && packed_here(m, t) && !m->args.data[a].wide && is_run(m, index, 8)) {
+    if (width == 8 && tf_emit_packed(m, t) && !m->args.data[a].wide && is_run(m, index, 8)) {
         m->args.data[a].scalar_used = true;
         print_words(m, a, t, tf_print(m, index[0], indent), v, indent);
         return;
@@ -133,7 +132,7 @@ static uint32_t map_width(const tf_emitter *m, uint32_t value, uint64_t bound, b
 {
     const tf_type *t = tf_type_of(m->g, value);
     const uint32_t bits = tf_dtype_bits(t->dtype);
-    const bool words = packed_here(m, t->dtype) && (tf_def(m->g, value)->op == &tf_op_copy);
+    const bool words = tf_emit_packed(m, t->dtype) && (tf_def(m->g, value)->op == &tf_op_copy);
     *tail = false;
     if (words) {
         *tail = !fixed || bound % (32 / bits) != 0;
@@ -173,7 +172,7 @@ static int32_t tile_axis(tf_emitter *m, uint32_t root)
     const tf_type *t = tf_type_of(m->g, root);
     const int32_t last = t->rank - 1;
     if (q->stores.n != 1 || q->ops > 8 || t->rank < 2 || !tf_type_is_static(t) || t->dim[last] % 4 || tf_dtype_bits(t->dtype) == 64 ||
-        packed_here(m, t->dtype)) return -1;
+        tf_emit_packed(m, t->dtype)) return -1;
     tf_ex at[TUFF_MAX_RANK], next[TUFF_MAX_RANK];
     for (int32_t i = 0; i <= last; i++) at[i] = tf_ex_var(&m->x, TF_VAR_COORD + i, t->dim[i]);
     const tf_ex here = tf_hook_value(m, root, at, 0, true), one = tf_ex_int(&m->x, 1);
@@ -253,7 +252,7 @@ static void emit_map(tf_emitter *m)
     const tf_type *t = tf_type_of(m->g, root);
     tuff_graph *g = m->build.g;
     const int64_t count = tf_dim_product(g, t->dim, 0, t->rank);
-    const bool fixed = !tf_dim_is_dynamic(count), packed = packed_here(m, t->dtype) && tf_def(g, root)->op == &tf_op_copy;
+    const bool fixed = !tf_dim_is_dynamic(count), packed = tf_emit_packed(m, t->dtype) && tf_def(g, root)->op == &tf_op_copy;
     const uint64_t bound = (uint64_t)tf_dim_bound(g, count);
     bool tail;
     uint32_t width = map_width(m, root, bound, fixed, &tail);
@@ -539,212 +538,6 @@ static void emit_anchor(tf_emitter *m)
 
 /* ---- text ---------------------------------------------------------------------------------------- */
 
-/* How an argument's elements are declared and converted. Element type, its vector of 4, and expressions around `%s`. */
-typedef struct storage { const char *scalar, *vector, *load, *load4, *store, *store4; bool words; } storage;
-
-/* Elements of 32 bits in memory. */
-static storage storage_32(const tf_emitter *m, tuff_dtype t)
-{
-    const char *g = tf_glsl_type(t);
-    const bool wide = long_words(m);
-    if (t == TUFF_BOOL)
-        return wide ? (storage){ "uint", "u64vec2", "(%s != 0u)", "notEqual(tf_four_words(%s), uvec4(0u))", "uint(%s)", "tf_two_longs(uvec4(%s))", false }
-                    : (storage){ "uint", "uvec4", "(%s != 0u)", "notEqual(%s, uvec4(0u))", "uint(%s)", "uvec4(%s)", false };
-    if (!strcmp(g, "int"))
-        return wide ? (storage){ "int", "u64vec2", "%s", "ivec4(tf_four_words(%s))", "%s", "tf_two_longs(uvec4(%s))", false }
-                    : (storage){ "int", "ivec4", "%s", "%s", "%s", "%s", false };
-    if (!strcmp(g, "uint"))
-        return wide ? (storage){ "uint", "u64vec2", "%s", "tf_four_words(%s)", "%s", "tf_two_longs(%s)", false }
-                    : (storage){ "uint", "uvec4", "%s", "%s", "%s", "%s", false };
-    return wide ? (storage){ "float", "u64vec2", "%s", "uintBitsToFloat(tf_four_words(%s))", "%s", "tf_two_longs(floatBitsToUint(%s))", false }
-                : (storage){ "float", "vec4", "%s", "%s", "%s", "%s", false };
-}
-
-static storage storage_of(const tf_emitter *m, const tf_kernel_arg *a)
-{
-    const tuff_dtype t = tf_type_of(m->g, a->value)->dtype;
-    const bool wide = long_words(m);
-    if (a->uniform) return (storage){ .words = true };
-    if (a->wide || tf_dtype_bits(t) == 32) return storage_32(m, t);
-    if (t == TUFF_C64)
-        return wide ? (storage){ "uint64_t", "u64vec4", "uintBitsToFloat(unpackUint2x32(%s))", "tf_four_points(%s)", "packUint2x32(floatBitsToUint(%s))", "tf_four_longs(%s)", false }
-                    : (storage){ "vec2", NULL, "%s", NULL, "%s", NULL, false };
-    if (t == TUFF_F64) return (storage){ "double", "dvec4", "%s", "%s", "%s", "%s", false };
-    if (packed_here(m, t)) return (storage){ .words = true };
-    switch (t) {
-    /* Vectors of narrow elements travel as words: software drivers pay per load, GPUs do not care. */
-    case TUFF_F16: return wide ? (storage){ "float16_t", "uint64_t", "tf_widened(float(%s))", "tf_long_halves(%s)", "float16_t(%s)", "packUint2x32(tf_words(%s))", false }
-                               : (storage){ "float16_t", "uvec2", "tf_widened(float(%s))", "tf_halves(%s)", "float16_t(%s)", "tf_words(%s)", false };
-    case TUFF_BF16: return wide ? (storage){ "uint16_t", "uint64_t", "uintBitsToFloat(uint(%s) << 16)", "tf_bhalves(unpackUint2x32(%s))",
-                                             "uint16_t(floatBitsToUint(%s) >> 16)", "packUint2x32(tf_short_words(floatBitsToUint(%s) >> 16))", false }
-                                : (storage){ "uint16_t", "uvec2", "uintBitsToFloat(uint(%s) << 16)", "tf_bhalves(%s)",
-                                             "uint16_t(floatBitsToUint(%s) >> 16)", "tf_short_words(floatBitsToUint(%s) >> 16)", false };
-    case TUFF_I16: return (storage){ "int16_t", "uvec2", "int(%s)", "(ivec4(tf_shorts(%s) << 16) >> 16)", "int16_t(%s)", "tf_short_words(uvec4(%s))", false };
-    case TUFF_U16: return (storage){ "uint16_t", "uvec2", "uint(%s)", "tf_shorts(%s)", "uint16_t(%s)", "tf_short_words(%s)", false };
-    case TUFF_I8: return (storage){ "int8_t", "uint", "int(%s)", "(ivec4(tf_bytes(%s) << 24) >> 24)", "int8_t(%s)", "tf_byte_word(uvec4(%s))", false };
-    case TUFF_U8: return (storage){ "uint8_t", "uint", "uint(%s)", "tf_bytes(%s)", "uint8_t(%s)", "tf_byte_word(%s)", false };
-    case TUFF_BOOL: return (storage){ "uint8_t", "uint", "(uint(%s) != 0u)", "notEqual(tf_bytes(%s), uvec4(0u))", "uint8_t(%s)", "tf_byte_word(uvec4(%s))", false };
-    case TUFF_F8E4M3: return (storage){ "uint8_t", NULL, "tf_from_bits_f8e4m3(uint(%s))", NULL, "uint8_t(tf_bits_f8e4m3(%s))", NULL, false };
-    case TUFF_F8E5M2: return (storage){ "uint8_t", NULL, "tf_from_bits_f8e5m2(uint(%s))", NULL, "uint8_t(tf_bits_f8e5m2(%s))", NULL, false };
-    default: return (storage){ .words = true };
-    }
-}
-
-static void add_converted(tf_str *out, const char *format, const char *inner)
-{
-    for (const char *p = format; *p; p++)
-        if (*p == '%' && p[1] == 's') { tf_str_add(out, inner); p++; }
-        else tf_str_add_n(out, p, 1);
-}
-
-static const char *access_of(const tf_kernel_arg *a) { return a->shared ? "" : a->write && !a->read ? "writeonly " : a->write ? "" : "readonly "; }
-
-/* A vector load for storage without vectors: the hooks were printed before slots were known. */
-static void declare_gather(tf_emitter *m, tf_str *out, uint32_t i)
-{
-    if (!m->args.data[i].vec_read) return;
-    tf_str_printf(out, "#define LV%u(i) %s(L%u(i), L%u((i) + 1), L%u((i) + 2), L%u((i) + 3))\n", i,
-                  tf_glsl_vector(tf_type_of(m->g, m->args.data[i].value)->dtype), i, i, i, i);
-}
-
-/* Two operands that turned out to be one buffer are one variable, so that the driver's compiler knows. */
-static void declare_twin(tf_str *out, uint32_t i, uint32_t of)
-{
-    static const char *const forms[] = { "L%u(i)", "S%u(i, v)", "LV%u(i)", "SV%u(i, x, y, z, w)", "SW%u(i, w)", "LO%u(i, p, q)",
-                                         "SO%u(i, x, y, z, w, x2, y2, z2, w2)" };
-    for (size_t f = 0; f < TF_COUNT(forms); f++) {
-        tf_str_add(out, "#define ");
-        tf_str_printf(out, forms[f], i);
-        tf_str_add(out, " ");
-        tf_str_printf(out, forms[f], of);
-        tf_str_add(out, "\n");
-    }
-}
-
-/* Is it a uniform block that can be one of long words: a table read by vectors only? */
-static bool is_long_table(const tf_emitter *m, const tf_kernel_arg *a)
-{
-    return a->uniform && long_words(m) && a->vec_read && !a->scalar_used && (a->wide || tf_dtype_bits(tf_type_of(m->g, a->value)->dtype) == 32);
-}
-
-static void declare_long_table(tf_emitter *m, tf_str *out, uint32_t i)
-{
-    const tf_kernel_arg *a = &m->args.data[i];
-    tf_str_printf(out, "layout(std140, set = 0, binding = %u) uniform A%u { u64vec2 d[%llu]; } a%u;\n#define LV%u(i) ", a->slot, i,
-                  (unsigned long long)(a->uniform_bytes + 15) / 16, i, i);
-    add_converted(out, storage_32(m, tf_type_of(m->g, a->value)->dtype).load4, tf_say(m, "a%u.d[(i) >> 2]", i));
-    tf_str_add(out, "\n");
-}
-
-static void declare(tf_emitter *m, tf_str *out, uint32_t i)
-{
-    const tf_kernel_arg *a = &m->args.data[i];
-    const storage s = storage_of(m, a);
-    const tuff_dtype t = tf_type_of(m->g, a->value)->dtype;
-    const uint32_t bits = a->wide ? 32 : tf_dtype_bits(t);
-    const char *access = access_of(a);
-    char index[64] = "i", at[96];
-    if (a->shared) snprintf(index, sizeof index, "(i) + int(PW(%u))", tf_emit_param(m, TF_PARAM_BASE, i));
-    if (is_long_table(m, a)) { declare_long_table(m, out, i); return; }
-    if (a->uniform) { /* words in 16-byte units */
-        tf_str_printf(out, "layout(std140, set = 0, binding = %u) uniform A%u { uvec4 d[%llu]; } a%u;\n", a->slot, i,
-                      (unsigned long long)(a->uniform_bytes + 15) / 16, i);
-        tf_str_printf(out, "uint tf_word%u(int w) { return a%u.d[w >> 2][w & 3]; }\n", i, i);
-    } else if (s.words) {
-        tf_str_printf(out, "layout(std430, set = 0, binding = %u) %sbuffer A%u { uint d[]; } a%u;\n", a->slot, access, i, i);
-        if (!(a->write && !a->read)) tf_str_printf(out, "uint tf_word%u(int w) { return a%u.d[w]; }\n", i, i);
-    }
-    if (a->uniform || s.words) {
-        if (bits == 32) {
-            const char *g = tf_glsl_type(t);
-            const char *format = t == TUFF_BOOL ? "(%s != 0u)" : !strcmp(g, "float") ? "uintBitsToFloat(%s)" : !strcmp(g, "int") ? "int(%s)" : "%s";
-            snprintf(at, sizeof at, "tf_word%u(%s)", i, index);
-            tf_str_printf(out, "#define L%u(i) ", i);
-            add_converted(out, format, at);
-            tf_str_add(out, "\n");
-            if (!a->uniform) declare_gather(m, out, i);
-            else if (a->vec_read) tf_str_printf(out, "#define LV%u(i) %s(a%u.d[(i) >> 2])\n", i, t == TUFF_BOOL ? "bvec4" : !strcmp(g, "float") ? "uintBitsToFloat" : !strcmp(g, "int") ? "ivec4" : "uvec4", i);
-            return;
-        }
-        if (bits == 64) { /* in a uniform block */
-            tf_str_printf(out, t == TUFF_F64 ? "#define L%u(i) packDouble2x32(uvec2(tf_word%u(2 * (%s)), tf_word%u(2 * (%s) + 1)))\n"
-                                             : "#define L%u(i) uintBitsToFloat(uvec2(tf_word%u(2 * (%s)), tf_word%u(2 * (%s) + 1)))\n", i, i, index, i, index);
-            declare_gather(m, out, i);
-            return;
-        }
-        const uint32_t per = 32 / bits;
-        snprintf(at, sizeof at, "(%s)", index);
-        tf_str_printf(out, "#define L%u(i) tf_from_bits_%s(bitfieldExtract(tf_word%u(int(uint%s / %uu)), int(uint%s %% %uu) * %u, %u))\n", i,
-                      tuff_dtype_name(t), i, at, per, at, per, bits, bits);
-        if (a->vec_read && bits == 4) { /* a word holds eight */
-            tf_str_printf(out, "#define LV%u(i) tf_nibbles_%s(tf_word%u(int(uint%s / 8u)) >> uint%s %% 8u * 4u)\n", i, tuff_dtype_name(t), i, at, at);
-        } else if (a->vec_read && (t == TUFF_F16 || t == TUFF_BF16)) { /* two words hold four: one decoding for two elements */
-            tf_str_printf(out, "uvec2 tf_pair%u(int w) { return uvec2(tf_word%u(w), tf_word%u(w + 1)); }\n", i, i, i);
-            tf_str_printf(out, t == TUFF_F16 ? "#define LV%u(i) tf_halves(tf_pair%u((%s) / 2))\n" : "#define LV%u(i) tf_bhalves(tf_pair%u((%s) / 2))\n", i, i, index);
-        } else declare_gather(m, out, i);
-        if (a->shared) tf_str_printf(out, "#define SW%u(i, w) a%u.d[int(i) + int(PW(%u)) / %u] = w\n", i, i, tf_emit_param(m, TF_PARAM_BASE, i), per);
-        else tf_str_printf(out, "#define SW%u(i, w) a%u.d[i] = w\n", i, i);
-        return;
-    }
-    const bool one_by_one = t == TUFF_C64 && a->shared; /* it may begin at any multiple of 16 bytes, which is no vector of four */
-    if (a->scalar_used || one_by_one || !(a->vec_read || a->vec_write)) {
-        tf_str_printf(out, "layout(std430, set = 0, binding = %u) %sbuffer A%u { %s d[]; } a%u;\n", a->slot, access, i, s.scalar, i);
-        snprintf(at, sizeof at, "a%u.d[%s]", i, index);
-        tf_str_printf(out, "#define L%u(i) ", i);
-        add_converted(out, s.load, at);
-        tf_str_printf(out, "\n#define S%u(i, v) a%u.d[%s] = ", i, i, index);
-        add_converted(out, s.store, "v");
-        tf_str_add(out, "\n");
-    }
-    if (one_by_one) {
-        declare_gather(m, out, i);
-        if (a->vec_write) tf_str_printf(out, "#define SV%u(i, x, y, z, w) S%u(i, x); S%u((i) + 1, y); S%u((i) + 2, z); S%u((i) + 3, w)\n", i, i, i, i, i);
-    } else if (a->vec_read || a->vec_write) {
-        tf_str_printf(out, "layout(std430, set = 0, binding = %u) %sbuffer V%u { %s d[]; } b%u;\n", a->slot, access, i, s.vector, i);
-        if (a->shared) snprintf(index, sizeof index, "((i) + int(PW(%u))) >> 2", tf_emit_param(m, TF_PARAM_BASE, i));
-        else snprintf(index, sizeof index, "(i) >> 2");
-        snprintf(at, sizeof at, "b%u.d[%s]", i, index);
-        tf_str_printf(out, "#define LV%u(i) ", i);
-        add_converted(out, s.load4, at);
-        const char *g = tf_glsl_type(t);
-        const char *make = t == TUFF_C64 ? "mat4x2(x, y, z, w)" : !strcmp(g, "float") ? "vec4(x, y, z, w)" : !strcmp(g, "int") ? "ivec4(x, y, z, w)" : !strcmp(g, "uint") ? "uvec4(x, y, z, w)" : "bvec4(x, y, z, w)";
-        tf_str_printf(out, "\n#define SV%u(i, x, y, z, w) b%u.d[%s] = ", i, i, index);
-        add_converted(out, s.store4, make);
-        tf_str_add(out, "\n");
-    }
-}
-
-/* Loads and stores of eight elements: of twice as long vectors, or two of four. */
-static void declare_octets(tf_emitter *m, tf_str *out, uint32_t i)
-{
-    const tf_kernel_arg *a = &m->args.data[i];
-    const tuff_dtype t = tf_type_of(m->g, a->value)->dtype;
-    const bool table = is_long_table(m, a) && a->uniform_bytes % 32 == 0;
-    const storage s = table ? storage_32(m, t) : storage_of(m, a);
-    const char *vector = !s.vector || a->shared ? NULL : !strcmp(s.vector, "u64vec2") ? "u64vec4" : !strcmp(s.vector, "uint64_t") ? "u64vec2" : NULL;
-    if (tf_dtype_bits(t) == 4 && !a->wide && !a->shared) {
-        tf_str_printf(out, "#define LO%u(i, p, q) { const uint word = tf_word%u((i) >> 3); p = tf_nibbles_%s(word); q = tf_nibbles_%s(word >> 16); }\n", i, i, tuff_dtype_name(t), tuff_dtype_name(t));
-        return;
-    }
-    if (!vector) {
-        tf_str_printf(out, "#define LO%u(i, p, q) p = LV%u(i); q = LV%u((i) + 4);\n", i, i, i);
-        tf_str_printf(out, "#define SO%u(i, x, y, z, w, x2, y2, z2, w2) SV%u(i, x, y, z, w); SV%u((i) + 4, x2, y2, z2, w2);\n", i, i, i);
-        return;
-    }
-    const bool wide = !strcmp(vector, "u64vec4");
-    if (table) tf_str_printf(out, "layout(std140, set = 0, binding = %u) uniform W%u { u64vec4 d[%llu]; } o%u;\n", a->slot, i, (unsigned long long)a->uniform_bytes / 32, i);
-    else tf_str_printf(out, "layout(std430, set = 0, binding = %u) %sbuffer W%u { %s d[]; } o%u;\n", a->slot, access_of(a), i, vector, i);
-    tf_str_printf(out, "#define LO%u(i, p, q) { const %s both = o%u.d[(i) >> 3]; p = ", i, vector, i);
-    add_converted(out, s.load4, wide ? "both.xy" : "both.x");
-    tf_str_add(out, "; q = ");
-    add_converted(out, s.load4, wide ? "both.zw" : "both.y");
-    tf_str_printf(out, "; }\n#define SO%u(i, x, y, z, w, x2, y2, z2, w2) o%u.d[(i) >> 3] = %s(", i, i, vector);
-    add_converted(out, s.store4, tf_say(m, "%s(x, y, z, w)", tf_glsl_vector(t)));
-    tf_str_add(out, ", ");
-    add_converted(out, s.store4, tf_say(m, "%s(x2, y2, z2, w2)", tf_glsl_vector(t)));
-    tf_str_add(out, ");\n");
-}
-
 static void prelude(tf_emitter *m, tf_str *out, const char *declarations)
 {
     const tf_kernel_build *k = &m->build;
@@ -829,12 +622,7 @@ const char *tf_emit_text(tf_emitter *m, tf_arena *out, tf_kernel *kernel)
     tf_str_init(&text, &out->allocator);
     tf_str_init(&declarations, &out->allocator);
     tf_str_init(&library, &out->allocator);
-    for (uint32_t i = 0; i < m->args.n; i++) {
-        const tf_kernel_arg *a = &m->args.data[i];
-        if (a->twin) declare_twin(&declarations, i, a->twin - 1);
-        else declare(m, &declarations, i);
-        if (!a->twin && (a->oct_read || a->oct_write)) declare_octets(m, &declarations, i);
-    }
+    for (uint32_t i = 0; i < m->args.n; i++) tf_declare(m, &declarations, i);
     tf_str head;
     tf_str_init(&head, &out->allocator);
     tf_str_add(&head, m->defines_text.data ? m->defines_text.data : "");

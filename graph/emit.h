@@ -1,7 +1,7 @@
 /* emit.h - from a group (fuse.h) to a kernel: hooks as expressions, printed into GLSL around an anchor's template.
  *
  * hook.c builds expressions (which element of which buffer, through views and pointwise rows) and prints them;
- * emit.c declares bindings and parameters and assembles the text; both work on one tf_emitter per kernel. */
+ * declare.c declares the operands; emit.c writes maps and assembles the text. All work on one tf_emitter per kernel. */
 #ifndef TF_EMIT_H
 #define TF_EMIT_H
 
@@ -81,8 +81,14 @@ const char *tf_glsl_vector(tuff_dtype t); /* of four; of c64 a matrix whose colu
 uint32_t tf_emit_arg(tf_emitter *m, uint32_t value);
 /* Index of a parameter word, added on first use. */
 uint32_t tf_emit_param(tf_emitter *m, tf_param_kind kind, int64_t a);
+/* A narrow dtype on a device without the storage tier for it: kept as whole words. */
+bool tf_emit_packed(const tf_emitter *m, tuff_dtype t);
 /* Is index base + constant with base a multiple of 4? */
 bool tf_ex_quad(const tf_exprs *x, tf_ex e, tf_ex *base, int64_t *constant);
+
+/* ---- declare.c ---- */
+/* The declaration of argument i and the macros to load and store its elements, once slots are set. */
+void tf_declare(tf_emitter *m, tf_str *out, uint32_t i);
 
 /* ---- emit.c ----
  * Two steps, because binding slots depend on all kernels' operands: hooks first, then the text. */
