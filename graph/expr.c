@@ -338,21 +338,33 @@ static bool below(const tf_exprs *x, tf_ex e, tf_ex k)
     return false;
 }
 
-/* Common factor g of all variable terms of e and of k: e = g*a + c0 with 0 <= c0 < g. False if there is none. */
-static bool common(tf_exprs *x, tf_ex e, int64_t k, int64_t *g, tf_ex *a, int64_t *c0)
+/* e = g*high + low with 0 <= low < g, for a divisor g > 1 of k: then e / k = high / (k/g). Low holds the terms that g does not divide and
+ * what it leaves of the constant. False if there is no such g among the divisors that k has in common with a coefficient. */
+static bool by_steps(tf_exprs *x, tf_ex e, int64_t k, int64_t *g, tf_ex *high, tf_ex *low)
 {
     sum s = { 0 };
+    int64_t tried = INT64_MAX;
     sum_add(x, &s, e, 1);
     if (s.overflow || s.n == 0 || s.c < 0) return false;
-    int64_t d = k;
-    for (uint32_t i = 0; i < s.n; i++) d = gcd64(d, s.t[i].k);
-    if (d <= 1) return false;
-    tf_ex r = tf_ex_int(x, s.c / d);
-    for (uint32_t i = 0; i < s.n; i++) r = tf_ex_add(x, r, tf_ex_mul(x, s.t[i].product, tf_ex_int(x, s.t[i].k / d)));
-    *g = d;
-    *a = r;
-    *c0 = s.c % d;
-    return true;
+    for (;;) {
+        int64_t d = 1; /* the largest not tried */
+        for (uint32_t i = 0; i < s.n; i++) {
+            const int64_t common = gcd64(k, s.t[i].k);
+            if (common < tried && common > d) d = common;
+        }
+        if (d == 1) return false;
+        tried = d;
+        tf_ex multiple = tf_ex_int(x, s.c / d), rest = tf_ex_int(x, s.c % d);
+        for (uint32_t i = 0; i < s.n; i++) {
+            if (s.t[i].k % d == 0) multiple = tf_ex_add(x, multiple, tf_ex_mul(x, s.t[i].product, tf_ex_int(x, s.t[i].k / d)));
+            else rest = tf_ex_add(x, rest, tf_ex_mul(x, s.t[i].product, tf_ex_int(x, s.t[i].k)));
+        }
+        if (tf_exn(x, rest)->lo < 0 || tf_exn(x, rest)->hi >= d) continue;
+        *g = d;
+        *high = multiple;
+        *low = rest;
+        return true;
+    }
 }
 
 tf_ex tf_ex_div(tf_exprs *x, tf_ex a, tf_ex b)
@@ -367,9 +379,9 @@ tf_ex tf_ex_div(tf_exprs *x, tf_ex a, tf_ex b)
     split(x, a, b, &q, &r);
     if (q != tf_ex_int(x, 0) && tf_exn(x, r)->lo >= 0) return tf_ex_add(x, q, tf_ex_div(x, r, b));
     if (constant) {
-        int64_t g, c0;
-        tf_ex inner;
-        if (common(x, a, k, &g, &inner, &c0)) return tf_ex_div(x, inner, tf_ex_int(x, k / g));
+        int64_t g;
+        tf_ex high, low;
+        if (by_steps(x, a, k, &g, &high, &low)) return tf_ex_div(x, high, tf_ex_int(x, k / g));
     }
     const tf_ex_node n = *tf_exn(x, a);
     if (n.kind == TF_EX_DIV) return tf_ex_div(x, n.a, tf_ex_mul(x, n.b, b));
@@ -389,12 +401,9 @@ tf_ex tf_ex_mod(tf_exprs *x, tf_ex a, tf_ex b)
     split(x, a, b, &q, &r);
     if (r != a && tf_exn(x, r)->lo >= 0) return tf_ex_mod(x, r, b);
     if (constant) {
-        int64_t g, c0;
-        tf_ex inner;
-        if (common(x, a, k, &g, &inner, &c0)) {
-            const tf_ex e = tf_ex_mul(x, tf_ex_mod(x, inner, tf_ex_int(x, k / g)), tf_ex_int(x, g));
-            return tf_ex_add(x, e, tf_ex_int(x, c0));
-        }
+        int64_t g;
+        tf_ex high, low;
+        if (by_steps(x, a, k, &g, &high, &low)) return tf_ex_add(x, tf_ex_mul(x, tf_ex_mod(x, high, tf_ex_int(x, k / g)), tf_ex_int(x, g)), low);
     }
     const tf_ex_node n = *tf_exn(x, a);
     if (n.kind == TF_EX_MOD && constant && is_int(x, n.b, &m) && m % k == 0) return tf_ex_mod(x, n.a, b);
