@@ -318,6 +318,7 @@ static tuff_tensor anchor(tf_lower *l, tuff_tensor x, const tf_fft_desc *d)
     a.lanes = (int32_t)tf_fft_choose_lanes(l->limits, points, tf_dim_bound(l->g, tf_ty(x)->dim[2]) > 1);
     if (d->way == TF_FFT_TURNED) a.lanes = (int32_t)tf_fft_turned_lanes(l->limits, points);
     else if (a.lanes && tf_ty(x)->dim[2] == 1) a.way = TF_FFT_ROWS;
+    else if (!a.lanes) a.way = TF_FFT_INNER;
     const tuff_tensor w = a.lanes ? table(l->g, (tf_fft_table_desc){ .table = TF_FFT_LANES, .n = points, .m = a.lanes, .step = real, .period = a.way })
                                   : table(l->g, (tf_fft_table_desc){ .n = d->n });
     if (a.way != TF_FFT_ROWS) return tf_add(l->g, &tf_op_fft_anchor, (tuff_tensor[]){ x, w }, 2, &a);
@@ -326,6 +327,8 @@ static tuff_tensor anchor(tf_lower *l, tuff_tensor x, const tf_fft_desc *d)
     const tuff_tensor y = tf_add(l->g, &tf_op_fft_anchor, (tuff_tensor[]){ shaped(x, 3, t.dim[0], 1, t.dim[1], 0, 0), w }, 2, &a);
     return y.id ? shaped(y, 3, t.dim[0], tf_ty(y)->dim[2], 1, 0, 0) : y;
 }
+
+enum { SMALL = 4096 }; /* points of a line that is transformed so fast that compiling counts more */
 
 /* The divisor r of n next to its root, in ratio, for which good(r) and good(n / r); 1: none. */
 typedef bool (*good_part)(const tf_limits *limits, int64_t first, int64_t second, int64_t inner);
@@ -414,7 +417,7 @@ static tuff_tensor long_lines(tf_lower *l, tuff_tensor x, const tf_fft_desc *d, 
     const int64_t n = d->n, n1 = n / n2, b = tf_ty(x)->dim[0], i = tf_ty(x)->dim[2];
     const int64_t given = (tf_ty(x)->dim[1] + n2 - 1) / n2, kept = ((d->keep ? d->keep : n) + n1 - 1) / n1;
     x = shaped(extended(x, given * n2), 3, b, given, tf_dim_bin(l->g, TUFF_DIM_MUL, n2, i), 0, 0);
-    x = tf_fft_lines(l, x, &(tf_fft_desc){ .n = n1, .inverse = d->inverse });
+    x = tf_fft_lines(l, x, &(tf_fft_desc){ .n = n1, .inverse = d->inverse, .way = d->way });
     x = step_roots(l, shaped(x, 4, b, n1, n2, i, 0), n1, n2, d);
     x = shaped(x, 3, tf_dim_bin(l->g, TUFF_DIM_MUL, b, n1), n2, i, 0, 0);
     x = tf_fft_lines(l, x, &(tf_fft_desc){ .n = n2, .inverse = d->inverse, .scale = d->scale, .keep = kept });
@@ -429,7 +432,13 @@ static tuff_tensor lines_by_vectors(tf_lower *l, tuff_tensor x, const tf_fft_des
     if (d->real || d->filter.id || !tf_fft_smooth(n)) return (tuff_tensor){ 0 };
     if (inner == 1) {
         if (tf_fft_row_in_registers(l->limits, n)) return (tuff_tensor){ 0 };
-        int64_t n2 = split(l->limits, n, 1, turned_then_column);
+        int64_t n2 = n <= SMALL ? split(l->limits, n, 1, both_fit) : 1;
+        if (n2 > 1) { /* a tenth slower than by vectors, compiled in half the time */
+            tf_fft_desc singly = *d;
+            singly.way = TF_FFT_SINGLY;
+            return long_lines(l, x, &singly, n2);
+        }
+        n2 = split(l->limits, n, 1, turned_then_column);
         if (n2 == 1) n2 = split(l->limits, n, 1, turned_then_columns);
         return n2 == 1 ? (tuff_tensor){ 0 } : turned_lines(l, x, d, n2);
     }

@@ -17,8 +17,9 @@ typedef enum tf_fft_real {
 } tf_fft_real;
 
 /* How lines lie, for kernels that read and write what is side by side by vectors: inner, else one, lines are neighbours; rows: inner is 1 and
- * x is [batch, 1, m], y [batch, 1, keep], the filter [rows, 1, n]; turned: y is [batch, inner, keep]. Both need lanes. */
-typedef enum tf_fft_way { TF_FFT_INNER, TF_FFT_ROWS, TF_FFT_TURNED } tf_fft_way;
+ * x is [batch, 1, m], y [batch, 1, keep], the filter [rows, 1, n]; turned: y is [batch, inner, keep]; singly: as inner, but without vectors, for
+ * less code. All but inner need lanes. */
+typedef enum tf_fft_way { TF_FFT_INNER, TF_FFT_ROWS, TF_FFT_TURNED, TF_FFT_SINGLY } tf_fft_way;
 
 /* _fft x[batch, m, inner], w c64[n] (table "roots") -> y[batch, keep, inner] = scale * transform of length n; elements of x
  * from m on are zeros. With a filter c64[rows, n, 1 or inner]: scale * n * inverse(filter * forward(x)), where line b takes row

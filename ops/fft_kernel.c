@@ -234,7 +234,7 @@ static bool configure(tf_kernel_build *k)
                         : tf_dim_bin(k->g, TUFF_DIM_MUL, tf_dim_ceildiv(k->g, tf_dim_bin(k->g, TUFF_DIM_FLOORDIV, x->dim[0], h->dim[0]), 2), h->dim[0]);
     const bool rows = d->way == TF_FFT_ROWS;
     const int64_t inner = rows ? 1 : x->dim[2], given = x->dim[rows ? 2 : 1];
-    const bool four = d->way == TF_FFT_TURNED || (d->lanes && !rows && d->real == TF_FFT_COMPLEX && tf_fft_short_column(k->limits, points * (h ? 2 : 1), inner));
+    const bool four = d->way == TF_FFT_TURNED || (d->lanes && d->way == TF_FFT_INNER && d->real == TF_FFT_COMPLEX && tf_fft_short_column(k->limits, points * (h ? 2 : 1), inner));
     const int64_t lines = tf_dim_bin(k->g, TUFF_DIM_MUL, units, four ? inner / 4 : inner), bound = tf_dim_bound(k->g, lines);
     tf_define(k, "LENGTH", "%lld", (long long)d->n);
     tf_define(k, "POINTS", "%lld", (long long)points);
@@ -271,7 +271,7 @@ static bool configure(tf_kernel_build *k)
 }
 
 static const char *const real_names[] = { "complex", "r2c", "c2r", "pairs", NULL };
-static const char *const ways[] = { "inner", "rows", "turned", NULL };
+static const char *const ways[] = { "inner", "rows", "turned", "singly", NULL };
 static const tf_attr attrs[] = {
     TF_A(tf_fft_desc, n, TF_ATTR_I64, "points", .required = true),
     TF_A(tf_fft_desc, real, TF_ATTR_ENUM, "which side is real", .choices = real_names),
