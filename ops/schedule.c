@@ -487,7 +487,7 @@ static bool schedule_beta_distribution_infer(tf_infer *c)
     d->sigma_max = or_default(d->sigma_max, 80);
     d->alpha = or_default(d->alpha, 0.6);
     d->beta = or_default(d->beta, 0.6);
-    return ordered(c, "sigma_min", d->sigma_min, "sigma_max", d->sigma_max) && positive(c, "alpha", d->alpha) && positive(c, "beta", d->beta) && vector(c, 0, TUFF_F64, d->n);
+    return positive(c, "sigma_min", d->sigma_min) && ordered(c, "sigma_min", d->sigma_min, "sigma_max", d->sigma_max) && positive(c, "alpha", d->alpha) && positive(c, "beta", d->beta) && vector(c, 0, TUFF_F64, d->n);
 }
 static tuff_status schedule_beta_distribution_reference(tf_ref *r)
 {

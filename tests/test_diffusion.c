@@ -562,6 +562,7 @@ Test(diffusion, errors_name_what_is_wrong)
         { "s = const f32[3] = [1, 0.8, 0]\na = const f32[3] = [0, 0.6, 1]\nt, e = solver_table(s, alphas=a) {solver=heun}", "step 0 from alpha 0, sigma 1 to 0.6, 0.8 has no finite row of solver=heun" },
         { "s = const f32[1] = [1]\nt, e = solver_table(s) {solver=euler}", "is no grid: it has 1 points" },
         { "s = schedule_karras() {n=4, sigma_min=2, sigma_max=1}", "the first must be smaller" },
+        { "s = schedule_beta_distribution() {n=4, sigma_min=-1, sigma_max=1}", "sigma_min is -1; it must be positive" },
         { "x = input f32[2,3]\nr = input f32[23]\ny, z, m = solver_step(r, x, x)", "is no row of a solver table: f32[24]" },
         { "x = input f32[2,3]\ny = cfg(x, x)", "the operand scale is missing" },
         { "x = input f32[2,3]\nm = input f32[3]\nu = input f32[3,4]\nl = input f32[4]\ny = gaussian_flow(x, 1.0, 2.0, 1.0, 1.0, m, u, l)", "has 4 columns; at most 3" },
