@@ -97,6 +97,8 @@ static bool check_transfer(checker *c, uint32_t i)
     if (s->n_args != wanted)
         return fault(c, "step %u '%s': a %s has %u arguments; it needs %u", i, name_of(c, i),
                      wanted == 2 ? "copy" : "fill", s->n_args, wanted);
+    if (s->n_params || s->n_bindings)
+        return fault(c, "step %u '%s': a copy or fill has %u parameters and %u bindings; it needs none", i, name_of(c, i), s->n_params, s->n_bindings);
     const tf_arg *a = &p->args.data[s->arg];
     if (!a[wanted - 1].write || (wanted == 2 && (!a[0].read || a[0].write)))
         return fault(c, "step %u '%s': arguments of a copy or fill are not marked read and written", i, name_of(c, i));
@@ -124,6 +126,8 @@ static bool check_kernel(checker *c, uint32_t i)
         return fault(c, "kernel '%s' takes %u bytes of shared memory; the device has %u", name_of(c, i), k->shared_bytes, l->shared_bytes);
     if (k->n_bindings != s->n_bindings)
         return fault(c, "step %u '%s' has %u bindings; its kernel declares %u", i, name_of(c, i), s->n_bindings, k->n_bindings);
+    if (s->kind == TF_STEP_DISPATCH_INDIRECT && (!s->n_args || !p->args.data[s->arg + s->n_args - 1].grid))
+        return fault(c, "step %u '%s' is indirect; its last argument is not its grid", i, name_of(c, i));
     if (k->n_params != s->n_params)
         return fault(c, "step %u '%s' has %u parameters; its kernel declares %u", i, name_of(c, i), s->n_params, k->n_params);
     if (!dim_ok(p, s->groups))
@@ -385,7 +389,7 @@ static bool check_arg(checker *c, uint32_t i, uint32_t j)
     const tf_arg *a = &p->args.data[s->arg + j];
     const tf_buffer *b = &p->buffers.data[a->buffer];
     if (a->grid)
-        return (s->kind == TF_STEP_DISPATCH_INDIRECT && j + 1 == s->n_args && s->grid_at + 12 <= b->bytes)
+        return (s->kind == TF_STEP_DISPATCH_INDIRECT && j + 1 == s->n_args && s->grid_at % 4 == 0 && (uint64_t)s->grid_at + 12 <= b->bytes)
             || fault(c, "step '%s': its grid lies at byte %u of %llu", name_of(c, i), s->grid_at, (ull)b->bytes);
     if (a->binding >= s->n_bindings)
         return fault(c, "step '%s': argument %u has binding %u of %u", name_of(c, i), j, a->binding, s->n_bindings);

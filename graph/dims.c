@@ -208,6 +208,35 @@ static int64_t divide(tuff_graph *g, int64_t a, int64_t b)
     return make(g, TUFF_DIM_FLOORDIV, a, b);
 }
 
+static bool operand_ok(int64_t d, uint32_t before)
+{
+    return tf_dim_is_dynamic(d) ? d >= TF_DIM_BASE && tf_dim_index(d) < before : d >= -DIM_LIMIT && d <= DIM_LIMIT;
+}
+
+bool tf_dim_restore(tuff_graph *g, uint32_t i)
+{
+    tf_dim_expr *e = &g->dims.data[i];
+    e->size = 1;
+    switch (e->kind) {
+    case TF_DIM_CONST:
+        e->lo = e->hi = e->a;
+        return operand_ok(e->a, 0);
+    case TF_DIM_PARAM:
+        if (e->a < 0 || e->a >= (int64_t)g->dim_params.n)
+            return false;
+        e->lo = 0;
+        e->hi = g->dim_params.data[e->a].max;
+        return e->hi >= 1 && e->hi <= INT32_MAX;
+    case TF_DIM_BIN:
+        if (!operand_ok(e->a, i) || !operand_ok(e->b, i))
+            return false;
+        e->size = terms(g, e->a) + terms(g, e->b);
+        range(g, e);
+        return e->size <= DIM_TERMS;
+    }
+    return false;
+}
+
 int64_t tf_dim_bin(tuff_graph *g, tuff_dim_operator op, int64_t a, int64_t b)
 {
     if (!tf_dim_is_dynamic(b) && b == 0 && op == TUFF_DIM_FLOORDIV) {

@@ -179,6 +179,9 @@ int64_t tf_dim_bound(const tuff_graph *g, int64_t d);                           
 int64_t tf_dim_least(const tuff_graph *g, int64_t d);                           /* smallest value */
 int64_t tf_dim_eval(const tuff_graph *g, int64_t d, const int64_t *params);     /* params[i]: live value of dim_params[i] */
 bool tf_dim_equal(int64_t a, int64_t b);                                        /* equal for all parameter values (structural) */
+/* Range and size of entry i of the table of a graph that came from a file, whose kind and op are in range. False: it refers to what does not
+ * stand before it, or it is too large. */
+bool tf_dim_restore(tuff_graph *g, uint32_t i);
 /* Product of dims [first, end). */
 int64_t tf_dim_product(tuff_graph *g, const int64_t *dims, int32_t first, int32_t end);
 /* Elements at the bound; false on overflow of int64. */

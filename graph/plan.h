@@ -89,7 +89,9 @@ typedef struct tf_binding {
 typedef struct tf_kernel {
     const char *name;          /* "matmul+bias+gelu" */
     const char *algorithm;     /* "row per invocation", ... */
-    const char *glsl;
+    const char *glsl;          /* NULL: there is only code */
+    const uint32_t *code;      /* SPIR-V; NULL: to be compiled from glsl */
+    size_t code_words;
     uint64_t hash;             /* of glsl and subgroup requirements */
     uint32_t local[3];
     uint32_t n_bindings;       /* storage/uniform tensor bindings 0..n-1; the parameter block is binding n_bindings */

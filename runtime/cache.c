@@ -4,13 +4,14 @@
  * of another build, device or driver is the same as none. Files are replaced in one step, so any number of
  * processes may share the directory and may be killed at any time. Failing to write is never an error. */
 #include "device.h"
+#include "graph/capsule.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { SPIRV_LIMIT = 16 << 20, PIPELINES_LIMIT = 256 << 20, SPIRV_FILES = 4096, SPIRV_MAGIC = 0x07230203 };
+enum { SPIRV_LIMIT = 16 << 20, PIPELINES_LIMIT = 256 << 20, SPIRV_FILES = 4096 };
 
 /* All fields little endian on the machines Vulkan runs on; a file from elsewhere fails the magic. */
 typedef struct header {
@@ -64,26 +65,12 @@ static tf_key hash_pair(const char *salt, const void *data, size_t size)
 
 /* ---- SPIR-V ------------------------------------------------------------------------------------- */
 
-tf_key tf_spirv_key(const char *glsl) { return hash_pair("vulkan 1.1, spir-v 1.3", glsl, strlen(glsl)); }
+tf_key tf_spirv_key(const tf_kernel *k)
+{
+    return k->code ? hash_pair("code", k->code, k->code_words * sizeof *k->code) : hash_pair("vulkan 1.1, spir-v 1.3", k->glsl, strlen(k->glsl));
+}
 
 static uint64_t compiler_hash(void) { return tf_jit_version() ? tf_hash_string(0, tf_jit_version()) : 0; }
-
-/* Instructions of plausible lengths up to exactly the end, with an entry point: what a driver may rely on before it
- * looks closer. The file's hash has excluded damage; this excludes a well-made header around something else. */
-static bool plausible(const uint32_t *w, size_t n)
-{
-    enum { ENTRY_POINT = 15, HEADER_WORDS = 5 };
-    bool entry = false;
-    if (n < HEADER_WORDS || w[0] != SPIRV_MAGIC || w[3] == 0)
-        return false;
-    for (size_t at = HEADER_WORDS, length; at < n; at += length) {
-        length = w[at] >> 16;
-        if (length == 0 || length > n - at)
-            return false;
-        entry = entry || (w[at] & 0xffff) == ENTRY_POINT;
-    }
-    return entry;
-}
 
 bool tf_spirv_load(tuff_device *dev, tf_key key, tf_spirv *out)
 {
@@ -100,7 +87,7 @@ bool tf_spirv_load(tuff_device *dev, tf_key key, tf_spirv *out)
         out->words = malloc(out->n * 4);
         if ((ok = out->words != NULL))
             memcpy(out->words, file + sizeof(header), out->n * 4);
-        if (ok && !plausible(out->words, out->n)) {
+        if (ok && !tf_code_plausible(out->words, out->n)) { /* a well-made header around something else */
             free(out->words);
             ok = false;
         }
@@ -138,7 +125,7 @@ void tf_kernel_dump(tuff_device *dev, const tf_kernel *k, tf_key key, const tf_s
             *c = '_';
     const int n = snprintf(path, sizeof path, "%s/%s-%016" PRIx64, dev->dump_dir, name, key.h[0]);
     strcpy(path + n, ".comp");
-    bool ok = tf_make_directories(dev->dump_dir) && tf_file_replace(path, k->glsl, strlen(k->glsl), false);
+    bool ok = tf_make_directories(dev->dump_dir) && (!k->glsl || tf_file_replace(path, k->glsl, strlen(k->glsl), false));
     strcpy(path + n, ".spv");
     ok = ok && tf_file_replace(path, s->words, s->n * 4, false);
     if (!ok)

@@ -326,6 +326,28 @@ bool tf_caps_plan(const tf_snapshot *s, const char *toggles, const char *limits,
     return true;
 }
 
+bool tf_caps_floor(const char *toggles, const char *limits, tf_limits *out, tf_fault *f)
+{
+    tf_snapshot s = { .name = "floor", .type = VK_PHYSICAL_DEVICE_TYPE_OTHER, .max_allocation = 1u << 30, .compute = true, .timeline = true };
+    s.limits.maxComputeWorkGroupInvocations = 128;
+    s.limits.maxComputeSharedMemorySize = 16384;
+    s.limits.maxPerStageDescriptorStorageBuffers = s.limits.maxDescriptorSetStorageBuffers = 4;
+    s.limits.maxPerStageDescriptorUniformBuffers = s.limits.maxDescriptorSetUniformBuffers = 12;
+    s.limits.maxPerStageResources = 128;
+    s.limits.maxStorageBufferRange = 1u << 27;
+    s.limits.maxUniformBufferRange = 16384;
+    s.limits.minStorageBufferOffsetAlignment = s.limits.minUniformBufferOffsetAlignment = 256;
+    for (int i = 0; i < 3; i++) {
+        s.limits.maxComputeWorkGroupSize[i] = i < 2 ? 128 : 64;
+        s.limits.maxComputeWorkGroupCount[i] = 65535;
+    }
+    tf_caps caps;
+    if (!tf_caps_plan(&s, toggles, limits, &caps, f))
+        return false;
+    *out = caps.limits;
+    return true;
+}
+
 /* ---- printing ------------------------------------------------------------------------------------ */
 
 static const char *type_name(VkPhysicalDeviceType t)

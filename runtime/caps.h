@@ -77,6 +77,8 @@ bool tf_caps_plan(const tf_snapshot *s, const char *toggles, const char *limits,
 /* What of l decides how results are computed is taken down to what every device has: kernels, their tiles and the order of their sums
  * are then the same everywhere. */
 tf_limits tf_caps_common(const tf_limits *l);
+/* What Vulkan promises of any device that tuff runs on, and no optional feature; toggles and limits as for tf_caps_plan. */
+bool tf_caps_floor(const char *toggles, const char *limits, tf_limits *out, tf_fault *f);
 /* The switches alone, which are needed before there is a device. */
 bool tf_caps_switches(const char *toggles, tf_switches *out, tf_fault *f);
 /* What `tuff devices` shows of a device. */

@@ -132,7 +132,7 @@ bool tf_jit(const char *name, const char *glsl, tf_spirv *out, tf_fault *f);
 
 /* ---- cache.c: both caches on disk ---- */
 typedef struct tf_key { uint64_t h[2]; } tf_key;
-tf_key tf_spirv_key(const char *glsl);
+tf_key tf_spirv_key(const tf_kernel *k);                            /* of its text, or of the code it comes with */
 bool tf_spirv_load(tuff_device *dev, tf_key key, tf_spirv *out);    /* words from the C heap */
 void tf_spirv_store(tuff_device *dev, tf_key key, const tf_spirv *s);
 /* Its text and SPIR-V as files NAME-KEY.comp and NAME-KEY.spv in the dump directory. */
@@ -141,6 +141,8 @@ void tf_pipeline_cache_open(tuff_device *dev);                       /* at the f
 void tf_pipeline_cache_save(tuff_device *dev, bool now);             /* now: even if one was just written */
 
 /* ---- pipeline.c ---- */
+/* The code of a kernel: what it comes with, the cache's, or compiled now. Thread-safe; free words. */
+bool tf_code_get(tuff_device *dev, const tf_kernel *k, tf_spirv *code, tf_fault *f);
 struct tf_layout {
     uint64_t uniform_mask;              /* bit i: tensor binding i is a uniform buffer */
     uint32_t n_bindings;                /* tensors; at most 64 */

@@ -1,6 +1,6 @@
 /* jit.c - GLSL to SPIR-V through glslang's C interface. SPIR-V 1.3 for every device: what the kernels need exists
  * there, and one target means one set of cached modules. glslang is initialised at the first compile of the
- * process and kept; several threads may compile at once. Without TF_HAVE_GLSLANG only cached modules run. */
+ * process and kept; several threads may compile at once. Without TF_HAVE_GLSLANG only capsules and cached modules run. */
 #include "device.h"
 
 #include <stdio.h>
@@ -131,7 +131,7 @@ bool tf_jit(const char *name, const char *glsl, tf_spirv *out, tf_fault *f)
 {
     (void)glsl;
     (void)out;
-    return tf_fault_set(f, TUFF_E_UNSUPPORTED, "kernel %s is not in the cache, and this build of tuff has no shader compiler: fill the cache directory with one that has", name);
+    return tf_fault_set(f, TUFF_E_UNSUPPORTED, "kernel %s is not in the cache, and this build of tuff has no shader compiler: load a capsule, or fill the cache directory with a build that has one", name);
 }
 
 #endif

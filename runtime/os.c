@@ -282,7 +282,7 @@ bool tf_file_replace(const char *path, const void *data, size_t size, bool sync)
     const int n = snprintf(temp, sizeof temp, "%s.%ld.%llx.tmp", path, (long)getpid(), (unsigned long long)tf_clock_ns());
     if (n < 0 || (size_t)n >= sizeof temp)
         return false;
-    const int fd = open(temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    const int fd = open(temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     if (fd < 0)
         return false;
     bool ok = write_all(fd, data, size) && (!sync || fsync(fd) == 0);

@@ -118,8 +118,16 @@ static tf_pipeline *publish(tuff_device *dev, tf_key key, const tf_layout *layou
     return p;
 }
 
-static bool code_get(tuff_device *dev, const tf_kernel *k, tf_key key, tf_spirv *code, tf_fault *f)
+bool tf_code_get(tuff_device *dev, const tf_kernel *k, tf_spirv *code, tf_fault *f)
 {
+    if (k->code) {
+        *code = (tf_spirv){ malloc(k->code_words * sizeof *k->code), k->code_words };
+        if (!code->words)
+            return tf_fault_set(f, TUFF_E_MEMORY, "out of host memory for the code of kernel %s", k->name);
+        memcpy(code->words, k->code, k->code_words * sizeof *k->code);
+        return true;
+    }
+    const tf_key key = tf_spirv_key(k);
     tf_mutex_lock(&dev->pipe_lock); /* the user's allocator need not be called from two threads at once */
     const bool hit = tf_spirv_load(dev, key, code);
     tf_mutex_unlock(&dev->pipe_lock);
@@ -136,7 +144,7 @@ static bool code_get(tuff_device *dev, const tf_kernel *k, tf_key key, tf_spirv 
 
 static tf_pipeline *pipeline_get(tuff_device *dev, const tf_kernel *k, uint64_t uniform_mask, tf_fault *f)
 {
-    const tf_key code_key = tf_spirv_key(k->glsl), key = pipeline_key(k, uniform_mask, code_key);
+    const tf_key code_key = tf_spirv_key(k), key = pipeline_key(k, uniform_mask, code_key);
     if (!check_subgroup(dev, k, f))
         return NULL;
     tf_mutex_lock(&dev->pipe_lock);
@@ -149,7 +157,7 @@ static tf_pipeline *pipeline_get(tuff_device *dev, const tf_kernel *k, uint64_t 
         return p;
     tf_spirv code;
     VkPipeline handle = VK_NULL_HANDLE;
-    if (!code_get(dev, k, code_key, &code, f))
+    if (!tf_code_get(dev, k, &code, f))
         return NULL;
     if (dev->dump_dir[0])
         tf_kernel_dump(dev, k, code_key, &code);

@@ -47,9 +47,16 @@ static bool in_fixed_loop(const tf_plan *plan, uint32_t region)
     return inside;
 }
 
+/* Kernels were made for the plan's limits, which in a capsule are another device's. */
+bool tf_program_grid(const tuff_program *p, int64_t groups, uint32_t out[3])
+{
+    const uint32_t *most = p->dev->caps.limits.max_groups;
+    return tf_fold_grid(&p->plan->limits, (uint64_t)groups, out) && out[0] <= most[0] && out[1] <= most[1] && out[2] <= most[2];
+}
+
 static bool fixed_grid(tuff_program *p, const tf_step *s, tf_step_state *t)
 {
-    if (s->groups > 0 && !tf_fold_grid(&p->dev->caps.limits, (uint64_t)s->groups, t->grid))
+    if (s->groups > 0 && !tf_program_grid(p, s->groups, t->grid))
         return tf_fault_set(&p->fault, TUFF_E_LIMIT, "kernel %s needs %lld workgroups, more than the device can start",
                             p->plan->kernels.data[s->kernel].name, (long long)s->groups);
     return true;

@@ -129,6 +129,9 @@ struct tuff_program {
 /* What tuff_compile does after tf_compile. Takes the plan over on success only. */
 tuff_status tf_program_from_plan(tuff_device *dev, tf_plan *plan, const tuff_compile_desc *desc, tuff_program **out, tf_fault *f);
 
+/* The grid of groups > 0 workgroups; false: more than the device can start. */
+bool tf_program_grid(const tuff_program *p, int64_t groups, uint32_t out[3]);
+
 /* ---- batches.c ---- */
 bool tf_program_batches(tuff_program *p, uint64_t total_ns); /* sets batches and n_run */
 

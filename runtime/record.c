@@ -128,7 +128,7 @@ static bool store_grids(tuff_program *p, unsigned char *control)
     for (uint32_t i = 0; i < p->n_grid_words; i++) {
         uint32_t grid[3] = { 0, 0, 0 };
         const int64_t groups = tf_plan_dim(p->plan, p->grid_words[i].a, p->dims);
-        if (groups > 0 && !tf_fold_grid(&p->dev->caps.limits, (uint64_t)groups, grid))
+        if (groups > 0 && !tf_program_grid(p, groups, grid))
             return tf_fault_set(&p->fault, TUFF_E_LIMIT, "a kernel needs %lld workgroups, more than the device can start", (long long)groups);
         for (uint32_t k = 0; k < 3; k++)
             store(control, p->grid_words[i].at + 4 * k, grid[k]);

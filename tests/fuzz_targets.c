@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "graph/capsule.h"
 #include "graph/graph.h"
 #include "graph/npy.h"
 #include "graph/userexpr.h"
@@ -94,4 +95,35 @@ void fuzz_npy(const uint8_t *data, size_t size)
         tf_npy_release(&back, NULL);
         tf_npy_release(&npy, NULL);
     }
+}
+
+void fuzz_capsule(const uint8_t *data, size_t size)
+{
+    enum { WALKED = 5000, DIMS = 8 };
+    static const tf_limits limits = {
+        .max_invocations = 1024, .max_local = { 1024, 1024, 64 }, .shared_bytes = 32768, .storage_bindings = 16, .uniform_bindings = 12,
+        .storage_range = 1u << 30, .uniform_range = 65536, .storage_align = 64, .max_groups = { 65535, 65535, 65535 }, .max_buffer = 1u << 30,
+    };
+    uint8_t *file = malloc(size + !size);
+    require(file != NULL, "memory");
+    memcpy(file, data, size);
+    tf_capsule_seal(file, size);
+    tf_plan *plan;
+    tf_str text;
+    tf_str_init(&text, NULL);
+    if (tf_capsule_choose(file, size, &limits, NULL, &plan, &text))
+        require(!plan && text.n, "a refused capsule leaves no plan and says why");
+    else {
+        int64_t dims[DIMS] = { 0 };
+        for (int format = 0; format <= TUFF_EXPLAIN_GLSL; format++) tf_plan_explain(plan, (tuff_explain_format)format, &text);
+        for (uint32_t i = 0; plan->dim_params.n <= DIMS && i < plan->ports.n; i++)
+            require(tf_plan_bytes(plan, &plan->ports.data[i].type, dims) <= tf_plan_bytes(plan, &plan->ports.data[i].type, NULL), "a live size is within its bound");
+        uint64_t walked = 0;
+        tf_cursor c = tf_cursor_begin(plan);
+        for (; c.step < plan->steps.n && walked < WALKED; walked++) tf_cursor_next(plan, &c);
+        require(walked == WALKED || walked == tf_plan_run_steps(plan), "a run has as many steps as it says");
+    }
+    tf_plan_destroy(plan);
+    tf_str_release(&text);
+    free(file);
 }

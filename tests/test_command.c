@@ -75,7 +75,6 @@ Test(command, command_line)
         { "run --help", 0, "usage: tuff run G.tuff" },
         { "rum", 2, "did you mean \"run\"" },
         { "tune", 2, "no command \"tune\" yet" },
-        { "pack x.tuff", 2, "no command \"pack\" yet" },
         { "run", 2, "an argument is missing" },
         { "run a.tuff b.tuff", 2, "\"b.tuff\" is one argument too many" },
         { "run a.tuff --sede 3", 2, "did you mean --seed" },
@@ -152,6 +151,34 @@ Test(command, run)
     expect("run g.tuff --out z=z.npy", 1, "\"z\"");
     expect("run g.tuff --in x=none.npy", 1, "none.npy");
     expect("run g.tuff --device nonesuch", 1, "nonesuch");
+    leave();
+}
+
+Test(command, pack)
+{
+    need_device();
+    folder();
+    write_text("g.tuff", "param c = 3\nx = input f32[2,c]\nw = input f32[c]\ny = mul(x, w)\noutput y\n");
+    const float x[6] = { 1, 2, 3, 4, 5, -6 }, w[3] = { 1, 2, 3 };
+    char message[256];
+    cr_assert(!tf_npy_write("x.npy", TUFF_F32, &TUFF_SHAPE(2, 3), x, NULL, message, sizeof message), "%s", message);
+    cr_assert(!tf_npy_write("w.npy", TUFF_F32, &TUFF_SHAPE(3), w, NULL, message, sizeof message), "%s", message);
+    expect("pack g.tuff --const w=w.npy -o g.capsule", 0, "");
+    expect("run g.capsule --in x=x.npy", 0, "y f32[2,3]  mean 1.66667, least -18, most 10");
+    expect("explain g.capsule", 0, "1 kernel");
+    expect("explain g.capsule --device floor --glsl", 0, "no text");
+    expect("pack g.tuff --const w=w.npy -o any.capsule --deterministic", 0, "");
+    expect("pack any.capsule g.capsule -o both.capsule", 0, "");
+    expect("run both.capsule --in x=x.npy", 0, "y f32[2,3]  mean 1.66667, least -18, most 10");
+    expect("run any.capsule --in x=x.npy", 0, "y f32[2,3]  mean 1.66667, least -18, most 10");
+    expect("run g.capsule --param c=4", 2, "come too late");
+    expect("pack g.tuff", 2, "-o FILE");
+    expect("pack g.tuff -o", 2, "-o needs FILE");
+    expect("pack g.tuff g.capsule -o z.capsule", 2, "one graph, or several capsules");
+    expect("pack g.tuff -o no/such/z.capsule", 1, "no/such/z.capsule cannot be written");
+    expect("pack g.tuff --const z=w.npy -o z.capsule", 1, "no input \"z\"");
+    cr_expect(!system("head -c 200 g.capsule >cut.capsule"));
+    expect("run cut.capsule", 1, "cut.capsule: the capsule cannot be read: it ends early");
     leave();
 }
 

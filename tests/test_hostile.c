@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "fuzz_targets.h"
+#include "graph/capsule.h"
 #include "graph/npy.h"
 #include "graph/plan.h"
 #include "random_graph.h"
@@ -11,7 +12,7 @@
 
 /* ---- damaged files --------------------------------------------------------------------------------- */
 
-enum { MAX_FILE = 4096, DAMAGES = 3000 };
+enum { MAX_FILE = 16384, DAMAGES = 3000 };
 
 static const char *const texts[] = {
     "q = input f32[1,256,8,64]\nk = input f32[1,256,2,64]\nv = input f32[1,256,2,64]\no = attention(q, k, v) {causal=true}\noutput o\n",
@@ -101,14 +102,75 @@ Test(hostile, npy)
     }
 }
 
-/* ---- memory that runs out --------------------------------------------------------------------------- */
-
 /* A desktop device, as far as planning is concerned. */
 static const tf_limits limits = {
     .max_invocations = 1024, .max_local = { 1024, 1024, 64 }, .shared_bytes = 32768, .storage_bindings = 16, .uniform_bindings = 12,
     .storage_range = 1u << 30, .uniform_range = 65536, .storage_align = 64, .max_groups = { 65535, 65535, 65535 }, .max_buffer = 1u << 30,
     .subgroup_size = 32, .subgroup_min = 32, .subgroup_max = 32, .units = 32,
 };
+
+/* A plan with everything a plan may have, and code that is just enough to be taken for some. */
+static const char capsule_text[] =
+    "dim n <= 24\nx = input f32[n, 8]\nk = scalar f32 = 2\nw = const f32[8,4] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 1, 2, 3, 4, 5, 6, 7, 8, 9, 1, 2, 3, 4, 5, 6, 7, 8, 9, 1, 2, 3, 4, 5]\n"
+    "s = state f32[4]\ny = matmul(x, w)\nz = mul(softmax(y) {axis=-1}, k)\nr = sum(z) {axes=[0]}\nt = assign(s, add(s, r))\n"
+    "a, b = loop 5 step i (u = r, v = s) {\n u2 = add(v, 1.0)\n v2 = mul(u, 0.5)\n yield u2, v2\n}\n"
+    "q, count, more = while go <= 6 (h = r) {\n h2 = mul(h, 0.5)\n go = any(greater(h2, 0.1)) {axes=[0]}\n yield h2\n}\n"
+    "output z\noutput t\noutput a\noutput b\noutput q\n";
+
+Test(hostile, capsule)
+{
+    static const uint32_t code[] = { 0x07230203, 0x10300, 0, 9, 0, 2u << 16 | 17, 1, 5u << 16 | 15, 5, 1, 0x6e69616d, 0 };
+    tuff_graph *g = NULL;
+    char message[256] = "";
+    tf_plan *plan = NULL;
+    tf_str file;
+    tf_str_init(&file, NULL);
+    cr_assert(!tuff_graph_parse(capsule_text, strlen(capsule_text), NULL, &g, message, sizeof message), "%s", message);
+    cr_assert(!tf_compile(g, &limits, &(tf_compile_options){ 0 }, NULL, &plan), "%s", tuff_graph_error(g));
+    for (uint32_t i = 0; i < plan->kernels.n; i++) plan->kernels.data[i].code = code, plan->kernels.data[i].code_words = COUNT(code);
+    cr_assert(tf_capsule_write((const tf_plan *const[]){ plan }, 1, &file) && file.n <= MAX_FILE);
+    tf_plan *back;
+    tf_str why;
+    tf_str_init(&why, NULL);
+    cr_assert(!tf_capsule_choose(file.data, file.n, &limits, NULL, &back, &why), "%s", why.data);
+    cr_expect(back->steps.n == plan->steps.n && back->kernels.n == plan->kernels.n && back->arena_bytes == plan->arena_bytes && tf_plan_run_steps(back) == tf_plan_run_steps(plan));
+    tf_str again;
+    tf_str_init(&again, NULL);
+    cr_assert(tf_capsule_write((const tf_plan *const[]){ back }, 1, &again));
+    cr_expect(again.n == file.n && !memcmp(again.data, file.data, file.n), "what was read is written as it was");
+    tf_plan_destroy(back);
+
+    /* Every cut is noticed, and so is every byte in front of the constants. */
+    uint64_t hashed;
+    memcpy(&hashed, file.data + 24, sizeof hashed);
+    for (size_t n = 0; n < file.n; n++)
+        cr_expect(tf_capsule_choose(file.data, n, &limits, NULL, &back, &why) == TUFF_E_PARSE && !back, "cut after %zu of %zu bytes", n, file.n);
+    for (size_t i = 0; i < 48 + hashed; i++) {
+        file.data[i] ^= 0x10;
+        cr_expect(tf_capsule_choose(file.data, file.n, &limits, NULL, &back, &why) == TUFF_E_PARSE && !back, "byte %zu changed", i);
+        file.data[i] ^= 0x10;
+    }
+    /* And what has the right hash is still not believed. */
+    fuzz_capsule((const uint8_t *)file.data, file.n);
+    damage_and_feed(1, file.data, file.n, fuzz_capsule);
+    rng r = { 2 };
+    for (int i = 0; i < 4 * DAMAGES; i++) { /* a whole number at a time: counts, indices and sizes */
+        static const uint64_t numbers[] = { 0, 1, 2, 7, 255, 65536, 0x7fffffff, 0xffffffff, 0xfffffffe, 0x7fffffffffffffff, 0xfffffffffffffff0, 0xc000000000000003 };
+        const size_t at = 48 + rng_below(&r, (uint32_t)hashed - 8), bytes = rng_below(&r, 2) ? 4 : 8;
+        uint64_t kept;
+        memcpy(&kept, file.data + at, 8);
+        memcpy(file.data + at, &numbers[rng_below(&r, COUNT(numbers))], bytes);
+        fuzz_capsule((const uint8_t *)file.data, file.n);
+        memcpy(file.data + at, &kept, 8);
+    }
+    tf_str_release(&why);
+    tf_str_release(&again);
+    tf_str_release(&file);
+    tf_plan_destroy(plan);
+    tuff_graph_destroy(g);
+}
+
+/* ---- memory that runs out --------------------------------------------------------------------------- */
 
 /* Parses and compiles with the n-th allocation failing. True when nothing failed any more. */
 static bool with_failure(const char *text, uint64_t n, bool sticky)

@@ -36,6 +36,7 @@ static const tool_option options_table[] = {
 typedef struct session {
     const run_options *o;
     tf_arena arena;
+    tool_file file;
     tuff_graph *g;
     tuff_device *dev;
     tuff_program *p;
@@ -81,8 +82,8 @@ static int unknown_port(const session *s, const char *option, const char *name, 
 {
     const char *names[64];
     uint32_t n = 0;
-    for (uint32_t i = 0; i < s->g->ports.n && n < TF_COUNT(names); i++)
-        if ((kinds >> s->g->ports.data[i].kind & 1) && s->g->ports.data[i].name) names[n++] = s->g->ports.data[i].name;
+    for (uint32_t i = 0; i < s->p->plan->ports.n && n < TF_COUNT(names); i++)
+        if ((kinds >> s->p->plan->ports.data[i].kind & 1) && s->p->plan->ports.data[i].name) names[n++] = s->p->plan->ports.data[i].name;
     const char *near = tf_suggest(name, names, n), *what = kinds >> TF_PORT_INPUT & 1 ? "input" : "output";
     if (near) return tool_error("%s: the graph has no %s or state \"%s\"; did you mean \"%s\"?", option, what, name, near);
     return tool_error("%s: the graph has no %s or state \"%s\"", option, what, name);
@@ -123,24 +124,6 @@ static int write_random(session *s, const char *name)
     return status ? tool_error("%s", tuff_program_error(s->p)) : TOOL_OK;
 }
 
-/* Before compiling. */
-static int make_constants(session *s)
-{
-    char message[1024];
-    const char *name, *path;
-    for (uint32_t i = 0; i < s->o->constants.n; i++) {
-        if (!tool_pair(&s->arena, s->o->constants.v[i], &name, &path)) continue;
-        const tf_port *port = tf_port_find(s->g, 1u << TF_PORT_INPUT, name);
-        tf_npy npy;
-        if (!port) return unknown_port(s, "--const", name, 1u << TF_PORT_INPUT);
-        if (tf_npy_read(path, tf_type_of(s->g, port->value)->dtype, NULL, &npy, message, sizeof message)) return tool_error("%s", message);
-        const tuff_status status = tuff_make_const(s->g, name, npy.data, npy.bytes);
-        tf_npy_release(&npy, NULL);
-        if (status) return tool_error("%s", tuff_graph_error(s->g));
-    }
-    return TOOL_OK;
-}
-
 static int write_inputs(session *s)
 {
     const char *name, *path;
@@ -149,8 +132,8 @@ static int write_inputs(session *s)
         if (tool_pair(&s->arena, s->o->in.v[i], &name, &path)) status = write_file(s, name, path);
     tf_str random;
     tf_str_init(&random, NULL);
-    for (uint32_t i = 0; !status && i < s->g->ports.n; i++) {
-        const tf_port *port = &s->g->ports.data[i];
+    for (uint32_t i = 0; !status && i < s->p->plan->ports.n; i++) {
+        const tf_plan_port *port = &s->p->plan->ports.data[i];
         if (port->kind != TF_PORT_INPUT || value_for(s, &s->o->in, port->name)) continue;
         status = write_random(s, port->name);
         tf_str_printf(&random, "%s%s", random.n ? ", " : "", port->name);
@@ -210,8 +193,8 @@ static int read_results(session *s)
     int status = TOOL_OK;
     for (uint32_t i = 0; !status && i < s->o->out.n; i++)
         if (tool_pair(&s->arena, s->o->out.v[i], &name, &path)) status = read_result(s, name, path);
-    for (uint32_t i = 0; !status && i < s->g->ports.n; i++) {
-        const tf_port *port = &s->g->ports.data[i];
+    for (uint32_t i = 0; !status && i < s->p->plan->ports.n; i++) {
+        const tf_plan_port *port = &s->p->plan->ports.data[i];
         if (port->kind == TF_PORT_OUTPUT && !value_for(s, &s->o->out, port->name)) status = read_result(s, port->name, NULL);
     }
     return status;
@@ -309,13 +292,31 @@ static int profile(session *s)
 
 /* ---- the command ------------------------------------------------------------------------------------- */
 
-static int run_session(session *s)
+static int compile(session *s)
 {
     const tuff_compile_desc desc = { .no_fusion = s->o->no_fusion, .relaxed = s->o->relaxed, .deterministic = s->o->deterministic };
-    int status = tool_read_graph(s->o->common.arguments.v[0], &s->o->params, &s->g);
-    if (!status) status = make_constants(s);
+    int status = tool_parse(&s->file, &s->o->params, &s->g);
+    if (!status) status = tool_make_constants(s->g, &s->o->constants);
     if (!status) status = tool_open_device(&s->o->common, &s->dev);
     if (!status) status = tool_compile(s->dev, s->g, &desc, &s->o->common, &s->p);
+    return status;
+}
+
+static int load(session *s)
+{
+    char message[1024];
+    if (s->o->params.n || s->o->constants.n || s->o->no_fusion || s->o->relaxed || s->o->deterministic)
+        return tool_usage("run", "%s is a capsule, compiled before: --param, --const, --no-fusion, --relaxed and --deterministic come too late", s->file.path);
+    const int status = tool_open_device(&s->o->common, &s->dev);
+    if (!status && tuff_program_load(s->dev, s->file.data, s->file.size, NULL, &s->p, message, sizeof message))
+        return tool_error("%s: %s", s->file.path, message);
+    return status;
+}
+
+static int run_session(session *s)
+{
+    int status = tool_read(s->o->common.arguments.v[0], &s->file);
+    if (!status) status = s->file.capsule ? load(s) : compile(s);
     if (!status) status = set_dims(s);
     if (!status) status = set_scalars(s);
     if (!status) status = write_inputs(s);
@@ -332,12 +333,13 @@ static int run(const void *options)
     tuff_program_destroy(s.p);
     tuff_device_close(s.dev);
     tuff_graph_destroy(s.g);
+    tool_release(&s.file);
     tf_arena_release(&s.arena);
     return status;
 }
 
 const tool_command tool_run = {
-    .name = "run", .usage = "G.tuff [options]", .doc = "run a graph",
+    .name = "run", .usage = "G.tuff|G.capsule [options]", .doc = "run a graph",
     .more = "Inputs that are not given are filled with random numbers: normal floats, whole numbers from 0 to 8, both booleans; --seed "
             "chooses them.\nOutputs that are not written to a file are summed up on stdout.\n--profile and --trace run the graph again, so states move on.",
     .options = options_table, .option_count = TF_COUNT(options_table), .options_size = sizeof(run_options), .least = 1, .most = 1, .run = run,

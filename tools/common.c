@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "graph/capsule.h"
 #include "graph/npy.h"
 
 uint64_t tf_clock_ns(void); /* runtime/os.h, whose file functions are not for this file */
@@ -101,17 +102,60 @@ static const char *folder_of(const char *path, char *out, size_t size)
     return out;
 }
 
+int tool_read(const char *path, tool_file *out)
+{
+    char message[1024];
+    *out = (tool_file){ .path = path };
+    if (tf_file_read(path, NULL, &out->data, &out->size, message, sizeof message)) return tool_error("%s", message);
+    out->capsule = tf_capsule_is(out->data, out->size);
+    return TOOL_OK;
+}
+
+void tool_release(tool_file *f)
+{
+    if (f->data) tf_free(NULL, f->data, f->size + 1);
+    *f = (tool_file){ 0 };
+}
+
+int tool_parse(const tool_file *f, const tool_list *params, tuff_graph **out)
+{
+    char message[1024], dir[4096];
+    const tuff_parse_desc desc = { .name = f->path, .dir = folder_of(f->path, dir, sizeof dir), .params = params ? params->v : NULL,
+                                   .param_count = params ? params->n : 0 };
+    return tuff_graph_parse(f->data, f->size, &desc, out, message, sizeof message) ? tool_error("%s", message) : TOOL_OK;
+}
+
 int tool_read_graph(const char *path, const tool_list *params, tuff_graph **out)
 {
-    char message[1024], dir[4096], *text = NULL;
-    size_t size = 0;
+    tool_file f;
     *out = NULL;
-    if (tf_file_read(path, NULL, &text, &size, message, sizeof message)) return tool_error("%s", message);
-    const tuff_parse_desc desc = { .name = path, .dir = folder_of(path, dir, sizeof dir), .params = params ? params->v : NULL,
-                                   .param_count = params ? params->n : 0 };
-    const tuff_status status = tuff_graph_parse(text, size, &desc, out, message, sizeof message);
-    tf_free(NULL, text, size + 1);
-    return status ? tool_error("%s", message) : TOOL_OK;
+    int status = tool_read(path, &f);
+    if (!status) status = tool_parse(&f, params, out);
+    tool_release(&f);
+    return status;
+}
+
+int tool_make_constants(tuff_graph *g, const tool_list *constants)
+{
+    char message[1024];
+    const char *name, *path;
+    tf_arena arena;
+    tf_arena_init(&arena, NULL);
+    int status = TOOL_OK;
+    for (uint32_t i = 0; !status && i < constants->n; i++) {
+        if (!tool_pair(&arena, constants->v[i], &name, &path)) continue;
+        const tf_port *port = tf_port_find(g, 1u << TF_PORT_INPUT, name);
+        tf_npy npy = { 0 };
+        if (!port)
+            status = tool_error("--const: the graph has no input \"%s\"", name);
+        else if (tf_npy_read(path, tf_type_of(g, port->value)->dtype, NULL, &npy, message, sizeof message))
+            status = tool_error("%s", message);
+        else if (tuff_make_const(g, name, npy.data, npy.bytes))
+            status = tool_error("%s", tuff_graph_error(g));
+        tf_npy_release(&npy, NULL);
+    }
+    tf_arena_release(&arena);
+    return status;
 }
 
 int tool_compile(tuff_device *dev, tuff_graph *g, const tuff_compile_desc *desc, const tool_common *common, tuff_program **out)

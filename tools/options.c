@@ -1,4 +1,5 @@
-/* options.c - command lines by table: "--name value", "--name=value", "--flag", "--" ends the options. */
+/* options.c - command lines by table: "--name value", "--name=value", "--flag", "-x value" for names of one letter, "--" ends
+ * the options. */
 #include "tool.h"
 
 #include <errno.h>
@@ -17,7 +18,7 @@ static const tool_option common_options[] = {
 static void print_option(const tool_option *o, FILE *out)
 {
     char head[64];
-    snprintf(head, sizeof head, "--%s%s%s", o->name, o->value ? " " : "", o->value ? o->value : "");
+    snprintf(head, sizeof head, "%s%s%s%s", o->name[1] ? "--" : "-", o->name, o->value ? " " : "", o->value ? o->value : "");
     fprintf(out, "  %-20s %s\n", head, o->doc);
 }
 
@@ -93,14 +94,14 @@ static int store(const tool_command *command, const tool_option *o, void *option
 
 static int parse_option(const tool_command *command, int argc, char **argv, int *i, void *options)
 {
-    const char *word = argv[*i] + 2, *equals = strchr(word, '=');
+    const char *word = argv[*i] + (argv[*i][1] == '-' ? 2 : 1), *equals = strchr(word, '=');
     const size_t n = equals ? (size_t)(equals - word) : strlen(word);
     const tool_option *o = find(command, word, n);
     if (!o) return unknown(command, word, n);
     if (o->kind == TOOL_FLAG && equals) return tool_usage(command->name, "--%s takes no value", o->name);
     const char *value = equals ? equals + 1 : NULL;
     if (o->kind != TOOL_FLAG && !value) {
-        if (*i + 1 >= argc) return tool_usage(command->name, "--%s needs %s behind it", o->name, o->value);
+        if (*i + 1 >= argc) return tool_usage(command->name, "%s%s needs %s behind it", o->name[1] ? "--" : "-", o->name, o->value);
         value = argv[++*i];
     }
     return store(command, o, options, value);
@@ -115,7 +116,7 @@ static int parse(const tool_command *command, int argc, char **argv, void *optio
             ended = true;
         else if (!ended && !strcmp(argv[i], "-h"))
             common->help = true;
-        else if (!ended && !strncmp(argv[i], "--", 2)) {
+        else if (!ended && (!strncmp(argv[i], "--", 2) || (argv[i][0] == '-' && argv[i][1] && !argv[i][2] && find(command, &argv[i][1], 1)))) {
             const int status = parse_option(command, argc, argv, &i, options);
             if (status) return status;
         } else if (!ended && argv[i][0] == '-' && argv[i][1])

@@ -54,7 +54,7 @@ typedef struct tool_command {
     int (*run)(const void *options);
 } tool_command;
 
-extern const tool_command tool_devices, tool_ops, tool_run, tool_explain, tool_bench, tool_verify;
+extern const tool_command tool_devices, tool_ops, tool_run, tool_explain, tool_pack, tool_bench, tool_verify;
 
 /* Parses what follows the subcommand's name and runs it. */
 int tool_dispatch(const tool_command *command, int argc, char **argv);
@@ -89,6 +89,14 @@ bool tool_progress_compile(void *user, const char *what, uint32_t done, uint32_t
 int tool_open_device(const tool_common *common, tuff_device **out);
 /* Reads a .tuff file with "name=value" params. */
 int tool_read_graph(const char *path, const tool_list *params, tuff_graph **out);
+/* Turns inputs of a graph into constants: "name=FILE.npy". */
+int tool_make_constants(tuff_graph *g, const tool_list *constants);
+/* A whole file, released by tool_release. */
+typedef struct tool_file { const char *path; char *data; size_t size; bool capsule; } tool_file;
+int tool_read(const char *path, tool_file *out);
+void tool_release(tool_file *f); /* zeroed: nothing */
+/* The graph of a text file that was read. */
+int tool_parse(const tool_file *f, const tool_list *params, tuff_graph **out);
 int tool_compile(tuff_device *dev, tuff_graph *g, const tuff_compile_desc *desc, const tool_common *common, tuff_program **out);
 /* --device, --limits, --toggles, --validate as the library takes them. */
 tuff_device_desc tool_device_desc(const tool_common *common);

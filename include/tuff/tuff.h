@@ -324,6 +324,21 @@ typedef struct tuff_compile_desc {
 
 /* Compile g for dev. On failure *out is NULL and tuff_graph_error(g) has the text. */
 TUFF_API tuff_status tuff_compile(tuff_device *dev, tuff_graph *g, const tuff_compile_desc *desc, tuff_program **out);
+/* ---- capsules: compiled now, run later without a shader compiler ----
+ * A capsule is a file with everything that running a graph takes: plan, SPIR-V of its kernels, constants. */
+
+/* Compile g and write it to path, replaced in one step: for devices like dev and, if its tensors are small enough for that, for every device
+ * that tuff runs on; with desc->deterministic for the latter only. Of desc the fields that choose kernels and progress count. Needs a build
+ * with the compiler. On failure tuff_graph_error(g) has the text; the file is then as it was. */
+TUFF_API tuff_status tuff_pack(tuff_device *dev, tuff_graph *g, const tuff_compile_desc *desc, const char *path);
+/* The program of a capsule of `size` bytes, read or mapped, aligned or not. data must stay as it is until the program is destroyed:
+ * constants are taken from there when they are first needed. Of desc (may be NULL) share, slots, threads and progress count. The best
+ * variant that the device can run is taken. E_PARSE: no whole capsule of this version of tuff; E_UNSUPPORTED: no variant fits this device.
+ * On failure *out is NULL and the text is in message (may be NULL; always terminated). What a capsule says is checked, its SPIR-V is not
+ * more than looked at: take capsules from where you would take shaders. */
+TUFF_API tuff_status tuff_program_load(tuff_device *dev, const void *data, size_t size, const tuff_compile_desc *desc, tuff_program **out,
+                                       char *message, size_t message_size);
+
 TUFF_API void tuff_program_destroy(tuff_program *p); /* waits for its runs; NULL is allowed */
 TUFF_API const char *tuff_program_error(const tuff_program *p);
 
