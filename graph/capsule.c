@@ -152,7 +152,7 @@ static void string(codec *c, const char **v, bool may_lack)
         u32(c, &n_);                                                                      \
         for (uint32_t i_ = 0; i_ < n_ && !(c)->bad; i_++) {                               \
             if (!(c)->out && !tf_push((c)->arena, &(array)))                              \
-                fail(c, "out of host memory");                                            \
+                fail(c, ""); /* the arena has failed */                                   \
             else                                                                          \
                 each(c, &(array).data[i_]);                                               \
         }                                                                                 \
@@ -581,84 +581,83 @@ static const char *steps(const tf_plan *p)
     return NULL;
 }
 
-static const char *lacks(const tf_plan *p, const tf_limits *l, tf_str *message)
+/* What the plan needs beyond what tf_plan_check compares, and the device has not; false: nothing. */
+static bool lacks(const tf_plan *p, const tf_limits *l, tf_str *message)
 {
+    const char *what = NULL, *who = NULL;
     for (int d = 0; d < 3; d++)
         if (p->limits.max_groups[d] > l->max_groups[d])
-            return "more workgroups than the device can start";
+            what = "more workgroups than the device can start";
     if (p->limits.storage_align % l->storage_align)
-        return "bindings that are aligned for another device";
-    for (uint32_t i = 0; i < p->kernels.n; i++) {
+        what = "bindings aligned as on another device";
+    for (uint32_t i = 0; !what && i < p->kernels.n; i++) {
         const tf_kernel *k = &p->kernels.data[i];
-        const char *tier = tf_code_lacks(k->code, k->code_words, l);
-        if (!tier && uses(k->code, k->code_words, CAPABILITY_MATRIX) && memcmp(&p->limits.coopmat, &l->coopmat, sizeof l->coopmat))
-            tier = "cooperative matrices of another shape";
-        if (!tier && k->subgroup_size && (!l->subgroup_control || k->subgroup_size < l->subgroup_min || k->subgroup_size > l->subgroup_max))
-            tier = "subgroups of another size";
-        if (!tier)
-            continue;
-        tf_str_printf(message, "kernel %s needs %s", k->name, tier);
-        return "";
+        who = k->name;
+        what = tf_code_lacks(k->code, k->code_words, l);
+        if (!what && uses(k->code, k->code_words, CAPABILITY_MATRIX) && memcmp(&p->limits.coopmat, &l->coopmat, sizeof l->coopmat))
+            what = "cooperative matrices of another shape";
+        if (!what && k->subgroup_size && (!l->subgroup_control || k->subgroup_size < l->subgroup_min || k->subgroup_size > l->subgroup_max))
+            what = "subgroups of another size";
     }
-    return NULL;
+    if (what)
+        tf_str_printf(message, "%s%s needs %s", who ? "kernel " : "it", who ? who : "", what);
+    return what != NULL;
 }
 
-static bool read_plan(codec *c, tf_plan *p, const tf_limits *limits, tf_str *message)
+static tuff_status read_plan(codec *c, tf_plan *p, const tf_limits *limits, tf_str *message)
 {
     plan_codec(c, p);
     if (!c->bad && c->at != c->end)
         fail(c, "a plan goes on behind its end");
     if (c->arena->failed)
-        c->bad = "out of host memory";
+        return TUFF_E_MEMORY;
     const char *bad = c->bad ? c->bad : restore(p);
     bad = bad ? bad : tensors(p);
     bad = bad ? bad : steps(p);
     if (bad) {
         tf_str_add(message, bad);
-        return false;
+        return TUFF_E_PARSE;
     }
     if (!limits)
-        return true;
-    const char *needs = lacks(p, limits, message);
-    if (needs && needs[0])
-        tf_str_printf(message, "it needs %s", needs);
-    if (needs)
-        return false;
+        return TUFF_OK;
+    if (lacks(p, limits, message))
+        return TUFF_E_UNSUPPORTED;
     /* The device's limits, except for what kernels and offsets were made for. */
     const tf_limits made = p->limits;
     p->limits = *limits;
     p->limits.storage_align = made.storage_align;
     memcpy(p->limits.max_groups, made.max_groups, sizeof made.max_groups);
-    return tf_plan_check(p, message) == NULL;
+    const char *wrong = tf_plan_check(p, message);
+    return !wrong ? TUFF_OK : strcmp(wrong, "out of host memory") == 0 ? TUFF_E_MEMORY : TUFF_E_UNSUPPORTED;
 }
 
-tf_plan *tf_capsule_read(const void *data, uint32_t i, const tf_limits *limits, const tuff_allocator *allocator, tf_str *message)
+tuff_status tf_capsule_read(const void *data, uint32_t i, const tf_limits *limits, const tuff_allocator *allocator, tf_plan **out, tf_str *message)
 {
     const header h = header_of(data);
     const variant_entry v = variant_at(data, i);
-    tf_plan *p = tf_plan_create(allocator);
-    blob *blobs = p ? tf_arena_array(&p->arena, blob, h.blobs) : NULL;
-    if (!blobs && (!p || h.blobs)) {
-        tf_str_add(message, "out of host memory");
-        tf_plan_destroy(p);
-        return NULL;
-    }
-    for (uint32_t k = 0; k < h.blobs; k++) {
-        const blob_entry b = blob_at(data, k);
-        blobs[k] = (blob){ .data = (const char *)data + b.offset, .bytes = b.bytes };
-    }
     const unsigned char *at = (const unsigned char *)data + v.offset;
-    codec c = { .arena = &p->arena, .blobs.data = blobs, .blobs.n = h.blobs, .at = at, .end = at + v.bytes };
-    p->limits.cpu = v.cpu != 0;
-    p->limits.max_invocations = v.invocations;
-    if (read_plan(&c, p, limits, message))
-        return p;
+    tf_plan *p = *out = tf_plan_create(allocator);
+    tuff_status status = TUFF_E_MEMORY;
+    if (p) {
+        codec c = { .arena = &p->arena, .at = at, .end = at + v.bytes, .blobs.data = tf_arena_array(&p->arena, blob, h.blobs), .blobs.n = h.blobs };
+        for (uint32_t k = 0; c.blobs.data && k < h.blobs; k++) {
+            const blob_entry b = blob_at(data, k);
+            c.blobs.data[k] = (blob){ .data = (const char *)data + b.offset, .bytes = b.bytes };
+        }
+        p->limits.cpu = v.cpu != 0;
+        p->limits.max_invocations = v.invocations;
+        status = p->arena.failed ? TUFF_E_MEMORY : read_plan(&c, p, limits, message);
+    }
+    if (!status)
+        return TUFF_OK;
+    if (status == TUFF_E_MEMORY)
+        tf_str_add(message, "out of host memory");
     tf_plan_destroy(p);
-    return NULL;
+    *out = NULL;
+    return status;
 }
 
-tuff_status tf_capsule_choose(const void *data, size_t size, const tf_limits *limits, const tuff_allocator *allocator, tf_plan **out,
-                              tf_str *message)
+tuff_status tf_capsule_choose(const void *data, size_t size, const tf_limits *limits, const tuff_allocator *allocator, tf_plan **out, tf_str *message)
 {
     const char *damaged;
     const uint32_t n = tf_capsule_variants(data, size, &damaged);
@@ -667,18 +666,21 @@ tuff_status tf_capsule_choose(const void *data, size_t size, const tf_limits *li
         tf_str_printf(message, "the capsule cannot be read: %s", damaged);
         return TUFF_E_PARSE;
     }
+    tuff_status status = TUFF_E_UNSUPPORTED;
     tf_str why;
     tf_str_init(&why, allocator);
-    for (int pass = 0; pass < 3; pass++)
-        for (uint32_t i = 0; !*out && i < n; i++) {
+    for (int pass = 0; status && pass < 3; pass++)
+        for (uint32_t i = 0; status && status != TUFF_E_MEMORY && i < n; i++) {
             const variant_entry v = variant_at(data, i);
             if ((v.invocations <= LEAST_INVOCATIONS ? 1 : v.cpu == limits->cpu ? 0 : 2) != pass)
                 continue;
             why.n = 0;
-            *out = tf_capsule_read(data, i, limits, allocator, &why);
+            status = tf_capsule_read(data, i, limits, allocator, out, &why);
         }
-    if (!*out)
-        tf_str_printf(message, "the capsule has no variant for this device: %s", why.data ? why.data : "out of host memory");
+    if (status == TUFF_E_MEMORY)
+        tf_str_add(message, "out of host memory");
+    else if (status)
+        tf_str_printf(message, "the capsule has no variant for this device: %s", why.data ? why.data : "");
     tf_str_release(&why);
-    return *out ? TUFF_OK : TUFF_E_UNSUPPORTED;
+    return status;
 }

@@ -22,11 +22,11 @@ bool tf_capsule_is(const void *data, size_t size);
 /* The number of variants; 0 with a message: not a capsule, damaged, or of another version. */
 uint32_t tf_capsule_variants(const void *data, size_t size, const char **message);
 /* Variant i of a file that tf_capsule_variants has accepted, checked by tf_plan_check against `limits`, the device's. Its constants are
- * borrowed from data. NULL: out of memory, damaged, or beyond the limits; the text is in message. limits NULL: whatever the device, to be
- * written again but not run. */
-tf_plan *tf_capsule_read(const void *data, uint32_t i, const tf_limits *limits, const tuff_allocator *allocator, tf_str *message);
+ * borrowed from data. E_PARSE: damaged; E_UNSUPPORTED: beyond the limits; E_MEMORY; the text is in message. limits NULL: whatever the
+ * device, to be written again but not run. */
+tuff_status tf_capsule_read(const void *data, uint32_t i, const tf_limits *limits, const tuff_allocator *allocator, tf_plan **out, tf_str *message);
 /* The first variant within the limits, of those made for devices of the same class, for any device, and for devices of the other class, in
- * this order. E_PARSE: it cannot be read; E_UNSUPPORTED: no variant is; the text is in message. */
+ * this order. E_PARSE: it cannot be read; E_UNSUPPORTED: no variant is; E_MEMORY; the text is in message. */
 tuff_status tf_capsule_choose(const void *data, size_t size, const tf_limits *limits, const tuff_allocator *allocator, tf_plan **out,
                               tf_str *message);
 

@@ -588,6 +588,7 @@ static const char *kernel_name(tf_emitter *m, tf_arena *arena)
         shown++;
     }
     if (!shown) tf_str_add(&s, "move");
+    arena->failed |= s.failed;
     const char *name = s.failed ? NULL : tf_arena_string(arena, s.data);
     tf_str_release(&s);
     return name;

@@ -164,7 +164,7 @@ Test(capsule, what_does_not_fit_is_refused)
     tf_str one, why;
     tf_str_init(&one, NULL);
     tf_str_init(&why, NULL);
-    cr_assert(plan = tf_capsule_read(file + 1, 0, &limits, NULL, &why), "%s", why.data);
+    cr_assert(!tf_capsule_read(file + 1, 0, &limits, NULL, &plan, &why), "%s", why.data);
     cr_assert(tf_capsule_write((const tf_plan *const[]){ plan }, 1, &one));
     cr_expect(!tf_capsule_choose(one.data, one.n, &limits, NULL, &back, &why), "%s", why.data);
     tf_plan_destroy(back);

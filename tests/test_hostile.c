@@ -117,9 +117,17 @@ static const char capsule_text[] =
     "q, count, more = while go <= 6 (h = r) {\n h2 = mul(h, 0.5)\n go = any(greater(h2, 0.1)) {axes=[0]}\n yield h2\n}\n"
     "output z\noutput t\noutput a\noutput b\noutput q\n";
 
-Test(hostile, capsule)
+static void give_code(tf_plan *plan)
 {
     static const uint32_t code[] = { 0x07230203, 0x10300, 0, 9, 0, 2u << 16 | 17, 1, 5u << 16 | 15, 5, 1, 0x6e69616d, 0 };
+    for (uint32_t i = 0; i < plan->kernels.n; i++) {
+        plan->kernels.data[i].code = code;
+        plan->kernels.data[i].code_words = COUNT(code);
+    }
+}
+
+Test(hostile, capsule)
+{
     tuff_graph *g = NULL;
     char message[256] = "";
     tf_plan *plan = NULL;
@@ -127,7 +135,7 @@ Test(hostile, capsule)
     tf_str_init(&file, NULL);
     cr_assert(!tuff_graph_parse(capsule_text, strlen(capsule_text), NULL, &g, message, sizeof message), "%s", message);
     cr_assert(!tf_compile(g, &limits, &(tf_compile_options){ 0 }, NULL, &plan), "%s", tuff_graph_error(g));
-    for (uint32_t i = 0; i < plan->kernels.n; i++) plan->kernels.data[i].code = code, plan->kernels.data[i].code_words = COUNT(code);
+    give_code(plan);
     cr_assert(tf_capsule_write((const tf_plan *const[]){ plan }, 1, &file) && file.n <= MAX_FILE);
     tf_plan *back;
     tf_str why;
@@ -172,7 +180,23 @@ Test(hostile, capsule)
 
 /* ---- memory that runs out --------------------------------------------------------------------------- */
 
-/* Parses and compiles with the n-th allocation failing. True when nothing failed any more. */
+static tuff_status through_a_capsule(tf_plan *plan, const tuff_allocator *allocator)
+{
+    tf_plan *back = NULL;
+    tf_str file, why;
+    tf_str_init(&file, allocator);
+    tf_str_init(&why, NULL);
+    give_code(plan);
+    tuff_status status = TUFF_E_MEMORY;
+    if (tf_capsule_write((const tf_plan *const[]){ plan }, 1, &file)) status = tf_capsule_choose(file.data, file.n, &limits, allocator, &back, &why);
+    cr_expect((status == TUFF_OK) == (back != NULL), "%s", why.data);
+    tf_plan_destroy(back);
+    tf_str_release(&file);
+    tf_str_release(&why);
+    return status;
+}
+
+/* Parses, compiles, packs and loads with the n-th allocation failing. True when nothing failed any more. */
 static bool with_failure(const char *text, uint64_t n, bool sticky)
 {
     failing_allocator memory = { .fail_at = n, .sticky = sticky };
@@ -186,6 +210,7 @@ static bool with_failure(const char *text, uint64_t n, bool sticky)
         status = tf_compile(g, &limits, &(tf_compile_options){ 0 }, &allocator, &plan);
         cr_expect((status == TUFF_OK) == (plan != NULL), "allocation %llu: status %s", (unsigned long long)n, tuff_status_text(status));
     }
+    if (plan) status = through_a_capsule(plan, &allocator);
     const bool reached = memory.calls >= n;
     cr_expect(!reached || !sticky || status == TUFF_E_MEMORY, "allocation %llu failed but the status is '%s': %s%s", (unsigned long long)n,
               tuff_status_text(status), message, g ? tuff_graph_error(g) : "");

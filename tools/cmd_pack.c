@@ -58,7 +58,7 @@ static int merge(const pack_options *o, const tool_file *files, uint32_t n)
         for (uint32_t k = 0; !status && k < variants; k++) {
             if (count == VARIANTS)
                 status = tool_error("%s: a capsule holds at most %d variants", files[i].path, VARIANTS);
-            else if (!(plans[count] = tf_capsule_read(files[i].data, k, NULL, NULL, &text)))
+            else if (tf_capsule_read(files[i].data, k, NULL, NULL, &plans[count], &text))
                 status = tool_error("%s: %s", files[i].path, text.data ? text.data : "out of memory");
             else
                 count++;
