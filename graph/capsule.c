@@ -5,7 +5,7 @@
 #include <string.h>
 
 enum { FORMAT = 1, ALIGN = 16, LEAST_INVOCATIONS = 128 /* that every device has */ };
-#define MAGIC UINT64_C(0x0a0d656c73706374) /* read back by a machine of the other byte order it is another number */
+#define MAGIC UINT64_C(0x0a70616366667574) /* "tuffcap\n"; to a machine of the other byte order it is another number */
 
 typedef struct header {
     uint64_t magic;
@@ -163,7 +163,8 @@ static void blob_of(codec *c, const void **data, uint64_t *bytes, bool code)
 {
     uint32_t i = 0;
     if (c->out) {
-        const blob b = { *data, *bytes, tf_hash(0, *data, (size_t)*bytes), code };
+        const void *from = *bytes ? *data : "";
+        const blob b = { from, *bytes, tf_hash(0, from, (size_t)*bytes), code };
         while (i < c->blobs.n && (c->blobs.data[i].bytes != b.bytes || c->blobs.data[i].hash != b.hash || memcmp(c->blobs.data[i].data, b.data, (size_t)b.bytes)))
             i++;
         blob *new = i == c->blobs.n ? tf_push(c->arena, &c->blobs) : NULL;

@@ -17,6 +17,7 @@ static const char *const texts[] = {
     "x = input f32[64]\nw = const f32[64,64] = 0.01\na, b = loop 7 step i (u = x, v = x) {\n u2 = matmul(v, w)\n v2 = add(u, 0.5)\n yield u2, v2\n}\noutput a\noutput b\n",
     "x = input f32[5]\ny, n, more = while go <= 40 (h = x) {\n h2 = mul(h, 0.5)\n go = any(greater(abs(h2), 0.01)) {axes=[0]}\n yield h2\n}\noutput y\noutput n\n",
     "x = input f16[33,7]\ny = softmax(x) {axis=0}\ni = argsort(y) {axis=0}\noutput y\noutput i\n",
+    "x = input f32[3,0,2]\nw = const f32[0,2] = []\ny = sum(add(x, w)) {axes=[1]}\noutput y\n",
     "a = input f32[2,300]\nb = input f32[2,300]\nh = linear_scan(a, b) {axis=1}\noutput h\n",
 };
 
