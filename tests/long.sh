@@ -65,12 +65,14 @@ mingw() {
         cmake --build "$build-mingw" -j "$jobs"
 }
 
-# A library without a compiler runs from the cache that another one filled, and names what is not in it.
+# A library without a compiler runs capsules, and from the cache that another one filled; it names what is not in that.
 cached_run() {
     graph=$source/tests/graphs/transformer_block.tuff
     rm -rf "$logs/shipped"
     TUFF_CACHE_DIR=$logs/shipped "$build/tuff" run "$graph" > "$logs/compiled.txt" &&
         TUFF_CACHE_DIR=$logs/shipped "$build-nocompiler/tuff" run "$graph" > "$logs/cached.txt" && cmp "$logs/compiled.txt" "$logs/cached.txt" &&
+        "$build/tuff" pack "$graph" -o "$logs/shipped.capsule" &&
+        TUFF_CACHE_DIR=$logs/empty "$build-nocompiler/tuff" run "$logs/shipped.capsule" > "$logs/packed.txt" && cmp "$logs/compiled.txt" "$logs/packed.txt" &&
         ! TUFF_CACHE_DIR=$logs/empty "$build-nocompiler/tuff" run "$graph" 2> "$logs/missing.txt" && grep -q "is not in the cache" "$logs/missing.txt"
 }
 
@@ -87,9 +89,11 @@ else
 fi
 if command -v clang >/dev/null 2>&1; then
     part fuzz-build tree fuzz -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCMAKE_C_COMPILER=clang -DCMAKE_CXX_COMPILER=clang++ -DTUFF_SANITIZE=ON -DTUFF_FUZZ=ON
-    for target in fuzz_text fuzz_expression fuzz_npy; do
+    for target in fuzz_text fuzz_expression fuzz_npy fuzz_capsule; do
         mkdir -p "$logs/$target"
-        part $target "$build-fuzz/tests/$target" "-max_total_time=${TUFF_FUZZ_SECONDS:-120}" -max_len=2048 "-artifact_prefix=$logs/$target/" "$logs/$target"
+        longest=2048
+        [ $target != fuzz_capsule ] || { longest=65536 && "$build/tuff" pack "$source/tests/graphs/linear.tuff" --deterministic -o "$logs/$target/seed"; }
+        part $target "$build-fuzz/tests/$target" "-max_total_time=${TUFF_FUZZ_SECONDS:-120}" -max_len=$longest "-artifact_prefix=$logs/$target/" "$logs/$target"
     done
 fi
 part gcc-debug tree debug -DCMAKE_BUILD_TYPE=Debug "-DCMAKE_C_FLAGS=-O0 -Werror -pedantic-errors"
