@@ -57,6 +57,47 @@ void tf_define_dim(tf_kernel_build *k, const char *name, int64_t dim)
     else tf_define(k, name, "%lld", (long long)dim);
 }
 
+/* ---- ways ---------------------------------------------------------------------------------------- */
+
+/* Sizes up to 16 as they are, others as the power of two from there on. */
+static uint64_t rough(int64_t n)
+{
+    uint64_t p = 16;
+    while (n > 16 && p < (uint64_t)n) p *= 2;
+    return n > 16 ? p : (uint64_t)n;
+}
+
+static uint64_t hash_type(const tuff_graph *g, uint64_t h, const tf_type *t)
+{
+    uint64_t words[TUFF_MAX_RANK + 1] = { t ? (uint64_t)t->dtype : 0 };
+    for (int32_t i = 0; t && i < t->rank; i++) words[i + 1] = rough(tf_dim_bound(g, t->dim[i]));
+    return tf_hash(h, words, sizeof words);
+}
+
+uint32_t tf_way(tf_kernel_build *k, uint32_t n, uint32_t best, uint64_t flags)
+{
+    const tf_limits *l = k->limits;
+    const uint64_t list[] = { flags, n, l->cpu, l->max_invocations, l->coopmat.m }; /* what the numbers of ways mean */
+    uint64_t h = tf_hash(tf_hash_string(0, k->node->op->name), list, sizeof list);
+    for (uint32_t i = 0; i < k->n_src; i++) h = hash_type(k->g, h, k->src[i]);
+    for (uint32_t r = 0; r < k->n_out; r++) h = hash_type(k->g, h, &k->out[r]);
+    k->choice = h;
+    k->ways = n;
+    k->way = best;
+    const tf_tuning *t = l->tuning;
+    for (uint32_t lo = 0, hi = t ? t->n : 0; lo < hi;) {
+        const uint32_t mid = lo + (hi - lo) / 2;
+        if (t->rows[mid].choice == h) {
+            k->tuned = t->rows[mid].way < n;
+            k->way = k->tuned ? t->rows[mid].way : best;
+            break;
+        }
+        if (t->rows[mid].choice < h) lo = mid + 1;
+        else hi = mid;
+    }
+    return k->way;
+}
+
 /* ---- stores -------------------------------------------------------------------------------------- */
 
 /* CPUs pay per loaded component, whatever its width: there, vectors travel as words of 64 bits. */
@@ -641,7 +682,7 @@ const char *tf_emit_text(tf_emitter *m, tf_arena *out, tf_kernel *kernel)
     tf_str_add(&text, m->body.data ? m->body.data : "");
     memset(kernel, 0, sizeof *kernel);
     kernel->name = kernel_name(m, out);
-    kernel->algorithm = tf_arena_string(out, m->algorithm ? m->algorithm : "");
+    kernel->algorithm = tf_arena_printf(out, "%s%s", m->algorithm ? m->algorithm : "", m->build.tuned ? ", tuned" : "");
     kernel->glsl = text.data ? tf_arena_string_n(out, text.data, text.n) : NULL;
     memcpy(kernel->local, m->build.local, sizeof kernel->local);
     kernel->n_bindings = m->slots;
@@ -649,6 +690,9 @@ const char *tf_emit_text(tf_emitter *m, tf_arena *out, tf_kernel *kernel)
     kernel->steps = m->steps;
     kernel->subgroup_size = m->build.subgroup_size;
     kernel->shared_bytes = m->build.shared_bytes;
+    kernel->ways = m->build.ways;
+    kernel->way = m->build.way;
+    kernel->choice = m->build.choice;
     if (!whole || text.failed || declarations.failed || library.failed || !kernel->glsl || m->failed || out->failed) error = "out of host memory";
     else kernel->hash = tf_hash(tf_hash_string(0, kernel->glsl), &kernel->subgroup_size, sizeof kernel->subgroup_size);
     tf_str_release(&text);

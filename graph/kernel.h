@@ -48,6 +48,9 @@ typedef struct tf_kernel_build {
     bool score;                     /* print the score hook */
     int64_t score_dim[4];           /* dims that bound its b h q k */
     uint32_t join;                  /* fields of a scan's state: print the join hook; 0: do not */
+    uint32_t ways, way;             /* set by tf_way */
+    bool tuned;                     /* the way is what tuning found */
+    uint64_t choice;
 } tf_kernel_build;
 
 struct tf_anchor {
@@ -78,6 +81,10 @@ const char *tf_shader_text(const char *path);
 /* Append the functions of shaders/lib that `body` calls, directly or through each other, in an order that compiles
  * (shaders/library.c). #define TF_F64 above them makes the overloads for double, TF_CPU what software drivers need. */
 void tf_shader_library(const char *body, tf_str *out);
+
+/* One of n kernels that all give the right result: `best` by estimate, unless tuning found another to be faster for the node's op, dtypes,
+ * sizes (about) and `flags`, whatever else of its desc makes a difference. Called once, by configure. */
+uint32_t tf_way(tf_kernel_build *k, uint32_t n, uint32_t best, uint64_t flags);
 
 /* "#define NAME 512" or, for a dynamic dim, "#define NAME <uniform>" (registered as a parameter). */
 void tf_define_dim(tf_kernel_build *k, const char *name, int64_t dim);

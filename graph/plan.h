@@ -9,6 +9,10 @@
 /* Matrices that the lanes of a subgroup hold together: products of m x k by k x n halves, summed in f32. m 0: none. */
 typedef struct tf_matrices { uint32_t m, n, k; } tf_matrices;
 
+/* Choices between kernels that `tuff tune` has measured on a device, sorted by `choice`. */
+typedef struct tf_tuned { uint64_t choice; uint32_t way; } tf_tuned;
+typedef struct tf_tuning { const tf_tuned *rows; uint32_t n; } tf_tuning;
+
 /* What a device allows: filled by the runtime from the driver, quirks, toggles and artificial limits; filled by
  * hand in tests. All sizes in bytes. */
 typedef struct tf_limits {
@@ -33,6 +37,7 @@ typedef struct tf_limits {
     tf_matrices coopmat;            /* of subgroup_size lanes; then f16 and subgroup_control hold */
     uint32_t recorded;              /* steps of a run that are recorded as they are; of longer ones, loops are submitted in chunks */
     uint32_t units;                 /* parallel units for splitting decisions; 0: unknown */
+    const tf_tuning *tuning;        /* NULL: none; outlives what is compiled with it */
 } tf_limits;
 
 typedef enum tf_step_kind {
@@ -99,6 +104,8 @@ typedef struct tf_kernel {
     uint32_t subgroup_size;    /* required size with full subgroups; 0: none */
     uint32_t shared_bytes;
     bool steps;                /* reads the indices of iterations: push constants, one per depth */
+    uint32_t ways, way;        /* equally right kernels for its shapes, and which of them it is (tf_way); ways 0: there is one */
+    uint64_t choice;           /* names these shapes */
 } tf_kernel;
 
 typedef struct tf_step {

@@ -110,6 +110,21 @@ uint32_t tf_pow2_ceil(uint64_t x)
     return p;
 }
 
+static uint32_t log2_of(uint32_t power)
+{
+    uint32_t n = 0;
+    while (power > 1) {
+        power /= 2;
+        n++;
+    }
+    return n;
+}
+
+uint32_t tf_tuned_lanes(tf_kernel_build *k, uint32_t least, uint32_t lanes, uint32_t most, uint64_t flags)
+{
+    return least << tf_way(k, log2_of(most / least) + 1, log2_of(lanes / least), flags);
+}
+
 uint32_t tf_units(const tf_limits *limits)
 {
     return limits->units ? limits->units : limits->cpu ? 4 : 32;

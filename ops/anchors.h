@@ -112,6 +112,8 @@ uint32_t tf_units(const tf_limits *limits);
 /* Workgroup size, a power of two, for kernels that work on rows: small on CPUs when rows are few, so that every thread
  * gets some. */
 uint32_t tf_row_group(const tf_limits *limits, int64_t rows);
+/* Lanes that share a row, a power of two from least to most: `lanes` by estimate, unless tuning knows better (tf_way). */
+uint32_t tf_tuned_lanes(tf_kernel_build *k, uint32_t least, uint32_t lanes, uint32_t most, uint64_t flags);
 /* The size of subgroups when it is known and lanes can exchange values, else 0. */
 uint32_t tf_shuffle_lanes(const tf_limits *limits);
 /* Vectors per loop trip for `n` of them: n itself if it is at most `most`, else the largest divisor of n from most / 2 on,

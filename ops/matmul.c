@@ -371,28 +371,27 @@ static tuff_status anchor_reference(tf_ref *r)
     return TUFF_OK;
 }
 
-/* Tile rows by device class: the first whose conditions hold. `lanes` is the workgroup. */
+/* Tiles by device class. `lanes` is the workgroup. */
 typedef struct tile {
     uint32_t bm, bn, tm, tn, lanes; /* tn in vectors of 4 */
     const char *name;
 } tile;
 
 /* One lane owns tm x 4 tn; bn / (4 tn) lanes along n. Wider tiles spill, narrower ones load too often (measured). */
-static const tile uniform_tile = { 16, 64, 16, 2, 8, "registers 16x8" }; /* rows of a by group: their loads are free */
 static const tile register_tiles[] = {
+    { 16, 64, 16, 2, 8, "registers 16x8" }, /* rows of a by group */
     { 8, 64, 8, 2, 8, "registers 8x8" },
     { 8, 32, 8, 1, 8, "registers 8x4" },
     { 16, 16, 8, 1, 8, "registers 8x4" },
     { 32, 8, 8, 1, 8, "registers 8x4" },
     { 64, 4, 8, 1, 8, "registers 8x4" },
-};
-static const tile short_tiles[] = { /* few rows, or b along k */
     { 4, 64, 4, 2, 8, "registers 4x8" },
     { 4, 32, 4, 1, 8, "registers 4x4" },
     { 8, 16, 4, 1, 8, "registers 4x4" },
     { 16, 8, 4, 1, 8, "registers 4x4" },
     { 32, 4, 4, 1, 8, "registers 4x4" },
 };
+enum { BY_GROUP = 0, TALL = 1, SHORT = 6 /* first of those for few rows, or b along k */ };
 static const tile shared_tiles[] = {
     { 128, 128, 8, 2, 256, "tiles 128x128" },
     { 64, 64, 8, 1, 128, "tiles 64x64" },
@@ -412,25 +411,18 @@ static bool reads_slowly(const tf_kernel_build *k)
     return false;
 }
 
-static tile choose(const tf_kernel_build *k, int64_t batch, int64_t m, int64_t n)
+/* The row of register_tiles that should be fastest. */
+static uint32_t choose_registers(const tf_kernel_build *k, int64_t m, int64_t n)
 {
-    const tf_matmul_desc *d = k->desc;
-    if (k->limits->cpu) {
-        if (k->limits->uniform_loads && m > 8 && n > 32)
-            return uniform_tile;
-        const tile *row = m <= 4 || d->tb ? short_tiles : register_tiles;
-        while (row->bn > 4 && n <= row->bn / 2)
-            row++;
-        return *row;
-    }
-    const tile *row = shared_tiles, *last = &shared_tiles[TF_COUNT(shared_tiles) - 1];
-    for (; row < last; row++) {
-        const int64_t groups = batch * ((m + row->bm - 1) / row->bm) * ((n + row->bn - 1) / row->bn);
-        if (row->lanes <= k->limits->max_invocations && 64 * (row->bm + row->bn) <= k->limits->shared_bytes && groups >= (int64_t)tf_units(k->limits))
-            break;
-    }
-    return *row;
+    if (k->limits->uniform_loads && m > 8 && n > 32)
+        return BY_GROUP; /* loads of one address are free there */
+    uint32_t row = m <= 4 || ((const tf_matmul_desc *)k->desc)->tb ? SHORT : TALL;
+    while (register_tiles[row].bn > 4 && n <= register_tiles[row].bn / 2)
+        row++;
+    return row;
 }
+
+static bool shared_fits(const tf_limits *l, const tile *t) { return t->lanes <= l->max_invocations && 64 * (t->bm + t->bn) <= l->shared_bytes; }
 
 /* Matrices of sums that a subgroup owns, and subgroups of a workgroup. */
 typedef struct matrix_tile { uint32_t fm, fn, sm, sn; } matrix_tile;
@@ -460,25 +452,56 @@ static uint32_t matrix_pool(const tf_kernel_build *k, matrix_tile t)
     return TF_MAX(a + b, t.sm * t.sn * (c.m * t.fn * c.n / 4));
 }
 
-/* fm 0: matrices are not for this product, because its operands need more than halves, or it is too small to fill one. */
-static matrix_tile choose_matrices(const tf_kernel_build *k, int64_t batch, int64_t m, int64_t n, int64_t inner)
+/* Are matrices for this product: do its operands need no more than halves, and does it fill one? */
+static bool takes_matrices(const tf_kernel_build *k, int64_t m, int64_t n, int64_t inner)
+{
+    const tf_matrices c = k->limits->coopmat;
+    return c.m && 2 * m >= c.m && 2 * n >= c.n && 2 * inner >= c.k && k->src[0]->dtype == TUFF_F32 && holds_halves(k->g, k->node->src[0]) &&
+           holds_halves(k->g, k->node->src[1]);
+}
+
+static bool matrices_fit(const tf_kernel_build *k, matrix_tile t)
+{
+    return t.sm * t.sn * k->limits->subgroup_size <= k->limits->max_invocations && 16 * matrix_pool(k, t) <= k->limits->shared_bytes;
+}
+
+/* A way to multiply: one of the two. */
+typedef struct way { const tile *tile; const matrix_tile *matrices; } way;
+enum { WAYS = TF_COUNT(matrix_tiles) + TF_COUNT(register_tiles) + TF_COUNT(shared_tiles) };
+
+/* What the device can run, into out; *best should be the fastest: matrices, where there are any, and of tiles that are shared the largest
+ * that do not leave a part of the device idle. */
+static uint32_t list_ways(const tf_kernel_build *k, int64_t batch, int64_t m, int64_t n, int64_t inner, way out[WAYS], uint32_t *best)
 {
     const tf_limits *l = k->limits;
-    const tf_matrices c = l->coopmat;
-    matrix_tile best = { 0 };
-    const bool large = 2 * m >= c.m && 2 * n >= c.n && 2 * inner >= c.k;
-    if (!c.m || !large || k->src[0]->dtype != TUFF_F32 || !holds_halves(k->g, k->node->src[0]) || !holds_halves(k->g, k->node->src[1]))
-        return best;
-    for (size_t i = l->cpu ? 1 : 0; i < TF_COUNT(matrix_tiles); i++) { /* a CPU's driver would compile the first for minutes */
-        const matrix_tile t = matrix_tiles[i];
-        if (t.sm * t.sn * l->subgroup_size > l->max_invocations || 16 * matrix_pool(k, t) > l->shared_bytes)
+    const int64_t units = (int64_t)tf_units(l);
+    uint32_t count = 0;
+    bool found = false;
+    for (size_t i = l->cpu ? 1 : 0; i < TF_COUNT(matrix_tiles) && takes_matrices(k, m, n, inner); i++) { /* a CPU's driver would compile the first for minutes */
+        const matrix_tile *t = &matrix_tiles[i];
+        if (!matrices_fit(k, *t))
             continue;
-        const int64_t bm = t.sm * t.fm * c.m, bn = t.sn * t.fn * c.n;
-        best = t;
-        if (bm < 2 * m && bn < 2 * n && batch * ((m + bm - 1) / bm) * ((n + bn - 1) / bn) >= (int64_t)tf_units(l))
-            break;
+        const int64_t bm = t->sm * t->fm * l->coopmat.m, bn = t->sn * t->fn * l->coopmat.n;
+        *best = found ? *best : count;
+        found = found || (bm < 2 * m && bn < 2 * n && batch * ((m + bm - 1) / bm) * ((n + bn - 1) / bn) >= units);
+        out[count++] = (way){ .matrices = t };
     }
-    return best;
+    found = count > 0;
+    if (l->cpu) {
+        *best = found ? *best : choose_registers(k, m, n);
+        for (size_t i = 0; i < TF_COUNT(register_tiles); i++)
+            out[count++] = (way){ .tile = &register_tiles[i] };
+        return count;
+    }
+    const tile *last = &shared_tiles[TF_COUNT(shared_tiles) - 1];
+    for (const tile *t = shared_tiles; t <= last; t++) {
+        if (t < last && !shared_fits(l, t))
+            continue;
+        *best = found ? *best : count;
+        found = found || batch * ((m + t->bm - 1) / t->bm) * ((n + t->bn - 1) / t->bn) >= units;
+        out[count++] = (way){ .tile = t };
+    }
+    return count;
 }
 
 static void configure_plain(tf_kernel_build *k, int64_t batch, int64_t m, int64_t n)
@@ -565,14 +588,18 @@ static bool configure(tf_kernel_build *k)
     tf_define_dim(k, "M", m);
     tf_define_dim(k, "N", n);
     tf_define_dim(k, "K", inner);
-    const matrix_tile mt = choose_matrices(k, tf_dim_bound(k->g, batch), mb, nb, tf_dim_bound(k->g, inner));
-    const int width = tf_define_type(k, k->src[0]->dtype);
-    if (mt.fm)
-        configure_matrices(k, mt, batch, m, n, inner);
-    else if (width == 4)
-        configure_tile(k, choose(k, tf_dim_bound(k->g, batch), mb, nb), batch, m, n, inner);
-    else
+    if (tf_define_type(k, k->src[0]->dtype) != 4)
         configure_plain(k, batch, m, n);
+    else {
+        way ways[WAYS];
+        uint32_t best = 0;
+        const uint32_t count = list_ways(k, tf_dim_bound(k->g, batch), mb, nb, tf_dim_bound(k->g, inner), ways, &best);
+        const way w = ways[tf_way(k, count, best, (uint64_t)d->ta << 1 | d->tb)];
+        if (w.matrices)
+            configure_matrices(k, *w.matrices, batch, m, n, inner);
+        else
+            configure_tile(k, *w.tile, batch, m, n, inner);
+    }
     tf_define(k, "WGSIZE", "%u", k->local[0]);
     return true;
 }

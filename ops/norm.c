@@ -563,6 +563,7 @@ static bool rownorm_configure(tf_kernel_build *k)
     while (k->limits->cpu && lanes < k->limits->max_invocations && 2 * vectors / (3 * (int64_t)lanes) > TF_CPU_TRIPS) /* two loops, unrolled 3 times or more */
         lanes *= 2;
     wg = TF_MAX(wg, lanes);
+    lanes = tf_tuned_lanes(k, k->limits->cpu ? lanes : 1, lanes, wg, (uint64_t)d->norm << 1 | d->across);
     const int64_t each = (vectors + lanes - 1) / lanes;
     const bool single = each <= 8;
     const uint32_t unroll = single ? (uint32_t)each : tf_unroll(each, k->limits->cpu ? 6 : 8), covered = 4 * lanes * unroll;

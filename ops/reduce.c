@@ -664,8 +664,9 @@ static bool configure(tf_kernel_build *k)
         rows = tf_dim_bin(k->g, TUFF_DIM_MUL, rows, tf_dim_ceildiv(k->g, x->dim[2], width));
     const int64_t vectors = cols ? inner : (inner + width - 1) / width, rows_bound = tf_dim_bound(k->g, rows);
 
-    const uint32_t group = tf_row_group(k->limits, rows_bound), lanes = lanes_per_row(k, cols, group, rows_bound, vectors);
-    const uint32_t wg = TF_MAX(group, lanes);
+    const uint32_t group = tf_row_group(k->limits, rows_bound), by_estimate = lanes_per_row(k, cols, group, rows_bound, vectors);
+    const uint32_t wg = TF_MAX(group, by_estimate);
+    const uint32_t lanes = tf_tuned_lanes(k, k->limits->cpu ? by_estimate : 1, by_estimate, wg, (uint64_t)d->fold);
     const uint32_t unroll = tf_unroll((vectors + lanes - 1) / lanes, tf_unroll_most(k, pair ? 4 : 8, width));
     const int64_t covered = (int64_t)unroll * lanes * (cols ? 1 : width);
     const bool masked = tf_dim_is_dynamic(x->dim[1]) || x->dim[1] % covered || (d->chunk ? d->chunk : x->dim[1]) % covered;

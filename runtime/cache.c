@@ -135,7 +135,7 @@ void tf_kernel_dump(tuff_device *dev, const tf_kernel *k, tf_key key, const tf_s
 /* ---- the driver's pipeline cache ---------------------------------------------------------------- */
 
 /* Everything that must agree before bytes of the file may reach the driver. */
-static tf_key device_key(const tuff_device *dev)
+tf_key tf_device_key(const tuff_device *dev)
 {
     struct { uint32_t vendor, device, driver_version, driver_id; uint8_t cache_uuid[VK_UUID_SIZE], uuid[VK_UUID_SIZE]; } id = {
         dev->snapshot.vendor, dev->snapshot.device, dev->snapshot.driver_version, (uint32_t)dev->snapshot.driver_id, { 0 }, { 0 } };
@@ -160,7 +160,7 @@ static VkPipelineCache load(tuff_device *dev, uint64_t *hash)
 {
     char path[1200];
     size_t size = 0;
-    const tf_key key = device_key(dev);
+    const tf_key key = tf_device_key(dev);
     unsigned char *file = NULL;
     VkPipelineCacheCreateInfo info = { .sType = VK_STRUCTURE_TYPE_PIPELINE_CACHE_CREATE_INFO };
     VkPipelineCache cache = VK_NULL_HANDLE;
@@ -227,7 +227,7 @@ static void merge_and_write(tuff_device *dev, const char *path, tf_key key)
 void tf_pipeline_cache_save(tuff_device *dev, bool now)
 {
     char path[1200];
-    const tf_key key = device_key(dev);
+    const tf_key key = tf_device_key(dev);
     tf_mutex_lock(&dev->pipe_lock);
     if (dev->pipeline_cache && dev->cache_dirty && !atomic_load(&dev->lost) && (now || tf_clock_ns() - dev->cache_saved > 1000000000u) &&
         cache_path(dev, "pipelines", key, path, sizeof path)) {

@@ -236,6 +236,7 @@ tf_limits tf_caps_common(const tf_limits *l)
     out.shared_bytes = lower(out.shared_bytes, 16384);
     out.subgroup_size = out.subgroup_min = out.subgroup_max = out.units = 0;
     out.cpu = out.uniform_loads = false;
+    out.tuning = NULL;
     return out;
 }
 

@@ -51,6 +51,7 @@ typedef struct tf_snapshot {
     X(quirks,         "the table of known driver faults",                     true) \
     X(pipeline_cache, "pipeline cache on disk",                               true) \
     X(mapping,        "direct host access to device memory where it exists",  true) \
+    X(tuning,         "choices between kernels that tuff tune has measured",      true) \
     X(labels,         "names of kernels for debuggers and captures",          false) \
     X(serialize,      "one submission per step, waited for: names a step that kills the device", false) \
     X(barriers,       "barriers between waves; without them validation must complain", true) \

@@ -490,6 +490,8 @@ static bool take(tuff_device *dev, const tuff_device_desc *desc, const tf_device
     if (cache ? snprintf(dev->cache_dir, sizeof dev->cache_dir, "%s", cache) >= (int)sizeof dev->cache_dir
               : !tf_cache_directory(dev->cache_dir, sizeof dev->cache_dir))
         dev->cache_dir[0] = '\0';
+    if (!tf_tuning_load(dev))
+        return tf_fault_set(f, TUFF_E_MEMORY, "out of host memory for the device");
     const char *dump = desc->dump_dir ? desc->dump_dir : getenv("TUFF_DUMP");
     if (dump && snprintf(dev->dump_dir, sizeof dev->dump_dir, "%s", dump) >= (int)sizeof dev->dump_dir)
         return tf_fault_set(f, TUFF_E_ARGUMENT, "the directory for kernels' texts has a name of %zu bytes; %zu are the most", strlen(dump), sizeof dev->dump_dir - 1);
@@ -604,6 +606,7 @@ void tuff_device_close(tuff_device *dev)
     tf_mutex_release(&dev->heap_lock);
     tf_mutex_release(&dev->pipe_lock);
     tf_mutex_release(&dev->object_lock);
+    tf_tuning_forget(dev);
     const tuff_allocator a = dev->allocator;
     tf_free(&a, dev, sizeof *dev);
 }

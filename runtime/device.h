@@ -59,6 +59,9 @@ struct tuff_device {
     uint64_t cache_hash;              /* of the blob on disk when it was read or written */
     uint64_t cache_saved;             /* clock at the last write */
     char cache_dir[1024];             /* "": off */
+    tf_tuned *tuning_rows;            /* of so many lines of the file */
+    uint32_t tuning_lines;
+    tf_tuning tuning;                 /* without those that came twice */
     char dump_dir[1024];              /* "": off */
     atomic_uint spirv_hits, spirv_misses;
 
@@ -137,8 +140,18 @@ bool tf_spirv_load(tuff_device *dev, tf_key key, tf_spirv *out);    /* words fro
 void tf_spirv_store(tuff_device *dev, tf_key key, const tf_spirv *s);
 /* Its text and SPIR-V as files NAME-KEY.comp and NAME-KEY.spv in the dump directory. */
 void tf_kernel_dump(tuff_device *dev, const tf_kernel *k, tf_key key, const tf_spirv *s);
+tf_key tf_device_key(const tuff_device *dev);                        /* of this device with this driver */
 void tf_pipeline_cache_open(tuff_device *dev);                       /* at the first compile; under pipe_lock */
 void tf_pipeline_cache_save(tuff_device *dev, bool now);             /* now: even if one was just written */
+
+/* ---- tuning.c: choices between kernels, measured by `tuff tune`; one text file per device and driver, a choice and a number a line ---- */
+bool tf_tuning_path(const tuff_device *dev, char *out, size_t size);
+/* Into the device's limits what the file says; one that lacks or is damaged says less. False: out of memory. */
+bool tf_tuning_load(tuff_device *dev);
+void tf_tuning_forget(tuff_device *dev);
+/* Adds a row to n sorted ones, of which there is room for one more, or replaces that of the same choice; how many there are now. */
+uint32_t tf_tuning_put(tf_tuned *rows, uint32_t n, tf_tuned row);
+bool tf_tuning_save(tuff_device *dev, const tf_tuned *rows, uint32_t n);
 
 /* ---- pipeline.c ---- */
 /* The code of a kernel: what it comes with, the cache's, or compiled now. Thread-safe; free words. */

@@ -74,7 +74,7 @@ Test(command, command_line)
         { "help run", 0, "--seed N" },
         { "run --help", 0, "usage: tuff run G.tuff" },
         { "rum", 2, "did you mean \"run\"" },
-        { "tune", 2, "no command \"tune\" yet" },
+        { "tune a.tuff b.tuff", 2, "one argument too many" },
         { "run", 2, "an argument is missing" },
         { "run a.tuff b.tuff", 2, "\"b.tuff\" is one argument too many" },
         { "run a.tuff --sede 3", 2, "did you mean --seed" },
@@ -179,6 +179,22 @@ Test(command, pack)
     expect("pack g.tuff --const z=w.npy -o z.capsule", 1, "no input \"z\"");
     cr_expect(!system("head -c 200 g.capsule >cut.capsule"));
     expect("run cut.capsule", 1, "cut.capsule: the capsule cannot be read: it ends early");
+    leave();
+}
+
+Test(command, tune)
+{
+    need_device();
+    folder();
+    cr_assert(!setenv("TUFF_CACHE_DIR", "cache", 1));
+    write_text("g.tuff", "a = input f32[64,64]\nb = input f32[64,64]\ny = matmul(a, b)\noutput y\n");
+    expect("tune g.tuff --ms 1", 0, "of 1 choices differ from the estimate; kept in cache/tuning-");
+    /* Whatever the file says, the device can be opened. */
+    cr_expect(!system("printf 'x\\n0 0\\n\\n0123456789abcdef 99999999999\\n' >>\"$(ls cache/tuning-*.txt)\""));
+    expect("run g.tuff", 0, "y f32[64,64]");
+    cr_assert(!setenv("TUFF_CACHE_DIR", "", 1));
+    expect("tune g.tuff", 1, "no cache directory");
+    cr_assert(!unsetenv("TUFF_CACHE_DIR"));
     leave();
 }
 

@@ -150,6 +150,43 @@ static void run_case(tuff_device *dev, const kernel_case *c)
     tuff_graph_destroy(g);
 }
 
+/* Cases whose kernels are a choice (tf_way): every way of it. */
+static const kernel_case choices[] = {
+    C(IN("%d,%d") ROW_OPS, 70, 33), C(IN("%d,%d") ROW_OPS, 3, 2000), C(IN("%d,%d,%d") COL_OPS, 2, 33, 12), C(AB MM(""), 33, 130, 130, 65), C(AB MM(""), 3, 16, 16, 9),
+    C(AB MM(" {transpose_b=true}"), 67, 50, 39, 50), C(AB MM(" {transpose_a=true}"), 50, 67, 50, 39), C("a = input f16[%d,%d]\nb = input f16[%d,%d]\n" MM(""), 40, 64, 64, 24),
+    D("dim n <= 90\ndim m <= 70\na = input f32[n,m]\nb = input f32[m,45]\ny = matmul(a, b)\noutput y\nz = softmax(a) {axis=0}\noutput z\n", 33, 21),
+};
+
+static void run_every_way(const tuff_device_desc *desc)
+{
+    tuff_device *dev = open_device(desc);
+    uint32_t ways = 0;
+    for (size_t i = 0; i < COUNT(choices); i++) {
+        char what[192];
+        tf_plan *plan = NULL;
+        tuff_graph *g = parse(&choices[i], what, sizeof what);
+        cr_assert(!tf_compile(g, &dev->caps.limits, NULL, NULL, &plan), "%s: %s", what, tuff_graph_error(g));
+        for (uint32_t k = 0; k < plan->kernels.n; k++)
+            for (uint32_t w = 0; w < plan->kernels.data[k].ways; w++) {
+                if (w == plan->kernels.data[k].way) continue;
+                const tf_tuned row = { plan->kernels.data[k].choice, w };
+                const tf_tuning table = { &row, 1 };
+                tf_plan *other = NULL;
+                dev->caps.limits.tuning = &table;
+                cr_assert(!tf_compile(g, &dev->caps.limits, NULL, NULL, &other), "%s: %s", what, tuff_graph_error(g));
+                cr_expect(other->kernels.data[k].way == w && strstr(other->kernels.data[k].algorithm, ", tuned"), "%s: way %u of %s is not taken", what, w, plan->kernels.data[k].name);
+                run_case(dev, &choices[i]);
+                tf_plan_destroy(other);
+                ways++;
+            }
+        dev->caps.limits.tuning = NULL;
+        tf_plan_destroy(plan);
+        tuff_graph_destroy(g);
+    }
+    cr_expect(ways > 30, "%u ways", ways);
+    tuff_device_close(dev);
+}
+
 /* Only where the device computes in f64. */
 static const kernel_case doubles[] = {
     C("a = input f64[%d,%d]\nz = layer_norm(a)\noutput z\nw = rms_norm(a)\noutput w\n", 5, 33),
@@ -465,6 +502,12 @@ Test(kernels, rounding_to_16_bits)
         run_rounding(&(tuff_device_desc){ 0 }, k ? TUFF_BF16 : TUFF_F16);
         run_rounding(&(tuff_device_desc){ .toggles = "-storage16,-fp16,-int16,-int64" }, k ? TUFF_BF16 : TUFF_F16);
     }
+}
+
+Test(kernels, every_way)
+{
+    run_every_way(&(tuff_device_desc){ .toggles = "+cpu" });
+    run_every_way(&(tuff_device_desc){ .toggles = "-cpu" });
 }
 
 Test(kernels, cpu_class) { run_all(&(tuff_device_desc){ .toggles = "+cpu" }); }

@@ -68,17 +68,14 @@ static int run(const void *options)
     const tuff_explain_format format = o->json ? TUFF_EXPLAIN_JSON : o->dot ? TUFF_EXPLAIN_DOT : o->glsl ? TUFF_EXPLAIN_GLSL : TUFF_EXPLAIN_TEXT;
     tf_limits limits;
     tool_file file;
+    tuff_device *dev = NULL;
     int status = tool_read(o->common.arguments.v[0], &file);
     if (!status && o->common.device && !strcmp(o->common.device, "floor"))
         status = floor_limits(&o->common, &limits);
-    else if (!status) {
-        tuff_device *dev;
-        if (!(status = tool_open_device(&o->common, &dev))) {
-            limits = dev->caps.limits;
-            tuff_device_close(dev);
-        }
-    }
+    else if (!status && !(status = tool_open_device(&o->common, &dev)))
+        limits = dev->caps.limits;
     if (!status) status = file.capsule ? explain_capsule(&file, &limits, format) : explain_graph(&file, o, &limits, format);
+    tuff_device_close(dev);
     tool_release(&file);
     return status;
 }

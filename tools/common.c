@@ -209,6 +209,18 @@ void tool_fill(uint64_t seed, const char *name, tuff_dtype dtype, void *data, ui
     }
 }
 
+int tool_write_random(tuff_program *p, const char *name, uint64_t seed)
+{
+    size_t bytes;
+    tuff_dtype dtype;
+    if (tuff_describe(p, name, &bytes, &dtype, NULL)) return tool_error("%s", tuff_program_error(p));
+    void *data = tool_alloc(bytes);
+    tool_fill(seed, name, dtype, data, (uint64_t)bytes * 8 / tf_dtype_bits(dtype));
+    const tuff_status status = tuff_write(p, name, data, bytes);
+    free(data);
+    return status ? tool_error("%s", tuff_program_error(p)) : TOOL_OK;
+}
+
 void *tool_alloc(size_t n)
 {
     void *p = calloc(n ? n : 1, 1);

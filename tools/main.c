@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-static const tool_command *const commands[] = { &tool_devices, &tool_ops, &tool_run, &tool_explain, &tool_pack, &tool_bench, &tool_verify };
+static const tool_command *const commands[] = { &tool_devices, &tool_ops, &tool_run, &tool_explain, &tool_pack, &tool_bench, &tool_tune, &tool_verify };
 
 static void help(FILE *out)
 {
@@ -27,13 +27,9 @@ static int unknown(const char *name)
 {
     const char *names[TF_COUNT(commands)];
     for (size_t i = 0; i < TF_COUNT(commands); i++) names[i] = commands[i]->name;
-    if (!strcmp(name, "tune"))
-        fprintf(stderr, "tuff: this version has no command \"%s\" yet\n", name);
-    else {
-        const char *near = tf_suggest(name, names, TF_COUNT(names));
-        fprintf(stderr, "tuff: there is no command \"%s\"", name);
-        fprintf(stderr, near ? "; did you mean \"%s\"?\n" : "\n", near ? near : "");
-    }
+    const char *near = tf_suggest(name, names, TF_COUNT(names));
+    fprintf(stderr, "tuff: there is no command \"%s\"", name);
+    fprintf(stderr, near ? "; did you mean \"%s\"?\n" : "\n", near ? near : "");
     fprintf(stderr, "tuff --help lists the commands\n");
     return TOOL_USAGE;
 }
