@@ -217,9 +217,9 @@ static bool table_infer(tf_infer *c)
     c->out[0] = (tf_type){ .dtype = TUFF_C64, .rank = 1, .dim = { d->n } };
     if (d->table == TF_FFT_STEPS) c->out[0] = (tf_type){ .dtype = TUFF_C64, .rank = 2, .dim = { d->n, d->m } };
     if (d->table == TF_FFT_LANES) {
-        if (d->m < 1 || d->m > 64 || d->n % d->m || tf_fft_lanes_of(d->n, (uint32_t)d->m, TF_FFT_COMPLEX, (tf_fft_way)d->period).steps == 0 || d->step > TF_FFT_PAIRS)
+        if (d->m < 1 || d->m > 64 || d->n % d->m || tf_fft_lanes_of(d->n, (uint32_t)d->m, TF_FFT_COMPLEX, (tf_fft_way)d->period, d->filter).steps == 0 || d->step > TF_FFT_PAIRS)
             return tf_bad(c, TUFF_E_ATTRIBUTE, "%lld lanes for %lld points", (long long)d->m, (long long)d->n);
-        c->out[0] = (tf_type){ .dtype = TUFF_F32, .rank = 1, .dim = { 4 * (int64_t)tf_fft_lanes_of(d->n, (uint32_t)d->m, (tf_fft_real)d->step, (tf_fft_way)d->period).count } };
+        c->out[0] = (tf_type){ .dtype = TUFF_F32, .rank = 1, .dim = { 4 * (int64_t)tf_fft_lanes_of(d->n, (uint32_t)d->m, (tf_fft_real)d->step, (tf_fft_way)d->period, d->filter).count } };
     }
     if (d->table == TF_FFT_ANTICHIRP) c->out[0] = (tf_type){ .dtype = TUFF_C64, .rank = 3, .dim = { 1, d->m, 1 } };
     return true;
@@ -248,7 +248,7 @@ static tuff_status table_reference(tf_ref *r)
         }
         return TUFF_OK;
     case TF_FFT_LANES: {
-        const tf_fft_lanes f = tf_fft_lanes_of(d->n, (uint32_t)m, (tf_fft_real)d->step, (tf_fft_way)d->period);
+        const tf_fft_lanes f = tf_fft_lanes_of(d->n, (uint32_t)m, (tf_fft_real)d->step, (tf_fft_way)d->period, d->filter);
         tf_fft_lane_table(&f, re);
         return TUFF_OK;
     }
@@ -279,6 +279,7 @@ static const tf_attr table_attrs[] = {
     TF_A(tf_fft_table_desc, m, TF_ATTR_I64, "second dim of steps; places of antichirp"),
     TF_A(tf_fft_table_desc, step, TF_ATTR_I64, "steps: exponent a * step * b"),
     TF_A(tf_fft_table_desc, period, TF_ATTR_I64, "steps: roots of this order"),
+    TF_A(tf_fft_table_desc, filter, TF_ATTR_BOOL, "lanes: of a kernel with one"),
 };
 const tf_op tf_op_fft_table = {
     .name = "_fft_table", .doc = "-> c64[n] or [n,m], roots of unity and chirps in double precision", .operands = "", .kind = TF_HOST, .internal = true,
@@ -317,9 +318,11 @@ static tuff_tensor anchor(tf_lower *l, tuff_tensor x, const tf_fft_desc *d)
     tf_fft_desc a = *d;
     a.lanes = (int32_t)tf_fft_choose_lanes(l->limits, points, tf_dim_bound(l->g, tf_ty(x)->dim[2]) > 1);
     if (d->way == TF_FFT_TURNED) a.lanes = (int32_t)tf_fft_turned_lanes(l->limits, points);
-    else if (a.lanes && tf_ty(x)->dim[2] == 1) a.way = TF_FFT_ROWS;
     else if (!a.lanes) a.way = TF_FFT_INNER;
-    const tuff_tensor w = a.lanes ? table(l->g, (tf_fft_table_desc){ .table = TF_FFT_LANES, .n = points, .m = a.lanes, .step = real, .period = a.way })
+    else if (tf_ty(x)->dim[2] == 1) a.way = TF_FFT_ROWS;
+    else if (d->way == TF_FFT_INNER && d->real == TF_FFT_COMPLEX && tf_fft_short_column(l->limits, points * (d->filter.id ? 2 : 1), tf_ty(x)->dim[2])) a.way = TF_FFT_BESIDE;
+    else a.way = TF_FFT_SINGLY;
+    const tuff_tensor w = a.lanes ? table(l->g, (tf_fft_table_desc){ .table = TF_FFT_LANES, .n = points, .m = a.lanes, .step = real, .period = a.way, .filter = d->filter.id != 0 })
                                   : table(l->g, (tf_fft_table_desc){ .n = d->n });
     if (a.way != TF_FFT_ROWS) return tf_add(l->g, &tf_op_fft_anchor, (tuff_tensor[]){ x, w }, 2, &a);
     const tf_type t = *tf_ty(x);
