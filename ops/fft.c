@@ -333,15 +333,17 @@ static tuff_tensor anchor(tf_lower *l, tuff_tensor x, const tf_fft_desc *d)
 
 enum { SMALL = 4096 }; /* points of a line that is transformed so fast that compiling counts more */
 
-/* The divisor r of n next to its root, in ratio, for which good(r) and good(n / r); 1: none. */
+/* The divisor r of n next to n^share, in ratio, for which good(n / r, r); 1: none. */
 typedef bool (*good_part)(const tf_limits *limits, int64_t first, int64_t second, int64_t inner);
-static int64_t split(const tf_limits *limits, int64_t n, int64_t inner, good_part good)
+static int64_t divisor(const tf_limits *limits, int64_t n, int64_t inner, double share, good_part good)
 {
+    const double wanted = share * log((double)n);
     int64_t best = 1;
     for (int64_t r = 2; r <= 4096 && r < n; r++)
-        if (n % r == 0 && good(limits, n / r, r, inner) && (best == 1 || fabs(log((double)r * (double)r / (double)n)) < fabs(log((double)best * (double)best / (double)n)))) best = r;
+        if (n % r == 0 && good(limits, n / r, r, inner) && (best == 1 || fabs(log((double)r) - wanted) < fabs(log((double)best) - wanted))) best = r;
     return best;
 }
+static int64_t split(const tf_limits *limits, int64_t n, int64_t inner, good_part good) { return divisor(limits, n, inner, 0.5, good); }
 static bool both_fit(const tf_limits *l, int64_t first, int64_t second, int64_t inner)
 {
     (void)inner;
@@ -442,12 +444,12 @@ static tuff_tensor lines_by_vectors(tf_lower *l, tuff_tensor x, const tf_fft_des
             return long_lines(l, x, &singly, n2);
         }
         n2 = split(l->limits, n, 1, turned_then_column);
-        if (n2 == 1) n2 = split(l->limits, n, 1, turned_then_columns);
+        if (n2 == 1) n2 = divisor(l->limits, n, 1, 2 / 3.0, turned_then_columns);
         return n2 == 1 ? (tuff_tensor){ 0 } : turned_lines(l, x, d, n2);
     }
     if (tf_fft_short_column(l->limits, n, inner)) return (tuff_tensor){ 0 };
     int64_t n2 = split(l->limits, n, inner, short_columns);
-    if (n2 == 1) n2 = split(l->limits, n, inner, three_short_columns);
+    if (n2 == 1) n2 = divisor(l->limits, n, inner, 2 / 3.0, three_short_columns);
     return n2 == 1 ? (tuff_tensor){ 0 } : long_lines(l, x, d, n2);
 }
 
