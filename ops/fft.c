@@ -399,7 +399,7 @@ static tuff_tensor step_roots(tf_lower *l, tuff_tensor x, int64_t rows, int64_t 
     for (int s = 0; s < 2; s++) {
         const int64_t n = s ? coarse : fine;
         if (n == 1) continue;
-        tuff_tensor w = table(l->g, (tf_fft_table_desc){ TF_FFT_STEPS, n, columns, s ? fine : 1, d->n });
+        tuff_tensor w = table(l->g, (tf_fft_table_desc){ .table = TF_FFT_STEPS, .n = n, .m = columns, .step = s ? fine : 1, .period = d->n });
         if (d->inverse) w = tuff_conj(w);
         x = tuff_mul(x, shaped(w, 5, 1, s ? coarse : 1, s ? 1 : fine, columns, 1));
     }

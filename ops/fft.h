@@ -93,6 +93,7 @@ typedef struct tf_fft_lanes {
     uint32_t hi;        /* of the m points, digits above the lane's; the others are below */
     bool halves;        /* bins in two rounds of a loop, by the upper digit of `hi`, 8 */
     uint32_t radix[TF_FFT_PASSES], steps; /* of the m points of a lane; one step: all of them are in registers */
+    bool shared;        /* where points wait between steps; else in an array of the lane */
     uint32_t fine;      /* root of point q: one of q % fine times one of q / fine, so that a lane holds few */
     tf_fft_real real;
     uint32_t at_q, at_h, at_j, at_t[TF_FFT_PASSES], at_v, at_u, count;

@@ -206,8 +206,9 @@ static bool configure_lanes(tf_kernel_build *k, tf_str *text, const line_job *j)
 {
     const tf_fft_desc *d = k->desc;
     const tf_fft_lanes f = tf_fft_lanes_of(j->points, (uint32_t)d->lanes, j->packed ? d->real : TF_FFT_COMPLEX, (tf_fft_way)d->way, j->filter);
-    const uint32_t wg = 64;
-    uint32_t loop = 1; /* the roots a lane holds serve several lines */
+    uint32_t wg = 64, loop = 1; /* the roots a lane holds serve several lines */
+    while (f.shared && 8 * f.m * wg > k->limits->shared_bytes) wg /= 2;
+    if (f.shared) k->shared_bytes = 8 * f.m * wg;
     while (f.m * loop < 128 && 2 * loop * (wg / f.lanes) * 4 * (int64_t)tf_units(k->limits) <= j->bound) loop *= 2;
     tf_define(k, "LOOP", "%uu", loop);
     tf_define(k, "LANES", "%uu", f.lanes);

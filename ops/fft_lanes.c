@@ -11,7 +11,8 @@
  * h, from the transforms of even and odd ones that it forms twice, and everything behind them is of half as many points.
  *
  * More points than registers hold are transformed in steps, one per factor of m, each a loop over its butterflies; between steps they wait
- * in an array of the lane, which every lane indexes alike. Step s takes digit s of the place in the lane, the most significant first. */
+ * in shared memory, of which a lane has its own part, or, where a filter doubles the work, in an array of the lane, which every lane indexes
+ * alike: that is faster, but drivers compile it for twice as long. Step s takes digit s of the place in the lane, the most significant first. */
 #include "anchors.h"
 #include "fft.h"
 
@@ -19,9 +20,9 @@
 #include <string.h>
 
 /* Points in registers: more would be faster, but take software drivers long to compile, above all those that are loaded and stored one by
- * one; an odd number of them cannot be halved. Up to FEW roots a lane holds each, else products of two. IN_ARRAY: points of a lane that
- * its array may hold. */
-enum { MOST = 16, MOST_VECTORS = 32, MOST_BESIDE = 32, MOST_ODD = 32, FEW = 8, IN_ARRAY = 512 };
+ * one; an odd number of them cannot be halved. MOST_STEP: of a step that shares, where primes allow. Up to FEW roots a lane holds
+ * each, else products of two. WAITING: points of a lane that may wait. */
+enum { MOST = 16, MOST_VECTORS = 32, MOST_BESIDE = 32, MOST_ODD = 32, MOST_STEP = 8, FEW = 8, WAITING = 512 };
 
 /* Roots of a lane between the exchanges and the points `low`: of points 1 .. fine - 1, then of points fine, 2 fine, .. */
 static uint32_t roots_of(const tf_fft_lanes *f) { return f->fine - 1 + f->radix[0] / f->hi / f->fine - 1; }
@@ -37,12 +38,13 @@ tf_fft_lanes tf_fft_lanes_of(int64_t points, uint32_t lanes, tf_fft_real real, t
 {
     tf_fft_lanes f = { .points = points, .lanes = lanes, .m = (uint32_t)(points / lanes), .steps = 1, .hi = 1, .real = real };
     const bool vectors = way == TF_FFT_ROWS && real != TF_FFT_R2C && f.m % 16 == 0;
-    const bool array = f.m > (uint32_t)(vectors ? MOST_VECTORS : f.m % 2 && lanes < 8 ? MOST_ODD : MOST);
+    const bool steps = f.m > (uint32_t)(vectors ? MOST_VECTORS : f.m % 2 && lanes < 8 ? MOST_ODD : MOST);
     while (1u << f.stages < lanes) f.stages++;
     f.radix[0] = f.m;
-    if (array) {
+    if (steps) {
         uint32_t radix[TF_FFT_PASSES];
-        if (!tf_fft_factor(f.m, MOST, radix, &f.steps)) f.steps = 0;
+        f.shared = !filter;
+        if (!(f.shared && tf_fft_factor(f.m, MOST_STEP, radix, &f.steps)) && !tf_fft_factor(f.m, MOST, radix, &f.steps)) f.steps = 0;
         for (uint32_t i = 0; i < f.steps; i++) f.radix[i] = radix[f.steps - 1 - i]; /* the smallest first, where exchanges are added to it */
     } else {
         f.halves = lanes > 1 && !filter && real == TF_FFT_COMPLEX && f.m == (way == TF_FFT_ROWS ? 32 : way == TF_FFT_TURNED || way == TF_FFT_BESIDE ? 8 : 0);
@@ -77,7 +79,7 @@ uint32_t tf_fft_choose_lanes(const tf_limits *l, int64_t points, bool strided)
     uint32_t lanes = 1, radix[TF_FFT_PASSES], steps;
     if (!tf_fft_by_lanes(l) || !tf_fft_smooth(points)) return 0;
     while (2 * lanes <= l->subgroup_size && points % (2 * lanes) == 0 && points / lanes > fair) lanes *= 2;
-    return points / lanes <= IN_ARRAY && tf_fft_factor(points / lanes, MOST, radix, &steps) ? lanes : 0;
+    return points / lanes <= TF_MIN(WAITING, l->shared_bytes / 8 / l->subgroup_size) && tf_fft_factor(points / lanes, MOST, radix, &steps) ? lanes : 0;
 }
 
 bool tf_fft_row_in_registers(const tf_limits *l, int64_t points)
@@ -379,7 +381,7 @@ static void print_beside_put(tf_str *s, const tf_fft_lanes *f, bool places, bool
 static void print_half(tf_str *s, const tf_fft_lanes *f, char v)
 {
     const uint32_t low = f->m / 8;
-    char names[8][8];
+    char names[8][16];
     const char *list[8];
     for (uint32_t c = 0; c < low; c++) {
         for (uint32_t h = 0; h < 8; h++) {
@@ -464,16 +466,26 @@ static void print_in_registers(tf_str *s, const tf_fft_lanes *f, bool filter, tf
     tf_str_add(s, "    }\n");
 }
 
+/* Points that are made of two numbers of x are taken in a loop of their own, which is less code. */
+static void print_points_kept(tf_str *s, const tf_fft_lanes *f, tf_fft_way way)
+{
+    const bool vectors = way == TF_FFT_ROWS && f->real != TF_FFT_C2R && f->m % 4 == 0;
+    tf_str_printf(s, "    [[dont_unroll]] for (uint q = 0u; q < %uu; q += %uu) {\n", f->m, vectors ? 4 : 1);
+    if (vectors) tf_str_printf(s, "    vec2 a, b, c, d; point4(0u, LANE * %uu + q, a, b, c, d);\n    keep(q, a); keep(q + 1u, b); keep(q + 2u, c); keep(q + 3u, d);\n", f->m);
+    else tf_str_printf(s, "    keep(q, point(LANE * %uu + q));\n", f->m);
+    tf_str_add(s, "    }\n");
+}
+
 /* Step 0 begins with the exchanges, the last one ends with the bins. */
-static void print_step(tf_str *s, const tf_fft_lanes *f, uint32_t step, bool filter)
+static void print_step(tf_str *s, const tf_fft_lanes *f, uint32_t step, bool filter, bool kept)
 {
     const uint32_t r = f->radix[step], rest = rest_of(f, step);
     const bool lanes = f->lanes > 1, last = step + 1 == f->steps;
     print_loop(s, f, step);
-    if (step) print_take(s, f, step);
+    if (step || kept) print_take(s, f, step);
     for (uint32_t q = 0; q < r && step == 0; q++) {
-        tf_str_printf(s, "    vec2 v%u = %spoint(LANE * %uu + %uu", q, lanes ? "across(" : "", f->m, q * rest);
-        tf_str_printf(s, " + j)%s;\n", lanes ? ")" : "");
+        if (!kept) tf_str_printf(s, "    vec2 v%u = point(LANE * %uu + %uu + j);\n", q, f->m, q * rest);
+        if (lanes) tf_str_printf(s, "    v%u = across(v%u);\n", q, q);
         if (lanes) print_turn(s, f, q);
     }
     tf_fft_print_points(s, r, "v", "");
@@ -526,15 +538,18 @@ void tf_fft_print_lanes(tf_str *s, const tf_fft_lanes *f, bool filter, tf_fft_wa
     print_prepare(s, f);
     if (lanes) print_across(s, f, false);
     if (lanes && filter) print_across(s, f, true);
-    if (f->steps > 1 && long_words) /* drivers pay per component */
-        tf_str_printf(s, "uint64_t work[%u];\nvec2 kept(uint i) { return uintBitsToFloat(unpackUint2x32(work[i])); }\n"
-                         "void keep(uint i, vec2 v) { work[i] = packUint2x32(floatBitsToUint(v)); }\n", f->m);
-    else if (f->steps > 1) tf_str_printf(s, "vec2 work[%u];\nvec2 kept(uint i) { return work[i]; }\nvoid keep(uint i, vec2 v) { work[i] = v; }\n", f->m);
+    if (f->steps > 1) { /* drivers pay per component */
+        tf_str_printf(s, f->shared ? "shared %s work[%u * WG];\n#define WORK(i) work[(i) * WG + LID]\n" : "%s work[%u];\n#define WORK(i) work[i]\n", long_words ? "uint64_t" : "vec2", f->m);
+        tf_str_add(s, long_words ? "vec2 kept(uint i) { return uintBitsToFloat(unpackUint2x32(WORK(i))); }\nvoid keep(uint i, vec2 v) { WORK(i) = packUint2x32(floatBitsToUint(v)); }\n"
+                                 : "vec2 kept(uint i) { return WORK(i); }\nvoid keep(uint i, vec2 v) { WORK(i) = v; }\n");
+    }
     if (f->steps > 1 && f->real == TF_FFT_R2C) print_place(s, f);
     tf_str_add(s, "void transform(const bool live)\n{\n");
     if (f->halves) print_halves(s, f, way);
     else if (f->steps == 1) print_in_registers(s, f, filter, way);
-    for (uint32_t i = 0; i < f->steps && f->steps > 1; i++) print_step(s, f, i, filter);
+    const bool kept = f->steps > 1 && f->real;
+    if (kept) print_points_kept(s, f, way);
+    for (uint32_t i = 0; i < f->steps && f->steps > 1; i++) print_step(s, f, i, filter, kept);
     for (uint32_t i = f->steps - 1; filter && i-- > 0;) print_step_back(s, f, i);
     if (f->steps > 1 && f->real == TF_FFT_R2C) print_bins(s, f);
     tf_str_add(s, "}\n");
