@@ -3,8 +3,8 @@
  *     fft_accuracy [FIRST LAST]... [--kind c2c|r2c|c2r] [--toggles TEXT] [--every N]
  *
  * Each pair is a range of lengths (default 1 4096), of which every N-th is taken. Lengths whose primes are at most 13 may
- * reach 1, others 3: those beyond are printed and make the exit status 1; then the largest multiple of both kinds. The
- * device is the first one that Vulkan lists. */
+ * reach 1, others 3: those beyond are printed and make the exit status 1. The largest multiple of both kinds so far is printed
+ * every 256 lengths and at the end. The device is the first one that Vulkan lists. */
 #include <fftw3.h>
 #include <math.h>
 #include <stdbool.h>
@@ -77,6 +77,13 @@ static double ratio_of(tuff_device *dev, kind k, long long n)
     return ratio;
 }
 
+static void report(const char *device, int tested, int bad, const worst of[2])
+{
+    printf("%s: %d lengths, %d beyond the bound; largest multiples of eps sqrt(log2 n): %.3f at %lld (primes up to 13), %.3f at %lld (others)\n",
+           device, tested, bad, of[0].ratio, of[0].n, of[1].ratio, of[1].n);
+    fflush(stdout);
+}
+
 int main(int argc, char **argv)
 {
     kind k = C2C;
@@ -96,7 +103,7 @@ int main(int argc, char **argv)
     }
     worst of[2] = { { 0, 0 }, { 0, 0 } };
     for (int i = 0; i < (n ? n : 2); i += 2)
-        for (long long m = given[i]; m <= given[i + 1]; m += every, tested++) {
+        for (long long m = given[i]; m <= given[i + 1]; m += every) {
             const bool other = !smooth(m);
             const double ratio = ratio_of(dev, k, m);
             if (!(ratio <= (other ? 3 : 1))) {
@@ -105,9 +112,9 @@ int main(int argc, char **argv)
                 bad++;
             }
             if (!(ratio <= of[other].ratio)) of[other] = (worst){ ratio, m };
+            if (++tested % 256 == 0) report(tuff_device_name(dev), tested, bad, of);
         }
-    printf("%s: %d lengths, %d beyond the bound; largest multiples of eps sqrt(log2 n): %.3f at %lld (primes up to 13), %.3f at %lld (others)\n",
-           tuff_device_name(dev), tested, bad, of[0].ratio, of[0].n, of[1].ratio, of[1].n);
+    report(tuff_device_name(dev), tested, bad, of);
     tuff_device_close(dev);
     return bad != 0;
 }

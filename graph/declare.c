@@ -58,6 +58,17 @@ static storage storage_of(const tf_emitter *m, const tf_kernel_arg *a)
     }
 }
 
+bool tf_by_vectors(const tf_emitter *m, uint32_t i, bool stored)
+{
+    const tf_kernel_arg *a = &m->args.data[i];
+    const tuff_dtype t = tf_type_of(m->g, a->value)->dtype;
+    const uint32_t bits = tf_dtype_bits(t);
+    if (a->uniform || t == TUFF_F8E4M3 || t == TUFF_F8E5M2) return false; /* decoded by a function of one element */
+    if (a->wide || bits == 32) return true;
+    if (bits == 64) return t == TUFF_C64 && tf_emit_long_words(m->build.limits);
+    return !tf_emit_packed(m, t) || (!stored && (bits == 4 || t == TUFF_F16 || t == TUFF_BF16)); /* declare_packed decodes these together */
+}
+
 static void add_converted(tf_str *out, const char *format, const char *inner)
 {
     for (const char *p = format; *p; p++)

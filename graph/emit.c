@@ -135,8 +135,8 @@ static void print_stores(tf_emitter *m, uint32_t value, const tf_ex *index, cons
     if (m->failed) return;
     m->args.data[a].write = true;
     const tuff_dtype t = tf_type_of(m->g, value)->dtype;
-    const uint32_t bits = tf_dtype_bits(t), step = TF_MIN(width, 8u);
-    bool vector = width >= 4 && !guard && t != TUFF_F8E4M3 && t != TUFF_F8E5M2 && (m->args.data[a].wide || bits == 32 || (bits < 32 && !tf_emit_packed(m, t)) || (t == TUFF_C64 && tf_emit_long_words(m->build.limits)));
+    const uint32_t step = TF_MIN(width, 8u);
+    bool vector = width >= 4 && !guard && tf_by_vectors(m, a, true);
     for (uint32_t k = 0; k < width && vector; k += step) vector = is_run(m, index + k, step);
     const char *v[MAP_UNROLL];
     for (uint32_t k = 0; k < width; k++) v[k] = tf_print(m, e[k], indent);

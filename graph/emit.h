@@ -89,6 +89,8 @@ bool tf_ex_quad(const tf_exprs *x, tf_ex e, tf_ex *base, int64_t *constant);
 /* ---- declare.c ---- */
 /* The declaration of argument i and the macros to load and store its elements, once slots are set. */
 void tf_declare(tf_emitter *m, tf_str *out, uint32_t i);
+/* Do four neighbouring elements of argument i go by one vector, loaded or stored? */
+bool tf_by_vectors(const tf_emitter *m, uint32_t i, bool stored);
 
 /* ---- emit.c ----
  * Two steps, because binding slots depend on all kernels' operands: hooks first, then the text. */

@@ -213,16 +213,6 @@ bool tf_ex_quad(const tf_exprs *x, tf_ex e, tf_ex *base, int64_t *constant)
     return *base == 0 || multiple_of(x, *base, 4);
 }
 
-static bool vector_dtype(const tf_emitter *m, const tf_kernel_arg *a)
-{
-    const tuff_dtype t = tf_type_of(m->g, a->value)->dtype;
-    const uint32_t bits = tf_dtype_bits(t);
-    if (a->uniform || t == TUFF_F8E4M3 || t == TUFF_F8E5M2) return false; /* decoded by a function of one element */
-    if (a->wide || bits == 32 || bits == 4) return true;
-    if (t == TUFF_C64) return tf_emit_long_words(m->build.limits);
-    return (bits == 16 && (m->build.limits->storage16 || t == TUFF_F16 || t == TUFF_BF16)) || (bits == 8 && m->build.limits->storage8);
-}
-
 typedef struct load_list { tf_ex *e; uint32_t n, cap; } load_list;
 
 static void collect_loads(tf_emitter *m, tf_ex e, load_list *out)
@@ -332,7 +322,7 @@ void tf_print_begin(tf_emitter *m, const tf_ex *roots, uint32_t n)
         int64_t c;
         if (m->vector[loads.e[i]] || !tf_ex_quad(&m->x, lane0->a, &base, &c) || c % 4) continue;
         const uint32_t a = tf_emit_arg(m, (uint32_t)lane0->i);
-        if (m->failed || !vector_dtype(m, &m->args.data[a])) continue;
+        if (m->failed || !tf_by_vectors(m, a, false)) continue;
         for (uint32_t j = 0; j < loads.n; j++) {
             const tf_ex_node *q = tf_exn(&m->x, loads.e[j]);
             tf_ex qb;

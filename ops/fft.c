@@ -217,9 +217,9 @@ static bool table_infer(tf_infer *c)
     c->out[0] = (tf_type){ .dtype = TUFF_C64, .rank = 1, .dim = { d->n } };
     if (d->table == TF_FFT_STEPS) c->out[0] = (tf_type){ .dtype = TUFF_C64, .rank = 2, .dim = { d->n, d->m } };
     if (d->table == TF_FFT_LANES) {
-        if (d->m < 1 || d->m > 64 || d->n % d->m || tf_fft_lanes_of(d->n, (uint32_t)d->m, TF_FFT_COMPLEX, (tf_fft_way)d->period).steps == 0 || d->step > TF_FFT_PAIRS)
+        if (d->m < 1 || d->m > 64 || d->n % d->m || tf_fft_lanes_of(d->n, (uint32_t)d->m, TF_FFT_COMPLEX, (tf_fft_way)d->period, d->filter).steps == 0 || d->step > TF_FFT_PAIRS)
             return tf_bad(c, TUFF_E_ATTRIBUTE, "%lld lanes for %lld points", (long long)d->m, (long long)d->n);
-        c->out[0] = (tf_type){ .dtype = TUFF_F32, .rank = 1, .dim = { 4 * (int64_t)tf_fft_lanes_of(d->n, (uint32_t)d->m, (tf_fft_real)d->step, (tf_fft_way)d->period).count } };
+        c->out[0] = (tf_type){ .dtype = TUFF_F32, .rank = 1, .dim = { 4 * (int64_t)tf_fft_lanes_of(d->n, (uint32_t)d->m, (tf_fft_real)d->step, (tf_fft_way)d->period, d->filter).count } };
     }
     if (d->table == TF_FFT_ANTICHIRP) c->out[0] = (tf_type){ .dtype = TUFF_C64, .rank = 3, .dim = { 1, d->m, 1 } };
     return true;
@@ -248,7 +248,7 @@ static tuff_status table_reference(tf_ref *r)
         }
         return TUFF_OK;
     case TF_FFT_LANES: {
-        const tf_fft_lanes f = tf_fft_lanes_of(d->n, (uint32_t)m, (tf_fft_real)d->step, (tf_fft_way)d->period);
+        const tf_fft_lanes f = tf_fft_lanes_of(d->n, (uint32_t)m, (tf_fft_real)d->step, (tf_fft_way)d->period, d->filter);
         tf_fft_lane_table(&f, re);
         return TUFF_OK;
     }
@@ -279,6 +279,7 @@ static const tf_attr table_attrs[] = {
     TF_A(tf_fft_table_desc, m, TF_ATTR_I64, "second dim of steps; places of antichirp"),
     TF_A(tf_fft_table_desc, step, TF_ATTR_I64, "steps: exponent a * step * b"),
     TF_A(tf_fft_table_desc, period, TF_ATTR_I64, "steps: roots of this order"),
+    TF_A(tf_fft_table_desc, filter, TF_ATTR_BOOL, "lanes: of a kernel with one"),
 };
 const tf_op tf_op_fft_table = {
     .name = "_fft_table", .doc = "-> c64[n] or [n,m], roots of unity and chirps in double precision", .operands = "", .kind = TF_HOST, .internal = true,
@@ -317,9 +318,11 @@ static tuff_tensor anchor(tf_lower *l, tuff_tensor x, const tf_fft_desc *d)
     tf_fft_desc a = *d;
     a.lanes = (int32_t)tf_fft_choose_lanes(l->limits, points, tf_dim_bound(l->g, tf_ty(x)->dim[2]) > 1);
     if (d->way == TF_FFT_TURNED) a.lanes = (int32_t)tf_fft_turned_lanes(l->limits, points);
-    else if (a.lanes && tf_ty(x)->dim[2] == 1) a.way = TF_FFT_ROWS;
     else if (!a.lanes) a.way = TF_FFT_INNER;
-    const tuff_tensor w = a.lanes ? table(l->g, (tf_fft_table_desc){ .table = TF_FFT_LANES, .n = points, .m = a.lanes, .step = real, .period = a.way })
+    else if (tf_ty(x)->dim[2] == 1) a.way = TF_FFT_ROWS;
+    else if (d->way == TF_FFT_INNER && d->real == TF_FFT_COMPLEX && tf_fft_short_column(l->limits, points * (d->filter.id ? 2 : 1), tf_ty(x)->dim[2])) a.way = TF_FFT_BESIDE;
+    else a.way = TF_FFT_SINGLY;
+    const tuff_tensor w = a.lanes ? table(l->g, (tf_fft_table_desc){ .table = TF_FFT_LANES, .n = points, .m = a.lanes, .step = real, .period = a.way, .filter = d->filter.id != 0 })
                                   : table(l->g, (tf_fft_table_desc){ .n = d->n });
     if (a.way != TF_FFT_ROWS) return tf_add(l->g, &tf_op_fft_anchor, (tuff_tensor[]){ x, w }, 2, &a);
     const tf_type t = *tf_ty(x);
@@ -330,15 +333,17 @@ static tuff_tensor anchor(tf_lower *l, tuff_tensor x, const tf_fft_desc *d)
 
 enum { SMALL = 4096 }; /* points of a line that is transformed so fast that compiling counts more */
 
-/* The divisor r of n next to its root, in ratio, for which good(r) and good(n / r); 1: none. */
+/* The divisor r of n next to n^share, in ratio, for which good(n / r, r); 1: none. */
 typedef bool (*good_part)(const tf_limits *limits, int64_t first, int64_t second, int64_t inner);
-static int64_t split(const tf_limits *limits, int64_t n, int64_t inner, good_part good)
+static int64_t divisor(const tf_limits *limits, int64_t n, int64_t inner, double share, good_part good)
 {
+    const double wanted = share * log((double)n);
     int64_t best = 1;
     for (int64_t r = 2; r <= 4096 && r < n; r++)
-        if (n % r == 0 && good(limits, n / r, r, inner) && (best == 1 || fabs(log((double)r * (double)r / (double)n)) < fabs(log((double)best * (double)best / (double)n)))) best = r;
+        if (n % r == 0 && good(limits, n / r, r, inner) && (best == 1 || fabs(log((double)r) - wanted) < fabs(log((double)best) - wanted))) best = r;
     return best;
 }
+static int64_t split(const tf_limits *limits, int64_t n, int64_t inner, good_part good) { return divisor(limits, n, inner, 0.5, good); }
 static bool both_fit(const tf_limits *l, int64_t first, int64_t second, int64_t inner)
 {
     (void)inner;
@@ -394,7 +399,7 @@ static tuff_tensor step_roots(tf_lower *l, tuff_tensor x, int64_t rows, int64_t 
     for (int s = 0; s < 2; s++) {
         const int64_t n = s ? coarse : fine;
         if (n == 1) continue;
-        tuff_tensor w = table(l->g, (tf_fft_table_desc){ TF_FFT_STEPS, n, columns, s ? fine : 1, d->n });
+        tuff_tensor w = table(l->g, (tf_fft_table_desc){ .table = TF_FFT_STEPS, .n = n, .m = columns, .step = s ? fine : 1, .period = d->n });
         if (d->inverse) w = tuff_conj(w);
         x = tuff_mul(x, shaped(w, 5, 1, s ? coarse : 1, s ? 1 : fine, columns, 1));
     }
@@ -439,12 +444,12 @@ static tuff_tensor lines_by_vectors(tf_lower *l, tuff_tensor x, const tf_fft_des
             return long_lines(l, x, &singly, n2);
         }
         n2 = split(l->limits, n, 1, turned_then_column);
-        if (n2 == 1) n2 = split(l->limits, n, 1, turned_then_columns);
+        if (n2 == 1) n2 = divisor(l->limits, n, 1, 2 / 3.0, turned_then_columns);
         return n2 == 1 ? (tuff_tensor){ 0 } : turned_lines(l, x, d, n2);
     }
     if (tf_fft_short_column(l->limits, n, inner)) return (tuff_tensor){ 0 };
     int64_t n2 = split(l->limits, n, inner, short_columns);
-    if (n2 == 1) n2 = split(l->limits, n, inner, three_short_columns);
+    if (n2 == 1) n2 = divisor(l->limits, n, inner, 2 / 3.0, three_short_columns);
     return n2 == 1 ? (tuff_tensor){ 0 } : long_lines(l, x, d, n2);
 }
 

@@ -16,10 +16,10 @@ typedef enum tf_fft_real {
     TF_FFT_PAIRS    /* f32 -> f32 through a filter whose inverse transform is real: two lines as one complex */
 } tf_fft_real;
 
-/* How lines lie, for kernels that read and write what is side by side by vectors: inner, else one, lines are neighbours; rows: inner is 1 and
- * x is [batch, 1, m], y [batch, 1, keep], the filter [rows, 1, n]; turned: y is [batch, inner, keep]; singly: as inner, but without vectors, for
- * less code. All but inner need lanes. */
-typedef enum tf_fft_way { TF_FFT_INNER, TF_FFT_ROWS, TF_FFT_TURNED, TF_FFT_SINGLY } tf_fft_way;
+/* How lines lie, for kernels that read and write what is side by side by vectors: rows: inner is 1 and x is [batch, 1, m], y [batch, 1, keep],
+ * the filter [rows, 1, n]; beside: four neighbours at once, inner is a multiple of 4; turned: likewise, but y is [batch, inner, keep]; singly:
+ * without vectors. Those need lanes; inner: the kernel with shared memory, or what fits best. */
+typedef enum tf_fft_way { TF_FFT_INNER, TF_FFT_ROWS, TF_FFT_TURNED, TF_FFT_SINGLY, TF_FFT_BESIDE } tf_fft_way;
 
 /* _fft x[batch, m, inner], w c64[n] (table "roots") -> y[batch, keep, inner] = scale * transform of length n; elements of x
  * from m on are zeros. With a filter c64[rows, n, 1 or inner]: scale * n * inverse(filter * forward(x)), where line b takes row
@@ -45,6 +45,7 @@ typedef enum tf_fft_table {
 typedef struct tf_fft_table_desc {
     tf_fft_table table;
     int64_t n, m, step, period; /* LANES: period is tf_fft_way */
+    bool filter;        /* LANES: of a kernel with one */
 } tf_fft_table_desc;
 
 /* _fft_spectrum, a host row: h[rows, k0, k1] -> c64[rows, n0, columns], its two-dimensional transform over n0 n1. packed: of
@@ -90,12 +91,14 @@ typedef struct tf_fft_lanes {
     int64_t points;
     uint32_t lanes, stages, m;
     uint32_t hi;        /* of the m points, digits above the lane's; the others are below */
+    bool halves;        /* bins in two rounds of a loop, by the upper digit of `hi`, 8 */
     uint32_t radix[TF_FFT_PASSES], steps; /* of the m points of a lane; one step: all of them are in registers */
+    bool shared;        /* where points wait between steps; else in an array of the lane */
     uint32_t fine;      /* root of point q: one of q % fine times one of q / fine, so that a lane holds few */
     tf_fft_real real;
     uint32_t at_q, at_h, at_j, at_t[TF_FFT_PASSES], at_v, at_u, count;
 } tf_fft_lanes;
-tf_fft_lanes tf_fft_lanes_of(int64_t points, uint32_t lanes, tf_fft_real real, tf_fft_way way);
+tf_fft_lanes tf_fft_lanes_of(int64_t points, uint32_t lanes, tf_fft_real real, tf_fft_way way, bool filter);
 /* Is that kernel the one for this device? */
 bool tf_fft_by_lanes(const tf_limits *limits);
 /* Lanes per line of that kernel; 0: it is not for this device or length. strided: neighbours in a line are none in memory. */
@@ -105,12 +108,14 @@ bool tf_fft_short_column(const tf_limits *limits, int64_t points, int64_t inner)
 /* Lanes of such lines whose results are turned into rows; 0: it does not. */
 uint32_t tf_fft_turned_lanes(const tf_limits *limits, int64_t points);
 void tf_fft_lane_table(const tf_fft_lanes *f, double *out); /* 4 * count numbers */
-void tf_fft_print_lanes(tf_str *out, const tf_fft_lanes *f, bool filter, tf_fft_way way, uint32_t beside, bool long_words);
+void tf_fft_print_lanes(tf_str *out, const tf_fft_lanes *f, bool filter, tf_fft_way way, bool long_words);
 
 /* Prints the forward transform of r <= 64 variables, named before + j + after, in straight lines. */
 void tf_fft_print_points(tf_str *out, uint32_t r, const char *before, const char *after);
 /* The same of variables with any names. */
 void tf_fft_print_named(tf_str *out, uint32_t r, const char *const *names);
+/* Of eight variables, bins 0..3 (`side` is 1.0) or 4..7 (-1.0), into those of even index. */
+void tf_fft_print_half(tf_str *out, const char *const *names);
 /* The same as `void dft<r>(inout vec2 v[r])`. */
 void tf_fft_print_dft(tf_str *out, uint32_t r);
 

@@ -108,17 +108,34 @@ static void transform(printer *p, uint32_t *v, uint32_t n)
     }
 }
 
+static void begin(printer *p, uint32_t r, const char *const *names)
+{
+    tf_str_add(p->out, "    {\n");
+    for (uint32_t j = 0; j < r; j++) (void)say(p, "%s", names[j]);
+}
+
 void tf_fft_print_named(tf_str *out, uint32_t r, const char *const *names)
 {
-    printer p = { out, r };
+    printer p = { out, 0 };
     uint32_t v[MOST];
-    tf_str_add(out, "    {\n");
-    for (uint32_t j = 0; j < r; j++) {
-        v[j] = j + 1;
-        tf_str_printf(out, "    const vec2 t%u = %s;\n", j + 1, names[j]);
-    }
+    begin(&p, r, names);
+    for (uint32_t j = 0; j < r; j++) v[j] = j + 1;
     transform(&p, v, r);
     for (uint32_t j = 0; j < r; j++) tf_str_printf(out, "    %s = t%u;\n", names[j], v[j]);
+    tf_str_add(out, "    }\n");
+}
+
+void tf_fft_print_half(tf_str *out, const char *const *names)
+{
+    printer p = { out, 0 };
+    uint32_t even[4] = { 1, 3, 5, 7 }, odd[4] = { 2, 4, 6, 8 };
+    begin(&p, 8, names);
+    transform(&p, even, 4);
+    transform(&p, odd, 4);
+    for (uint32_t k = 0; k < 4; k++) {
+        const uint32_t turned = rotate(&p, odd[k], k, 8);
+        tf_str_printf(out, "    %s = fma(vec2(side), t%u, t%u);\n", names[2 * k], turned, even[k]);
+    }
     tf_str_add(out, "    }\n");
 }
 

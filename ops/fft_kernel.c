@@ -33,8 +33,8 @@ static bool infer(tf_infer *c)
     if (h ? d->real == TF_FFT_R2C || d->real == TF_FFT_C2R : d->real == TF_FFT_PAIRS)
         return tf_bad(c, TUFF_E_ATTRIBUTE, "a filter goes with complex lines and pairs, and pairs with a filter");
     const bool rows = d->way == TF_FFT_ROWS, turned = d->way == TF_FFT_TURNED;
-    if ((d->way && !d->lanes) || (rows && x->dim[1] != 1) || (turned && (h || d->real || tf_dim_is_dynamic(x->dim[2]) || x->dim[2] % 4)))
-        return tf_bad(c, TUFF_E_SHAPE, "rows need x[batch, 1, n], turned lines are complex and in fours, both need lanes (%s)", tf_src_text(c, 0));
+    if ((d->way && !d->lanes) || (rows && x->dim[1] != 1) || ((turned || d->way == TF_FFT_BESIDE) && ((turned && h) || d->real || tf_dim_is_dynamic(x->dim[2]) || x->dim[2] % 4)))
+        return tf_bad(c, TUFF_E_SHAPE, "rows need x[batch, 1, n], lines that are turned or beside each other are complex and in fours, all need lanes (%s)", tf_src_text(c, 0));
     if (h && (h->dtype != TUFF_C64 || h->rank != 3 || h->dim[0] < 1 || h->dim[d->way == TF_FFT_ROWS ? 2 : 1] != d->n ||
               (rows ? h->dim[1] != 1 : h->dim[2] != 1 && !tf_dim_equal(h->dim[2], x->dim[2]))))
         return tf_bad(c, TUFF_E_SHAPE, "the filter needs c64[rows,n,1 or inner] (%s)", tf_src_text(c, 2));
@@ -184,7 +184,6 @@ static bool shape_shared(shape *f, const tf_limits *l, int64_t lines, bool acros
 typedef struct line_job {
     int64_t points, length, lines, bound;
     bool filter, packed, across;
-    uint32_t beside;    /* lines an invocation takes at once */
 } line_job;
 
 static bool configure_shared(tf_kernel_build *k, tf_str *text, const line_job *j)
@@ -206,16 +205,17 @@ static bool configure_shared(tf_kernel_build *k, tf_str *text, const line_job *j
 static bool configure_lanes(tf_kernel_build *k, tf_str *text, const line_job *j)
 {
     const tf_fft_desc *d = k->desc;
-    const tf_fft_lanes f = tf_fft_lanes_of(j->points, (uint32_t)d->lanes, j->packed ? d->real : TF_FFT_COMPLEX, (tf_fft_way)d->way);
-    const uint32_t wg = 64;
-    uint32_t loop = 1; /* the roots a lane holds serve several lines */
+    const tf_fft_lanes f = tf_fft_lanes_of(j->points, (uint32_t)d->lanes, j->packed ? d->real : TF_FFT_COMPLEX, (tf_fft_way)d->way, j->filter);
+    uint32_t wg = 64, loop = 1; /* the roots a lane holds serve several lines */
+    while (f.shared && 8 * f.m * wg > k->limits->shared_bytes) wg /= 2;
+    if (f.shared) k->shared_bytes = 8 * f.m * wg;
     while (f.m * loop < 128 && 2 * loop * (wg / f.lanes) * 4 * (int64_t)tf_units(k->limits) <= j->bound) loop *= 2;
     tf_define(k, "LOOP", "%uu", loop);
     tf_define(k, "LANES", "%uu", f.lanes);
     tf_define(k, "LANE", "%s", f.lanes > 1 ? "(gl_SubgroupInvocationID % LANES)" : "0u");
     tf_define(k, "LANE_BASE", "(gl_SubgroupInvocationID - LANE)");
     tf_define(k, "PRE_ROOT(j)", "c_mul(w_at4(4u * (%uu + LANE)).xy, w_at4(4u * (%uu + (j) / %uu * %uu + (j) %% %uu)).xy)", f.at_v, f.at_u, f.lanes * (f.m / f.hi), f.m / f.hi, f.m / f.hi);
-    tf_fft_print_lanes(text, &f, j->filter, (tf_fft_way)d->way, j->beside, tf_emit_long_words(k->limits));
+    tf_fft_print_lanes(text, &f, j->filter, (tf_fft_way)d->way, tf_emit_long_words(k->limits));
     k->algorithm = f.lanes == 1 ? "line per invocation" : tf_arena_printf(&k->g->arena, "line per %u lanes", f.lanes);
     k->local[0] = wg;
     k->groups = tf_dim_ceildiv(k->g, j->lines, wg / f.lanes * loop);
@@ -234,7 +234,7 @@ static bool configure(tf_kernel_build *k)
                         : tf_dim_bin(k->g, TUFF_DIM_MUL, tf_dim_ceildiv(k->g, tf_dim_bin(k->g, TUFF_DIM_FLOORDIV, x->dim[0], h->dim[0]), 2), h->dim[0]);
     const bool rows = d->way == TF_FFT_ROWS;
     const int64_t inner = rows ? 1 : x->dim[2], given = x->dim[rows ? 2 : 1];
-    const bool four = d->way == TF_FFT_TURNED || (d->lanes && d->way == TF_FFT_INNER && d->real == TF_FFT_COMPLEX && tf_fft_short_column(k->limits, points * (h ? 2 : 1), inner));
+    const bool four = d->way == TF_FFT_TURNED || d->way == TF_FFT_BESIDE;
     const int64_t lines = tf_dim_bin(k->g, TUFF_DIM_MUL, units, four ? inner / 4 : inner), bound = tf_dim_bound(k->g, lines);
     tf_define(k, "LENGTH", "%lld", (long long)d->n);
     tf_define(k, "POINTS", "%lld", (long long)points);
@@ -252,7 +252,7 @@ static bool configure(tf_kernel_build *k)
     tf_define(k, "KEEP", "%lld", (long long)d->keep);
     tf_define_dim(k, "BATCH", x->dim[0]);
     tf_define_dim(k, "INNER", inner);
-    const line_job job = { points, d->n, lines, bound, h != NULL, packed, tf_dim_bound(k->g, inner) > 1, four ? 4 : 1 };
+    const line_job job = { points, d->n, lines, bound, h != NULL, packed, tf_dim_bound(k->g, inner) > 1 };
     k->flops = (uint64_t)(5.0 * (double)points * log2(TF_MAX((double)points, 2)) * (h ? 2 : 1)) * (uint64_t)bound;
     k->loads[0] = (tf_hook){ .name = "x", .widths = rows ? 5 : four ? 4 : 1, .reread = d->real == TF_FFT_C2R };
     k->loads[1] = (tf_hook){ .name = "w", .widths = d->lanes ? 4 : 1, .reread = 255, .uniform = d->lanes != 0 };
@@ -271,7 +271,7 @@ static bool configure(tf_kernel_build *k)
 }
 
 static const char *const real_names[] = { "complex", "r2c", "c2r", "pairs", NULL };
-static const char *const ways[] = { "inner", "rows", "turned", "singly", NULL };
+static const char *const ways[] = { "inner", "rows", "turned", "singly", "beside", NULL };
 static const tf_attr attrs[] = {
     TF_A(tf_fft_desc, n, TF_ATTR_I64, "points", .required = true),
     TF_A(tf_fft_desc, real, TF_ATTR_ENUM, "which side is real", .choices = real_names),

@@ -7,8 +7,12 @@
  * rows. Elsewhere hi is 1, and four lines that are neighbours in memory go by vectors instead. A filter goes back by the mirrored flow. Roots
  * come from one table that lanes read once, as a uniform block, for all their lines.
  *
+ * Where 32 points of a lane, four lines together, only go there, the code is halved: a loop takes the lower, then the upper bins over 8 places
+ * h, from the transforms of even and odd ones that it forms twice, and everything behind them is of half as many points.
+ *
  * More points than registers hold are transformed in steps, one per factor of m, each a loop over its butterflies; between steps they wait
- * in an array of the lane, which every lane indexes alike. Step s takes digit s of the place in the lane, the most significant first. */
+ * in shared memory, of which a lane has its own part, or, where a filter doubles the work, in an array of the lane, which every lane indexes
+ * alike: that is faster, but drivers compile it for twice as long. Step s takes digit s of the place in the lane, the most significant first. */
 #include "anchors.h"
 #include "fft.h"
 
@@ -16,9 +20,9 @@
 #include <string.h>
 
 /* Points in registers: more would be faster, but take software drivers long to compile, above all those that are loaded and stored one by
- * one; an odd number of them cannot be halved. Up to FEW roots a lane holds each, else products of two. IN_ARRAY: points of a lane that
- * its array may hold. */
-enum { MOST = 16, MOST_VECTORS = 32, MOST_BESIDE = 32, MOST_ODD = 32, FEW = 8, IN_ARRAY = 512 };
+ * one; an odd number of them cannot be halved. MOST_STEP: of a step that shares, where primes allow. Up to FEW roots a lane holds
+ * each, else products of two. WAITING: points of a lane that may wait. */
+enum { MOST = 16, MOST_VECTORS = 32, MOST_BESIDE = 32, MOST_ODD = 32, MOST_STEP = 8, FEW = 8, WAITING = 512 };
 
 /* Roots of a lane between the exchanges and the points `low`: of points 1 .. fine - 1, then of points fine, 2 fine, .. */
 static uint32_t roots_of(const tf_fft_lanes *f) { return f->fine - 1 + f->radix[0] / f->hi / f->fine - 1; }
@@ -30,23 +34,28 @@ static uint32_t rest_of(const tf_fft_lanes *f, uint32_t s)
     return rest;
 }
 
-tf_fft_lanes tf_fft_lanes_of(int64_t points, uint32_t lanes, tf_fft_real real, tf_fft_way way)
+tf_fft_lanes tf_fft_lanes_of(int64_t points, uint32_t lanes, tf_fft_real real, tf_fft_way way, bool filter)
 {
     tf_fft_lanes f = { .points = points, .lanes = lanes, .m = (uint32_t)(points / lanes), .steps = 1, .hi = 1, .real = real };
     const bool vectors = way == TF_FFT_ROWS && real != TF_FFT_R2C && f.m % 16 == 0;
-    const bool array = f.m > (uint32_t)(vectors ? MOST_VECTORS : f.m % 2 && lanes < 8 ? MOST_ODD : MOST);
+    const bool steps = f.m > (uint32_t)(vectors ? MOST_VECTORS : f.m % 2 && lanes < 8 ? MOST_ODD : MOST);
     while (1u << f.stages < lanes) f.stages++;
     f.radix[0] = f.m;
-    if (array) {
+    if (steps) {
         uint32_t radix[TF_FFT_PASSES];
-        if (!tf_fft_factor(f.m, MOST, radix, &f.steps)) f.steps = 0;
+        f.shared = !filter;
+        if (!(f.shared && tf_fft_factor(f.m, MOST_STEP, radix, &f.steps)) && !tf_fft_factor(f.m, MOST, radix, &f.steps)) f.steps = 0;
         for (uint32_t i = 0; i < f.steps; i++) f.radix[i] = radix[f.steps - 1 - i]; /* the smallest first, where exchanges are added to it */
-    } else if (vectors || way == TF_FFT_TURNED) f.hi = 4;
+    } else {
+        f.halves = lanes > 1 && !filter && real == TF_FFT_COMPLEX && f.m == (way == TF_FFT_ROWS ? 32 : way == TF_FFT_TURNED || way == TF_FFT_BESIDE ? 8 : 0);
+        if (f.halves) f.hi = 8;
+        else if (vectors || way == TF_FFT_TURNED) f.hi = 4;
+    }
     const uint32_t low = f.radix[0] / f.hi;
     f.fine = low > FEW ? 1 : low;
     while (low % f.fine || f.fine * f.fine < low) f.fine++;
     f.at_q = f.stages > 1 ? (f.stages - 1) * lanes : 0;
-    f.at_h = f.at_q + (lanes > 1 ? (roots_of(&f) + 1) / 2 * lanes : 0);
+    f.at_h = f.at_q + (f.halves ? low / 2 * 2 * lanes : lanes > 1 ? (roots_of(&f) + 1) / 2 * lanes : 0);
     f.at_j = f.at_h + (lanes > 1 ? f.hi / 2 * lanes : 0);
     f.at_v = f.at_j + (lanes > 1 && f.steps > 1 ? rest_of(&f, 0) * lanes : 0);
     for (uint32_t i = 0; i + 1 < f.steps; i++) {
@@ -70,7 +79,7 @@ uint32_t tf_fft_choose_lanes(const tf_limits *l, int64_t points, bool strided)
     uint32_t lanes = 1, radix[TF_FFT_PASSES], steps;
     if (!tf_fft_by_lanes(l) || !tf_fft_smooth(points)) return 0;
     while (2 * lanes <= l->subgroup_size && points % (2 * lanes) == 0 && points / lanes > fair) lanes *= 2;
-    return points / lanes <= IN_ARRAY && tf_fft_factor(points / lanes, MOST, radix, &steps) ? lanes : 0;
+    return points / lanes <= TF_MIN(WAITING, l->shared_bytes / 8 / l->subgroup_size) && tf_fft_factor(points / lanes, MOST, radix, &steps) ? lanes : 0;
 }
 
 bool tf_fft_row_in_registers(const tf_limits *l, int64_t points)
@@ -113,7 +122,7 @@ static void put(double *out, uint32_t at, uint32_t h, uint64_t j, uint64_t n)
 void tf_fft_lane_table(const tf_fft_lanes *f, double *out)
 {
     const uint64_t n = (uint64_t)f->points;
-    const uint32_t rest = rest_of(f, 0);
+    const uint32_t rest = rest_of(f, 0), low = f->m / f->hi;
     memset(out, 0, f->count * 4 * sizeof *out);
     for (uint32_t l = 0; l < f->lanes; l++) {
         const uint64_t k2 = reversed(l, f->stages);
@@ -121,6 +130,10 @@ void tf_fft_lane_table(const tf_fft_lanes *f, double *out)
             const uint32_t d = f->lanes >> (s + 1);
             put(out, s * f->lanes + l, 0, l & d ? l % d : 0, 2 * d);
         }
+        for (uint32_t c = 1; c < low && f->halves; c++)
+            for (uint32_t p = 0; p < 2; p++) put(out, f->at_q + (low / 2 * p + (c - 1) / 2) * f->lanes + l, (c - 1) % 2, 8 * k2 * c + 4 * p * c, n);
+        for (uint32_t k = 0; k < f->hi && f->halves; k++) put(out, f->at_h + k / 2 * f->lanes + l, k % 2, (uint64_t)k * l * low, n);
+        if (f->halves) continue;
         for (uint32_t r = 0; r < roots_of(f) && f->lanes > 1; r++)
             put(out, f->at_q + r / 2 * f->lanes + l, r % 2, (r + 1 < f->fine ? r + 1 : (r + 2 - f->fine) * f->fine) * rest * k2, n / f->hi);
         for (uint32_t k = 1; k < f->hi && f->lanes > 1; k++) put(out, f->at_h + (k - 1) / 2 * f->lanes + l, (k - 1) % 2, (uint64_t)k * l * (f->m / f->hi), n);
@@ -130,8 +143,8 @@ void tf_fft_lane_table(const tf_fft_lanes *f, double *out)
     for (uint32_t s = 0; s + 1 < f->steps; s++)
         for (uint32_t j = 0, r = f->radix[s]; j < rest_of(f, s); j++)
             for (uint32_t k = 1; k < r; k++) put(out, f->at_t[s] + j * (r / 2) + (k - 1) / 2, (k - 1) % 2, (uint64_t)k * j, rest_of(f, s) * r);
-    const uint32_t low = f->m / f->hi; /* c2r: of points k / low * lanes * low + k % low */
-    for (uint32_t k = 0; f->real && k < f->m; k++) put(out, f->at_u + k, 0, f->real == TF_FFT_R2C ? f->lanes * (uint64_t)k : k / low * f->lanes * low + k % low, 2 * n);
+    for (uint32_t k = 0; f->real && k < f->m; k++) /* c2r: of points k / low * lanes * low + k % low */
+        put(out, f->at_u + k, 0, f->real == TF_FFT_R2C ? f->lanes * (uint64_t)k : k / low * f->lanes * low + k % low, 2 * n);
 }
 
 /* ---- printing --------------------------------------------------------------------------------------- */
@@ -152,10 +165,10 @@ static void print_across(tf_str *s, const tf_fft_lanes *f, bool back)
 /* The roots of this lane, and which bins it holds. */
 static void print_prepare(tf_str *s, const tf_fft_lanes *f)
 {
-    const uint32_t roots = f->lanes > 1 ? roots_of(f) : 0;
+    const uint32_t roots = f->lanes > 1 && !f->halves ? roots_of(f) : 0;
     for (uint32_t i = 0; i < f->stages; i++) tf_str_printf(s, "vec2 stage_root%u;\nfloat stage_sign%u;\n", i, i);
     for (uint32_t r = 0; r < roots; r++) tf_str_printf(s, "vec2 lane_root%u;\n", r);
-    for (uint32_t k = 1; k < f->hi; k++) tf_str_printf(s, "vec2 high_root%u;\n", k);
+    for (uint32_t k = 1; k < f->hi && !f->halves; k++) tf_str_printf(s, "vec2 high_root%u;\n", k);
     tf_str_add(s, "uint k2, partner;\nvoid prepare()\n{\n    k2 = 0u");
     for (uint32_t i = 0; i < f->stages; i++) tf_str_printf(s, " | (LANE >> %uu & 1u) << %uu", i, f->stages - 1 - i);
     tf_str_add(s, ";\n    partner = 0u");
@@ -168,7 +181,7 @@ static void print_prepare(tf_str *s, const tf_fft_lanes *f)
         if (r + 1 < roots) tf_str_printf(s, " lane_root%u = r.zw;", r + 1);
         tf_str_add(s, " }\n");
     }
-    for (uint32_t k = 1; k < f->hi && f->lanes > 1; k += 2) {
+    for (uint32_t k = 1; k < f->hi && f->lanes > 1 && !f->halves; k += 2) {
         tf_str_printf(s, "    { const vec4 r = w_at4(4u * (%uu + LANE)); high_root%u = r.xy;", f->at_h + k / 2 * f->lanes, k);
         if (k + 1 < f->hi) tf_str_printf(s, " high_root%u = r.zw;", k + 1);
         tf_str_add(s, " }\n");
@@ -363,9 +376,64 @@ static void print_beside_put(tf_str *s, const tf_fft_lanes *f, bool places, bool
             }
 }
 
-static void print_in_registers(tf_str *s, const tf_fft_lanes *f, bool filter, tf_fft_way way, uint32_t beside)
+/* ---- the same with hi = 8 in two rounds: of bins k_h, 4 round .. 4 round + 3 are in v<2 (k_h % 4) low + c> ---- */
+
+static void print_half(tf_str *s, const tf_fft_lanes *f, char v)
 {
-    const uint32_t low = f->m / f->hi;
+    const uint32_t low = f->m / 8;
+    char names[8][16];
+    const char *list[8];
+    for (uint32_t c = 0; c < low; c++) {
+        for (uint32_t h = 0; h < 8; h++) {
+            snprintf(names[h], sizeof names[h], "%c%u", v, h * low + c);
+            list[h] = names[h];
+        }
+        tf_fft_print_half(s, list);
+    }
+    for (uint32_t k = 0; k < 4; k++) {
+        for (uint32_t c = 0; c < low; c++) {
+            const uint32_t q = 2 * k * low + c;
+            double re, im;
+            tf_fft_root((uint64_t)k * c, (uint64_t)f->points, &re, &im);
+            tf_str_printf(s, "    %c%u = c_mul(%c%u, high_root%u.%s);\n", v, q, v, q, k / 2, k % 2 ? "zw" : "xy");
+            if (k && c) tf_str_printf(s, "    %c%u = c_mul(%c%u, vec2(%.9g, %.9g));\n", v, q, v, q, re, -im);
+            tf_str_printf(s, "    %c%u = across(%c%u);\n", v, q, v, q);
+            if (c) tf_str_printf(s, "    %c%u = c_mul(%c%u, low_root%u.%s);\n", v, q, v, q, (c - 1) / 2, (c - 1) % 2 ? "zw" : "xy");
+            snprintf(names[c], sizeof names[c], "%c%u", v, q);
+            list[c] = names[c];
+        }
+        tf_fft_print_named(s, low, list);
+    }
+}
+
+static void print_halves(tf_str *s, const tf_fft_lanes *f, tf_fft_way way)
+{
+    const uint32_t low = f->m / 8, beside = way == TF_FFT_ROWS ? 1 : 4;
+    tf_str_add(s, "    [[dont_unroll]] for (uint round = 0u; round < 2u; round++) {\n    const float side = round == 0u ? 1.0 : -1.0;\n");
+    for (uint32_t i = 0; i < 2; i++) tf_str_printf(s, "    const vec4 high_root%u = w_at4(4u * (%uu + round * %uu + LANE));\n", i, f->at_h + i * f->lanes, 2 * f->lanes);
+    for (uint32_t i = 0; i < low / 2; i++) tf_str_printf(s, "    const vec4 low_root%u = w_at4(4u * (%uu + round * %uu + LANE));\n", i, f->at_q + i * f->lanes, low / 2 * f->lanes);
+    if (beside > 1) print_beside_taken(s, f);
+    else print_points_taken(s, f, true);
+    for (uint32_t e = 0; e < beside; e++) print_half(s, f, beside_names[e]);
+    tf_str_add(s, "    if (live) {\n");
+    for (uint32_t c = 0; c < low; c++) {
+        const uint32_t to = 8 * f->lanes * c, q[4] = { c, 2 * low + c, 4 * low + c, 6 * low + c };
+        for (uint32_t e = 0; e < beside && way != TF_FFT_BESIDE; e++) {
+            const char v = beside_names[e];
+            if (way == TF_FFT_ROWS) tf_str_printf(s, "        store4(%uu, k2 * 8u + round * 4u + %uu, v%u, v%u, v%u, v%u);\n", to, to, q[0], q[1], q[2], q[3]);
+            else tf_str_printf(s, "        store_turned(%uu, k2 * 8u + round * 4u + %uu, %c%u, %c%u, %c%u, %c%u);\n", e, to, v, q[0], v, q[1], v, q[2], v, q[3]);
+        }
+        for (uint32_t k = 0; k < 4 && way == TF_FFT_BESIDE; k++)
+            tf_str_printf(s, "        store_beside(k2 * 8u + round * 4u + %uu, v%u, f%u, g%u, h%u);\n", to + k, q[k], q[k], q[k], q[k]);
+    }
+    tf_str_add(s, "    }\n    }\n");
+}
+
+/* ---- all of them at once ---- */
+
+static void print_in_registers(tf_str *s, const tf_fft_lanes *f, bool filter, tf_fft_way way)
+{
+    const uint32_t low = f->m / f->hi, beside = way == TF_FFT_TURNED || way == TF_FFT_BESIDE ? 4 : 1;
     const bool low_vectors = way == TF_FFT_ROWS && low % 4 == 0, high_vectors = way == TF_FFT_ROWS && f->hi % 4 == 0;
     if (beside > 1) print_beside_taken(s, f);
     else print_points_taken(s, f, low_vectors);
@@ -398,16 +466,26 @@ static void print_in_registers(tf_str *s, const tf_fft_lanes *f, bool filter, tf
     tf_str_add(s, "    }\n");
 }
 
+/* Points that are made of two numbers of x are taken in a loop of their own, which is less code. */
+static void print_points_kept(tf_str *s, const tf_fft_lanes *f, tf_fft_way way)
+{
+    const bool vectors = way == TF_FFT_ROWS && f->real != TF_FFT_C2R && f->m % 4 == 0;
+    tf_str_printf(s, "    [[dont_unroll]] for (uint q = 0u; q < %uu; q += %uu) {\n", f->m, vectors ? 4 : 1);
+    if (vectors) tf_str_printf(s, "    vec2 a, b, c, d; point4(0u, LANE * %uu + q, a, b, c, d);\n    keep(q, a); keep(q + 1u, b); keep(q + 2u, c); keep(q + 3u, d);\n", f->m);
+    else tf_str_printf(s, "    keep(q, point(LANE * %uu + q));\n", f->m);
+    tf_str_add(s, "    }\n");
+}
+
 /* Step 0 begins with the exchanges, the last one ends with the bins. */
-static void print_step(tf_str *s, const tf_fft_lanes *f, uint32_t step, bool filter)
+static void print_step(tf_str *s, const tf_fft_lanes *f, uint32_t step, bool filter, bool kept)
 {
     const uint32_t r = f->radix[step], rest = rest_of(f, step);
     const bool lanes = f->lanes > 1, last = step + 1 == f->steps;
     print_loop(s, f, step);
-    if (step) print_take(s, f, step);
+    if (step || kept) print_take(s, f, step);
     for (uint32_t q = 0; q < r && step == 0; q++) {
-        tf_str_printf(s, "    vec2 v%u = %spoint(LANE * %uu + %uu", q, lanes ? "across(" : "", f->m, q * rest);
-        tf_str_printf(s, " + j)%s;\n", lanes ? ")" : "");
+        if (!kept) tf_str_printf(s, "    vec2 v%u = point(LANE * %uu + %uu + j);\n", q, f->m, q * rest);
+        if (lanes) tf_str_printf(s, "    v%u = across(v%u);\n", q, q);
         if (lanes) print_turn(s, f, q);
     }
     tf_fft_print_points(s, r, "v", "");
@@ -454,20 +532,24 @@ static void print_step_back(tf_str *s, const tf_fft_lanes *f, uint32_t step)
     tf_str_add(s, "    }\n");
 }
 
-void tf_fft_print_lanes(tf_str *s, const tf_fft_lanes *f, bool filter, tf_fft_way way, uint32_t beside, bool long_words)
+void tf_fft_print_lanes(tf_str *s, const tf_fft_lanes *f, bool filter, tf_fft_way way, bool long_words)
 {
     const bool lanes = f->lanes > 1;
     print_prepare(s, f);
     if (lanes) print_across(s, f, false);
     if (lanes && filter) print_across(s, f, true);
-    if (f->steps > 1 && long_words) /* drivers pay per component */
-        tf_str_printf(s, "uint64_t work[%u];\nvec2 kept(uint i) { return uintBitsToFloat(unpackUint2x32(work[i])); }\n"
-                         "void keep(uint i, vec2 v) { work[i] = packUint2x32(floatBitsToUint(v)); }\n", f->m);
-    else if (f->steps > 1) tf_str_printf(s, "vec2 work[%u];\nvec2 kept(uint i) { return work[i]; }\nvoid keep(uint i, vec2 v) { work[i] = v; }\n", f->m);
+    if (f->steps > 1) { /* drivers pay per component */
+        tf_str_printf(s, f->shared ? "shared %s work[%u * WG];\n#define WORK(i) work[(i) * WG + LID]\n" : "%s work[%u];\n#define WORK(i) work[i]\n", long_words ? "uint64_t" : "vec2", f->m);
+        tf_str_add(s, long_words ? "vec2 kept(uint i) { return uintBitsToFloat(unpackUint2x32(WORK(i))); }\nvoid keep(uint i, vec2 v) { WORK(i) = packUint2x32(floatBitsToUint(v)); }\n"
+                                 : "vec2 kept(uint i) { return WORK(i); }\nvoid keep(uint i, vec2 v) { WORK(i) = v; }\n");
+    }
     if (f->steps > 1 && f->real == TF_FFT_R2C) print_place(s, f);
     tf_str_add(s, "void transform(const bool live)\n{\n");
-    if (f->steps == 1) print_in_registers(s, f, filter, way, beside);
-    for (uint32_t i = 0; i < f->steps && f->steps > 1; i++) print_step(s, f, i, filter);
+    if (f->halves) print_halves(s, f, way);
+    else if (f->steps == 1) print_in_registers(s, f, filter, way);
+    const bool kept = f->steps > 1 && f->real;
+    if (kept) print_points_kept(s, f, way);
+    for (uint32_t i = 0; i < f->steps && f->steps > 1; i++) print_step(s, f, i, filter, kept);
     for (uint32_t i = f->steps - 1; filter && i-- > 0;) print_step_back(s, f, i);
     if (f->steps > 1 && f->real == TF_FFT_R2C) print_bins(s, f);
     tf_str_add(s, "}\n");
