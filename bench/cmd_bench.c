@@ -18,7 +18,7 @@ static const tool_option options_table[] = {
     TOOL_OPTION(bench_options, json, "json", "FILE", TOOL_TEXT, "write the report as JSON (- for stdout)"),
     TOOL_OPTION(bench_options, compare, "compare", "A.json", TOOL_TEXT, "compare report A.json with the one given as argument"),
     TOOL_OPTION(bench_options, milliseconds, "ms", "N", TOOL_COUNT, "time spent on each case; default 500"),
-    TOOL_OPTION(bench_options, params, "param", "NAME=INT", TOOL_LIST, "override a param of a .tuff file"),
+    TOOL_OPTION(bench_options, params, "param", "NAME=NUMBER", TOOL_LIST, "override a param of a .tuff file"),
     TOOL_OPTION(bench_options, commit, "commit", "TEXT", TOOL_TEXT, "what was built, for the report"),
 };
 

@@ -261,7 +261,6 @@ int64_t tf_dim_bin(tuff_graph *g, tuff_dim_operator op, int64_t a, int64_t b)
             return b;
         return make(g, op, a, b);
     }
-    tf_fail(g, TUFF_E_ARGUMENT, "%d is not a dim operator", (int)op);
     return 0;
 }
 
@@ -422,5 +421,9 @@ int64_t tuff_dim_op(tuff_graph *g, tuff_dim_operator op, int64_t a, int64_t b)
             tf_fail(g, TUFF_E_ARGUMENT, "a dim is not one of this graph");
             return 0;
         }
+    if ((int)op < TUFF_DIM_ADD || op > TUFF_DIM_MAX) {
+        tf_fail(g, TUFF_E_ARGUMENT, "%d is not a dim operator", (int)op);
+        return 0;
+    }
     return tf_dim_bin(g, op, a, b);
 }

@@ -161,8 +161,11 @@ static bool parse_size(const char *s, uint64_t *out)
     return *s == '\0' && tf_mul_u64(out, v, scale);
 }
 
-static const char *const limit_names[] = { "range", "uniform", "shared", "invocations", "bindings", "uniforms",
-                                           "groups", "subgroup", "buffer", "align", "units", "recorded" };
+static const char *const limit_names[] = {
+#define TF_X(name, text) #name,
+    TF_LIMITS(TF_X)
+#undef TF_X
+};
 
 static uint32_t lower(uint32_t have, uint64_t want) { return want < have ? (uint32_t)want : have; }
 
@@ -260,7 +263,6 @@ static tf_limits reported_limits(const tf_snapshot *s)
         .max_buffer = s->max_allocation,
         .subgroup_size = s->subgroup_size, .subgroup_min = s->subgroup_min, .subgroup_max = s->subgroup_max,
         .cpu = s->type == VK_PHYSICAL_DEVICE_TYPE_CPU,
-        .uniform_loads = s->driver_id == VK_DRIVER_ID_MESA_LLVMPIPE && s->driver_version >= VK_MAKE_API_VERSION(0, 26, 0, 0), /* measured: 25.0 lacks it */
         .subgroup_basic = s->subgroup_ops & VK_SUBGROUP_FEATURE_BASIC_BIT,
         .subgroup_vote = s->subgroup_ops & VK_SUBGROUP_FEATURE_VOTE_BIT,
         .subgroup_arithmetic = s->subgroup_ops & VK_SUBGROUP_FEATURE_ARITHMETIC_BIT,

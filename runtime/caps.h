@@ -59,6 +59,21 @@ typedef struct tf_snapshot {
     X(cpu,            "treat the device as a CPU when choosing kernels",      false) \
     X(uniform_loads,  "loads of one address by all lanes cost next to nothing", false)
 
+/* Limits that can be lowered: name, text. */
+#define TF_LIMITS(X) \
+    X(range,       "bytes of a storage binding") \
+    X(uniform,     "bytes of a uniform binding") \
+    X(shared,      "bytes of shared memory") \
+    X(invocations, "invocations of a workgroup") \
+    X(bindings,    "storage bindings of a kernel") \
+    X(uniforms,    "uniform bindings of a kernel") \
+    X(groups,      "workgroups along each axis of a dispatch") \
+    X(subgroup,    "0: subgroups of unknown size, and no operations of theirs") \
+    X(buffer,      "bytes of a buffer") \
+    X(align,       "bytes that offsets of bindings are multiples of; this one is raised") \
+    X(units,       "compute units the plan reckons with; any number") \
+    X(recorded,    "steps that are recorded as a whole")
+
 typedef struct tf_switches {
 #define TF_X(name, text, def) bool name;
     TF_SWITCHES(TF_X)

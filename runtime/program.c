@@ -503,10 +503,11 @@ static bool wait_cancellable(tuff_program *p, uint64_t ticket, uint64_t timeout_
 {
     const uint64_t slice = 10000000, start = tf_clock_ns();
     for (;;) {
+        tf_fault f = { TUFF_OK, "" }; /* a slice that passes is no failure */
         const uint64_t passed = tf_clock_ns() - start, left = timeout_ns == UINT64_MAX ? UINT64_MAX : timeout_ns - TF_MIN(passed, timeout_ns);
-        const bool done = tf_wait(p->dev, ticket, TF_MIN(left, slice), &p->fault);
-        if (!done && p->fault.status != TUFF_E_TIMEOUT)
-            return false;
+        const bool done = tf_wait(p->dev, ticket, TF_MIN(left, slice), &f);
+        if (!done && f.status != TUFF_E_TIMEOUT)
+            return tf_fault_set(&p->fault, f.status, "%s", f.text);
         if (ticket >= atomic_load(&p->cancel_first) && ticket <= atomic_load(&p->cancelled))
             return tf_fault_set(&p->fault, TUFF_E_CANCELLED, "the run was cancelled; its outputs are undefined");
         if (done)

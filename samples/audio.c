@@ -60,7 +60,7 @@ static bool read_wav(const char *path, sound *s)
             good = bytes < 1u << 30 && !fseek(f, (long)(bytes + bytes % 2), SEEK_CUR);
     }
     if (f) fclose(f);
-    if (!good || !done) fprintf(stderr, "audio: %s is no WAV file of 16-bit samples with one or two channels\n", path);
+    if (!good || !done) fprintf(stderr, "audio: %s cannot be read, or is no WAV file of 16-bit samples with one or two channels\n", path);
     return good && done;
 }
 
@@ -200,9 +200,11 @@ static bool run(const char *device, const sound *in, int64_t block, const char *
         error += ((double)out.samples[i] - (double)check.samples[i]) * ((double)out.samples[i] - (double)check.samples[i]);
         norm += (double)check.samples[i] * (double)check.samples[i];
     }
-    if (good && write_wav(path, &out)) {
+    good = good && write_wav(path, &out);
+    if (good) {
         const double length = (double)in->length / in->rate;
         printf("sound       %.2f s, %d channels at %d Hz, blocks of %d samples (%.1f ms)\n", length, in->channels, in->rate, (int)block, 1e3 * (double)block / in->rate);
+        printf("device      %s\n", tuff_device_name(dev));
         printf("real time   factor %.1f: %.3f s of work, %.2f ms per block\n", length / seconds, seconds, 1e3 * seconds / ceil((double)in->length / (double)block));
         printf("difference  %.1e relative to one convolution\n", sqrt(error / fmax(norm, 1e-30)));
         printf("wrote       %s\n", path);

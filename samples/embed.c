@@ -252,18 +252,29 @@ static double now(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
+/* -1 if text is no number from 0 to a million. */
+static int number(const char *text)
+{
+    char *end;
+    const long n = strtol(text, &end, 10);
+    return *text && !*end && n >= 0 && n <= 1000000 ? (int)n : -1;
+}
+
 int main(int argc, char **argv)
 {
     int size = 192, frames = 100, device = 0;
     const char *out = "embed.png";
     for (int i = 1; i + 1 < argc; i += 2) {
-        if (!strcmp(argv[i], "--size")) size = atoi(argv[i + 1]);
-        else if (!strcmp(argv[i], "--frames")) frames = atoi(argv[i + 1]);
-        else if (!strcmp(argv[i], "--device")) device = atoi(argv[i + 1]);
+        if (!strcmp(argv[i], "--size")) size = number(argv[i + 1]);
+        else if (!strcmp(argv[i], "--frames")) frames = number(argv[i + 1]);
+        else if (!strcmp(argv[i], "--device")) device = number(argv[i + 1]);
         else if (!strcmp(argv[i], "--out")) out = argv[i + 1];
-        else fail(argv[i], "unknown; options are --size --frames --device --out");
+        else size = 0;
     }
-    if (argc % 2 == 0 || size < 16 || size > 4096 || frames < 1 || device < 0) fail("options", "a size of 16 to 4096, 1 frame or more, a device's index");
+    if (argc % 2 == 0 || size < 16 || size > 4096 || frames < 1 || device < 0) {
+        fprintf(stderr, "usage: embed [--size 192] [--frames 100] [--out embed.png] [--device INDEX]\n       size is 16 to 4096\n");
+        return 2;
+    }
 
     app a = { 0 };
     create_device(&a, (uint32_t)device);

@@ -50,8 +50,9 @@ static void make_series(series *s)
 static bool read_series(const char *path, series *s)
 {
     FILE *f = fopen(path, "r");
-    for (s->n = 0; f && s->n < MOST && fscanf(f, "%f", &s->raw[s->n]) == 1;) s->n++;
-    if (f) fclose(f);
+    if (!f) return perror(path), false;
+    for (s->n = 0; s->n < MOST && fscanf(f, "%f", &s->raw[s->n]) == 1;) s->n++;
+    fclose(f);
     if (s->n < 120) fprintf(stderr, "forecast: %s has %d numbers; at least 120 are needed\n", path, s->n);
     return s->n >= 120;
 }
@@ -178,14 +179,19 @@ static bool forecast(const char *device, const series *s, int ahead, double ridg
 {
     float weights[COLUMNS], *f = malloc((size_t)(COLUMNS * s->n) * sizeof *f), *y = malloc((size_t)s->n * sizeof *y), *predicted = malloc((size_t)s->n * sizeof *y);
     tuff_device *dev = NULL;
-    bool good = f && y && predicted && !tuff_device_open(&(tuff_device_desc){ .select = device }, &dev);
-    if (!good) fprintf(stderr, "forecast: %s\n", tuff_device_error(NULL));
+    const double start = plot_now();
+    bool good = f && y && predicted;
+    if (!good) fprintf(stderr, "forecast: out of memory\n");
+    if (good && !(good = !tuff_device_open(&(tuff_device_desc){ .select = device }, &dev))) fprintf(stderr, "forecast: %s\n", tuff_device_error(NULL));
     good = good && run(dev, s, NULL, f);
     if (good && !(good = fit(s, f, ahead, ridge, weights))) fprintf(stderr, "forecast: the features are dependent; a larger --ridge helps\n");
     good = good && run(dev, s, weights, y);
+    const double seconds = plot_now() - start;
     if (good) {
         for (int t = 0; t < s->n; t++) predicted[t] = t < ahead ? s->raw[t] : (float)(s->mean + s->deviation * (double)y[t - ahead]);
+        printf("device      %s\n", tuff_device_name(dev));
         judge(s, predicted, ahead);
+        printf("time        %.2f s for features, fit and forecasts, with compiling\n", seconds);
         good = draw(path, s, predicted);
     }
     if (good) printf("wrote       %s\n", path);

@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <tuff/tuff.h>
 
 #define PI 3.14159265358979
@@ -312,19 +313,31 @@ static int report(const options *o, tuff_program *p)
     return good && error <= 1e-10 * norm && change < 1e-4;
 }
 
+static double now(void)
+{
+    struct timespec t;
+    timespec_get(&t, TIME_UTC);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
 static int run(const options *o, const field *f)
 {
     tuff_device *dev = NULL;
     tuff_program *p = NULL;
     float north[9], view[9];
+    const double start = now();
     tuff_graph *g = build(o, f);
     turn(-f->first_lon, 0, north);
     turn(o->lon, o->lat, view);
     int good = !tuff_device_open(&(tuff_device_desc){ .select = o->device }, &dev);
     if (!good) fprintf(stderr, "globe: %s\n", tuff_device_error(NULL));
     else if (tuff_compile(dev, g, NULL, &p)) { fprintf(stderr, "globe: %s\n", tuff_graph_error(g)); good = 0; }
-    good = good && !tuff_write(p, "height", f->height, (size_t)f->nlat * (size_t)f->nlon * sizeof(float)) && !tuff_write(p, "north", north, sizeof north) &&
-           !tuff_write(p, "view", view, sizeof view) && !tuff_run(p);
+    if (good && (tuff_write(p, "height", f->height, (size_t)f->nlat * (size_t)f->nlon * sizeof(float)) || tuff_write(p, "north", north, sizeof north) ||
+                 tuff_write(p, "view", view, sizeof view) || tuff_run(p))) {
+        fprintf(stderr, "globe: %s\n", tuff_program_error(p));
+        good = 0;
+    }
+    if (good) printf("%s: first result %.2f s\n", tuff_device_name(dev), now() - start);
     good = good && report(o, p);
     tuff_program_destroy(p);
     tuff_graph_destroy(g);
@@ -360,7 +373,7 @@ int main(int argc, char **argv)
     }
     const char *installed = "/usr/share/ferret-vis/data/etopo60.cdf";
     if (o.grid && !read_grid(o.grid, &f)) {
-        fprintf(stderr, "globe: %s is no netCDF classic file with a variable of two dims\n", o.grid);
+        fprintf(stderr, "globe: %s cannot be read, or is no netCDF classic file with a variable of two dims\n", o.grid);
         return 1;
     }
     if (!o.grid && read_grid(installed, &f)) o.grid = installed;

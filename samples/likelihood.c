@@ -128,12 +128,14 @@ int main(int argc, char **argv)
         fprintf(stderr, "likelihood: %s\n", tuff_device_error(NULL));
         return 1;
     }
-    printf("bits per dimension, mean of %d points\n", BATCH);
+    const double start = plot_now();
+    printf("device %s\nbits per dimension, mean of %d points\n", tuff_device_name(dev), BATCH);
     bool good = estimate(dev, &d, (tuff_flow_desc){ .derivative = derivative, .exact_trace = true }, "exact trace", trace) &&
                 estimate(dev, &d, (tuff_flow_desc){ .derivative = derivative, .probe_count = PROBES, .seed = 1 }, "probes", probes) &&
                 estimate(dev, &d, (tuff_flow_desc){ .exact_trace = true }, "differences", differences) &&
                 estimate(dev, &d, (tuff_flow_desc){ .process = { .sde = TUFF_SDE_SUBVP }, .derivative = derivative, .exact_trace = true }, "sub-VP, exact trace", differences);
     for (int b = 0; b < BATCH; b++) exact[b] = (float)exact_bits(&d, b);
+    if (good) printf("time %.2f s with compiling\n", plot_now() - start);
     good = good && draw(path, exact, trace, probes);
     tuff_device_close(dev);
     return good ? 0 : 1;

@@ -158,6 +158,7 @@ static bool run(const char *device, int n, const char *path)
         fprintf(stderr, "memory: %s\n", tuff_device_error(NULL));
         return false;
     }
+    const double start = plot_now();
     tuff_graph *g = build(n);
     bool good = !tuff_compile(dev, g, NULL, &p);
     if (!good) fprintf(stderr, "memory: %s\n", tuff_graph_error(g));
@@ -166,6 +167,7 @@ static bool run(const char *device, int n, const char *path)
         for (int i = 0; good && i < KINDS; i++) good = !tuff_read(p, kinds[i].name, memory[i], (size_t)kinds[i].length * sizeof **memory);
         if (!good) fprintf(stderr, "memory: %s\n", tuff_program_error(p));
     }
+    if (good) printf("%s: first result %.2f s\n", tuff_device_name(dev), plot_now() - start);
     for (int i = 0; good && i < KINDS; i++)
         printf("%s  %4d samples from %d numbers, error %.3f\n", kinds[i].name, kinds[i].length, n, error_of(u, memory[i], kinds[i].length));
     good = good && draw(path, u, memory);

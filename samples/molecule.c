@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <tuff/tuff.h>
 
 enum { ATOMS = 24, MOST = 48, LMAX = 4, RADII = 6, SIZE = (LMAX + 1) * (LMAX + 1), NUMBERS = RADII * (LMAX + 2) };
@@ -217,6 +218,13 @@ static void report(const molecule *list, int count, int turns, const float *numb
     printf("largest change under %d random rotations of each: %.2g (relative)\n", turns, worst);
 }
 
+static double now(void)
+{
+    struct timespec t;
+    timespec_get(&t, TIME_UTC);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
 static int run(const options *o, const molecule *list, int count)
 {
     const int batch = count * (o->turns + 1);
@@ -235,6 +243,7 @@ static int run(const options *o, const molecule *list, int count)
     }
     tuff_device *dev = NULL;
     tuff_program *p = NULL;
+    const double start = now();
     tuff_graph *g = build(batch);
     int good = position && charge && numbers;
     if (good && tuff_device_open(&(tuff_device_desc){ .select = o->device }, &dev)) { fprintf(stderr, "molecule: %s\n", tuff_device_error(NULL)); good = 0; }
@@ -244,6 +253,7 @@ static int run(const options *o, const molecule *list, int count)
         fprintf(stderr, "molecule: %s\n", tuff_program_error(p));
         good = 0;
     }
+    if (good) printf("%s: %d molecules, each turned %d ways, first result %.2f s\n", tuff_device_name(dev), count, o->turns, now() - start);
     if (good) report(list, count, o->turns, numbers);
     tuff_program_destroy(p);
     tuff_graph_destroy(g);
@@ -263,10 +273,8 @@ int main(int argc, char **argv)
         const size_t n = strlen(argv[i]);
         if (!strcmp(argv[i], "--turns") && i + 1 < argc) o.turns = atoi(argv[++i]);
         else if (!strcmp(argv[i], "--device") && i + 1 < argc) o.device = argv[++i];
-        else if (argv[i][0] == '-') {
-            fprintf(stderr, "usage: molecule [FOLDER or FILE.cml ...] [--turns N] [--device D]\n");
-            return 2;
-        } else if (n > 4 && !strcmp(argv[i] + n - 4, ".cml")) {
+        else if (argv[i][0] == '-') o.turns = 0;
+        else if (n > 4 && !strcmp(argv[i] + n - 4, ".cml")) {
             named = 1;
             if (count < MOST) count += read_cml(argv[i], &list[count]);
         } else {
@@ -274,10 +282,14 @@ int main(int argc, char **argv)
             count += read_folder(argv[i], list + count, MOST - count);
         }
     }
-    if (o.turns < 1 || o.turns > 1000) o.turns = 8;
+    if (o.turns < 1 || o.turns > 1000) {
+        fprintf(stderr, "usage: molecule [FOLDER or FILE.cml ...] [--turns 1..1000] [--device D]\n");
+        free(list);
+        return 2;
+    }
     if (list && !named) count = read_folder("/usr/share/chemical-structures", list, MOST);
     if (list && !named && !count) count = built_in(list);
-    if (!count) fprintf(stderr, "molecule: no molecule of 2 to %d known atoms was found\n", ATOMS);
+    if (!count) fprintf(stderr, "molecule: none of the files can be read and holds a molecule of 2 to %d known atoms\n", ATOMS);
     const int good = count && run(&o, list, count);
     free(list);
     return good ? 0 : 1;

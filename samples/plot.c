@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 /* 3 x 5 dots, a row per octal digit from the top. */
 static const char letters[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ.-+:/()%=,";
@@ -89,4 +90,11 @@ bool plot_write(const plot *p, const char *path)
     const bool good = png_image_write_to_file(&image, path, 0, p->rgb, 0, NULL);
     if (!good) fprintf(stderr, "%s: %s\n", path, image.message);
     return good;
+}
+
+double plot_now(void)
+{
+    struct timespec t;
+    timespec_get(&t, TIME_UTC);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }

@@ -1,4 +1,4 @@
-/* plot.h - pictures of curves for the samples: panels with a frame, a title and lines, written as PNG. */
+/* plot.h - pictures of curves for the samples: panels with a frame, a title and lines, written as PNG. And a clock. */
 #ifndef SAMPLE_PLOT_H
 #define SAMPLE_PLOT_H
 
@@ -19,5 +19,8 @@ plot_panel plot_frame(plot *p, int x, int y, int width, int height, double low, 
 void plot_line(plot *p, const plot_panel *panel, const float *y, size_t n, unsigned colour);
 /* False: the message was printed. */
 bool plot_write(const plot *p, const char *path);
+
+/* Seconds since some moment. */
+double plot_now(void);
 
 #endif

@@ -166,8 +166,9 @@ int main(int argc, char **argv)
         fprintf(stderr, "score2d: %s\n", tuff_device_error(NULL));
         return 1;
     }
+    const double start = plot_now();
     bool good = plot_create(&p, 1280, 1320);
-    printf("median distance to the exact flow at 6 12 24 48 96 evaluations\n");
+    printf("device %s\nmedian distance to the exact flow at 6 12 24 48 96 evaluations\n", tuff_device_name(dev));
     for (int i = 0; i < SOLVERS && good; i++) {
         char title[64];
         plot_panel q;
@@ -177,7 +178,7 @@ int main(int argc, char **argv)
         if (good) draw_samples(&p, &q, &o);
     }
     good = good && draw_errors(dev, &p, &o, 60, 980) && plot_write(&p, path);
-    if (good) printf("wrote %s\n", path);
+    if (good) printf("wrote %s after %.1f s, with compiling\n", path, plot_now() - start);
     plot_destroy(&p);
     tuff_device_close(dev);
     return good ? 0 : 1;

@@ -120,6 +120,17 @@ Test(caps, quirks_and_floor)
     cr_expect(c.quirks != 0 && !c.limits.f16);
 
     s = good_snapshot();
+    s.driver_id = VK_DRIVER_ID_MESA_LLVMPIPE;
+    s.driver_version = VK_MAKE_API_VERSION(0, 25, 3, 9);
+    cr_assert(tf_caps_plan(&s, NULL, NULL, &c, &f));
+    cr_expect(c.quirks == 0 && !c.limits.uniform_loads);
+    s.driver_version = VK_MAKE_API_VERSION(0, 26, 0, 0);
+    cr_assert(tf_caps_plan(&s, NULL, NULL, &c, &f));
+    cr_expect(c.quirks != 0 && c.limits.uniform_loads && c.on.uniform_loads);
+    cr_assert(tf_caps_plan(&s, "-quirks", NULL, &c, &f));
+    cr_expect(!c.limits.uniform_loads);
+
+    s = good_snapshot();
     s.api = VK_API_VERSION_1_1;
     cr_expect(strstr(tf_caps_below_floor(&s, text, sizeof text), "Vulkan 1.1, 1.2 is needed"));
     s = good_snapshot();

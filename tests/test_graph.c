@@ -66,6 +66,7 @@ static void dims_differ(tuff_graph *g)
 }
 static void dim_bound(tuff_graph *g) { tuff_dim_param(g, "n", 0); }
 static void dim_by_zero(tuff_graph *g) { tuff_dim_op(g, TUFF_DIM_FLOORDIV, tuff_dim_param(g, "n", 4), 0); }
+static void dim_operator(tuff_graph *g) { tuff_dim_op(g, (tuff_dim_operator)9, 2, 3); }
 static void rename_input(tuff_graph *g) { tuff_name(f32(g, "a", 1, 1), "b"); }
 static void first_wins(tuff_graph *g)
 {
@@ -107,6 +108,7 @@ Test(graph, messages)
         { dims_differ, TUFF_E_SHAPE, "add: f32[n,4] and f32[m,4] do not broadcast: axis -2 has n and m" },
         { dim_bound, TUFF_E_ARGUMENT, "dim \"n\": the bound is 0; it is from 1 to 2147483647" },
         { dim_by_zero, TUFF_E_ARGUMENT, "a dim is divided by 0" },
+        { dim_operator, TUFF_E_ARGUMENT, "9 is not a dim operator" },
         { rename_input, TUFF_E_NAME, "\"b\" names input \"a\" f32[1,1], which has its name for good" },
         { first_wins, TUFF_E_DTYPE, "exp: i32 is not among its dtypes: float c64 (x = input \"i\" i32[3])" },
     };

@@ -30,6 +30,7 @@ static void run_state(tuff_device *dev, const char *what)
         sum += (float)(r * (r % 4));
     }
     cr_expect(tuff_wait(p, ticket, UINT64_MAX) == TUFF_OK, "%s: %s", what, tuff_program_error(p));
+    cr_expect(!*tuff_program_error(p), "%s: nothing failed, but: %s", what, tuff_program_error(p));
     cr_expect(tuff_read(p, "y", y, sizeof y) == TUFF_OK && tuff_read(p, "zeros", zeros, sizeof zeros) == TUFF_OK, "%s: %s", what, tuff_program_error(p));
     for (int i = 0; i < N; i++)
         if (y[i] != sum * (float)(i - 300) * 0.125f + (float)i) {

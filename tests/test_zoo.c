@@ -1,5 +1,5 @@
-/* test_zoo.c - the graphs of samples/zoo/diffusion: those with a reference case compute its outputs from its inputs; all agree with the
- * interpreter, and what is known of the others' results holds. */
+/* test_zoo.c - the graphs of samples/zoo/diffusion, and those of other folders that no reference case runs: those with a case compute its
+ * outputs from its inputs; all agree with the interpreter, and what is known of the others' results holds. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -10,12 +10,13 @@
 
 #define DATA TUFF_SOURCE_DIR "/tests/data/diffusion/"
 
+/* name: of a graph in samples/zoo/diffusion, or with another folder. */
 static tuff_graph *parse(const char *name, const char *const *params, uint32_t n)
 {
     char path[512], message[512], *text = NULL;
     size_t size = 0;
     tuff_graph *g = NULL;
-    snprintf(path, sizeof path, TUFF_SOURCE_DIR "/samples/zoo/diffusion/%s.tuff", name);
+    snprintf(path, sizeof path, TUFF_SOURCE_DIR "/samples/zoo/%s%s.tuff", strchr(name, '/') ? "" : "diffusion/", name);
     cr_assert(tf_file_read(path, NULL, &text, &size, message, sizeof message) == TUFF_OK, "%s", message);
     cr_assert(tuff_graph_parse(text, size, &(tuff_parse_desc){ .name = name, .params = params, .param_count = n }, &g, message, sizeof message) == TUFF_OK, "%s", message);
     tf_free(NULL, text, size + 1);
@@ -96,6 +97,7 @@ Test(zoo, interpreter)
     static const struct { const char *name; bool normal; } graphs[] = {
         { "score_sde_ve", false }, { "score_sde_vp", false }, { "score_sde_subvp", false }, { "consistency", false }, { "mlcm", false }, { "apg", false }, { "teleport", false },
         { "calibration", false }, { "golden_noise", false }, { "nitrofusion", true }, { "jacobi", true }, { "speculative_jacobi", true },
+        { "ssm/s5", true }, { "ssm/mamba_fscil", true }, { "ssm/cross_scan", true }, { "ssm/continual_attention", true },
     };
     tuff_device *dev = open_device(NULL);
     for (size_t i = 0; i < COUNT(graphs); i++) {
@@ -207,6 +209,88 @@ Test(zoo, speculative_decoding_of_a_sure_model_is_greedy)
     cr_expect_arr_eq(drawn, greedy, sizeof drawn);
     tuff_program_destroy(p);
     tuff_program_destroy(q);
+    tuff_device_close(dev);
+}
+
+/* S5 against its recurrence, and a cross-scan against indices. */
+Test(zoo, s5_and_cross_scan)
+{
+    enum { L = 200, H = 6, P = 8, D = 12, Y = 5, X = 7 };
+    const values fill = { 0, 0.3 };
+    tuff_device *dev = open_device(NULL);
+    static float y[L * H], want[L * H], u[L * H], lam[2 * P], b[2 * P * H], c[2 * H * P], d[H], step[P], w[H * H];
+    const struct { const char *name; float *data; size_t n; } in[] = { { "u", u, COUNT(u) }, { "D", d, COUNT(d) }, { "log_step", step, COUNT(step) }, { "W", w, COUNT(w) } };
+    for (size_t i = 0; i < COUNT(in); i++) fill_known((void *)&fill, in[i].name, TUFF_F32, in[i].data, in[i].n);
+    fill_known((void *)&(values){ 0, 0.3 }, "lam", TUFF_F32, lam, COUNT(lam));
+    for (int k = 0; k < P; k++) lam[2 * k] = -lam[2 * k]; /* decaying, with frequencies */
+    fill_known((void *)&fill, "B", TUFF_F32, b, COUNT(b));
+    fill_known((void *)&fill, "C", TUFF_F32, c, COUNT(c));
+    tuff_graph *g = parse("ssm/s5", NULL, 0);
+    tuff_program *p = NULL;
+    cr_assert(tuff_compile(dev, g, NULL, &p) == TUFF_OK, "%s", tuff_graph_error(g));
+    for (size_t i = 0; i < COUNT(in); i++) cr_assert(tuff_write(p, in[i].name, in[i].data, in[i].n * sizeof(float)) == TUFF_OK);
+    cr_assert(tuff_write(p, "lam", lam, sizeof lam) == TUFF_OK && tuff_write(p, "B", b, sizeof b) == TUFF_OK && tuff_write(p, "C", c, sizeof c) == TUFF_OK);
+    cr_assert(tuff_run(p) == TUFF_OK, "%s", tuff_program_error(p));
+    read(p, "y", y, sizeof y);
+    double state[2 * P] = { 0 };
+    for (int t = 0; t < L; t++) {
+        double x[H];
+        for (int k = 0; k < P; k++) {
+            const double dt = exp((double)step[k]), re = (double)lam[2 * k], im = (double)lam[2 * k + 1], grow = exp(re * dt), n = re * re + im * im;
+            const double a[2] = { grow * cos(im * dt), grow * sin(im * dt) }, s[2] = { state[2 * k], state[2 * k + 1] };
+            const double f[2] = { ((a[0] - 1) * re + a[1] * im) / n, (a[1] * re - (a[0] - 1) * im) / n }; /* (e^z - 1) / lam */
+            double bu[2] = { 0, 0 };
+            for (int h = 0; h < H; h++)
+                for (int r = 0; r < 2; r++) bu[r] += (double)b[2 * (k * H + h) + r] * (double)u[t * H + h];
+            state[2 * k] = a[0] * s[0] - a[1] * s[1] + f[0] * bu[0] - f[1] * bu[1];
+            state[2 * k + 1] = a[0] * s[1] + a[1] * s[0] + f[0] * bu[1] + f[1] * bu[0];
+        }
+        for (int h = 0; h < H; h++) {
+            double v = (double)d[h] * (double)u[t * H + h];
+            for (int k = 0; k < P; k++) v += 2 * ((double)c[2 * (h * P + k)] * state[2 * k] - (double)c[2 * (h * P + k) + 1] * state[2 * k + 1]);
+            x[h] = v * (1 + erf(v / sqrt(2))) / 2;
+        }
+        for (int h = 0; h < H; h++) {
+            double v = 0;
+            for (int k = 0; k < H; k++) v += (double)w[h * H + k] * x[k];
+            want[t * H + h] = (float)(x[h] / (1 + exp(-v)));
+        }
+    }
+    expect_floats("s5", y, want, COUNT(y), (tolerance){ .rel = 2e-6 });
+    tuff_program_destroy(p);
+    tuff_graph_destroy(g);
+
+    static float image[D * Y * X], scanned[4 * D * Y * X], merged[D * Y * X];
+    p = run_known(dev, "ssm/cross_scan", (values){ 0, 1 });
+    fill_known((void *)&(values){ 0, 1 }, "x", TUFF_F32, image, COUNT(image));
+    read(p, "y", scanned, sizeof scanned);
+    read(p, "merged", merged, sizeof merged);
+    for (int i = 0; i < D * Y * X; i++) {
+        const int channel = i / (Y * X), at = i % (Y * X), turned = at % X * Y + at / X, places[4] = { at, Y * X - 1 - at, turned, Y * X - 1 - turned };
+        for (int k = 0; k < 4; k++) cr_expect(scanned[(k * D + channel) * Y * X + places[k]] == image[i], "direction %d, element %d", k, i);
+        cr_expect(merged[i] == 4 * image[i], "element %d", i);
+    }
+    tuff_program_destroy(p);
+    tuff_device_close(dev);
+}
+
+/* A new branch whose gate's weights are 0 changes nothing. */
+Test(zoo, new_branch_starts_silent)
+{
+    enum { Y = 4 * 16, IN = 64 * 16, OUT = 16 * 32 };
+    static float in[IN], out[OUT], y[2][Y];
+    tuff_device *dev = open_device(NULL);
+    tuff_program *p = run_known(dev, "ssm/mamba_fscil", (values){ 0, 0.3 });
+    fill_known((void *)&(values){ 0, 0.3 }, "new_in", TUFF_F32, in, IN / 2);
+    cr_assert(tuff_write(p, "new_in", in, sizeof in) == TUFF_OK && tuff_run(p) == TUFF_OK, "%s", tuff_program_error(p));
+    read(p, "y", y[0], sizeof y[0]);
+    cr_assert(tuff_write(p, "new_out", out, sizeof out) == TUFF_OK && tuff_run(p) == TUFF_OK, "%s", tuff_program_error(p));
+    read(p, "y", y[1], sizeof y[1]);
+    cr_expect_arr_eq(y[0], y[1], sizeof y[0]);
+    double size = 0;
+    for (int i = 0; i < Y; i++) size += fabs((double)y[0][i]);
+    cr_expect(size > 0);
+    tuff_program_destroy(p);
     tuff_device_close(dev);
 }
 

@@ -326,7 +326,18 @@ static bool build_graph(case_builder *b)
 
 /* ---- a graph of the zoo as target -------------------------------------------------------------------------- */
 
-/* "x.1", "$heads" or a number, into an override "NAME=value". A dim for a name is what the attribute has to be, if it is there. */
+/* How many inputs there are of this name with 0, 1, .. in place of #. */
+static int count_inputs(const case_builder *b, const char *pattern)
+{
+    const size_t front = strcspn(pattern, "#");
+    char name[128];
+    int n = 0;
+    while (snprintf(name, sizeof name, "%.*s%d%s", (int)front, pattern, n, pattern + front + 1) < (int)sizeof name && case_input(b, name)) n++;
+    return n;
+}
+
+/* "x.1", "$heads", "layers.#.weight" (how many) or a number, into an override "NAME=value". A dim for a name is what the attribute has to be,
+ * if it is there. */
 static bool add_param(case_builder *b, const char *name, const char *source)
 {
     double value;
@@ -344,6 +355,8 @@ static bool add_param(case_builder *b, const char *name, const char *source)
         if (!item || cJSON_IsNull(item)) return true; /* the graph's own default */
         if (!cJSON_IsNumber(item) && !cJSON_IsBool(item)) return case_refuse(b, "attribute \"%s\" should be a number", source + 1);
         value = cJSON_IsBool(item) ? (double)cJSON_IsTrue(item) : item->valuedouble;
+    } else if (strchr(source, '#')) {
+        value = count_inputs(b, source);
     } else if (dot && dot > source && (value = strtod(source, &end), *end)) {
         const char *of = tf_arena_string_n(b->arena, source, (size_t)(dot - source));
         value = of ? (double)case_dim(b, of, atoi(dot + 1)) : -1.0;

@@ -135,7 +135,7 @@ const case_row ops_cases[] = {
     { .op = "contrastive_rank", .zoo = "attention/contrastive_rank", .params = "B=probs.0 K=probs.1 S=context_hidden.1 D=context_hidden.2 alpha=$alpha" },
     { .op = "convnext_block_conditional", .zoo = "attention/convnext_block_conditional", .ignored = "act kernel",
          .params = BLOCK "H=$H W=$W kernel=dwconv.weight.2 hidden=pwconv1.weight.0" },
-    { .op = "crate_layer", .zoo = "attention/crate_layer", .params = BLOCK "heads=$heads dim_head=$dim_head step=$ista_step lambda=$ista_lambda" },
+    { .op = "crate_layer", .zoo = "attention/crate_layer", .params = BLOCK "layers=layers.#.0.norm.weight heads=$heads dim_head=$dim_head step=$ista_step lambda=$ista_lambda" },
     { .op = "dagnn_propagate", .zoo = "attention/dagnn_propagate", .params = "N=x.0 F=x.1 E=edge_index.1 K=$K" },
     { .op = "davit_channel_block", .zoo = "attention/davit_channel_block", .params = BLOCK "H=$H W=$W heads=$heads hidden=mlp.fc1.weight.0", .ignored = "scale act" },
     { .op = "davit_spatial_block", .zoo = "attention/davit_spatial_block", .params = BLOCK "H=$H W=$W heads=$heads window=$window hidden=mlp.fc1.weight.0", .ignored = "act" },

@@ -12,7 +12,7 @@ static void help(FILE *out)
     fprintf(out, "usage: tuff COMMAND [arguments]\n\n");
     for (size_t i = 0; i < TF_COUNT(commands); i++) fprintf(out, "  %-10s%s\n", commands[i]->name, commands[i]->doc);
     fprintf(out, "\ntuff COMMAND --help tells more; tuff --version prints the version.\n"
-                 "Environment: TUFF_DEVICE, TUFF_CACHE_DIR, TUFF_TOGGLES, TUFF_LIMITS. Exit codes: 0 good, 1 the work failed, "
+                 "Environment: TUFF_DEVICE, TUFF_CACHE_DIR, TUFF_TOGGLES, TUFF_LIMITS, TUFF_DUMP, TUFF_SERIALIZE. Exit codes: 0 good, 1 the work failed, "
                  "2 the command line was wrong.\n");
 }
 

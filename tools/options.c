@@ -8,8 +8,8 @@
 
 static const tool_option common_options[] = {
     TOOL_OPTION(tool_common, device, "device", "NAME", TOOL_TEXT, "an index, a UUID, or part of a device's or driver's name; default $TUFF_DEVICE"),
-    TOOL_OPTION(tool_common, limits, "limits", "LIST", TOOL_TEXT, "artificial limits, such as \"bindings=4,shared=16K\"; default $TUFF_LIMITS"),
-    TOOL_OPTION(tool_common, toggles, "toggles", "LIST", TOOL_TEXT, "tiers and switches, such as \"-subgroup,-fp16\"; default $TUFF_TOGGLES"),
+    TOOL_OPTION(tool_common, limits, "limits", "LIST", TOOL_TEXT, "artificial limits, such as \"bindings=4,shared=16K\"; default $TUFF_LIMITS; tuff devices --help has all"),
+    TOOL_OPTION(tool_common, toggles, "toggles", "LIST", TOOL_TEXT, "tiers and switches, such as \"-subgroup,-fp16\"; default $TUFF_TOGGLES; likewise"),
     TOOL_OPTION(tool_common, validate, "validate", NULL, TOOL_FLAG, "enable the validation layer"),
     TOOL_OPTION(tool_common, quiet, "quiet", NULL, TOOL_FLAG, "no progress and no remarks"),
     TOOL_OPTION(tool_common, help, "help", NULL, TOOL_FLAG, "this text"),

@@ -47,7 +47,7 @@ TUFF_API tuff_tensor tuff_log(tuff_tensor x);         /* natural; float, complex
 TUFF_API tuff_tensor tuff_log2(tuff_tensor x);
 TUFF_API tuff_tensor tuff_log10(tuff_tensor x);
 TUFF_API tuff_tensor tuff_log1p(tuff_tensor x);       /* log(1 + x), accurate near 0 */
-TUFF_API tuff_tensor tuff_sin(tuff_tensor x);         /* float, complex; own range reduction, see docs for large x */
+TUFF_API tuff_tensor tuff_sin(tuff_tensor x);         /* float, complex; accurate for every x, as cos and tan */
 TUFF_API tuff_tensor tuff_cos(tuff_tensor x);         /* float, complex */
 TUFF_API tuff_tensor tuff_tan(tuff_tensor x);
 TUFF_API tuff_tensor tuff_asin(tuff_tensor x);

@@ -303,9 +303,10 @@ typedef struct tuff_device_desc {
 TUFF_API tuff_status tuff_device_open(const tuff_device_desc *desc, tuff_device **out);
 /* Destroys everything; programs of the device must be destroyed before. NULL is allowed. */
 TUFF_API void tuff_device_close(tuff_device *dev);
-/* Text of the last device error of the calling sequence; for a failed open, dev may be NULL: the text of the
- * last failed tuff_device_open of this thread. */
+/* dev NULL: why the last tuff_device_open, or call of tuff_vulkan.h for a device, of this thread failed; valid until the next one. Of an open
+ * device: whether it was lost. What else fails later is in the text of its graph or program. */
 TUFF_API const char *tuff_device_error(const tuff_device *dev);
+/* As the driver calls it; owned by dev. */
 TUFF_API const char *tuff_device_name(const tuff_device *dev);
 
 /* ---- program ------------------------------------------------------------------------------------ */
@@ -340,6 +341,7 @@ TUFF_API tuff_status tuff_program_load(tuff_device *dev, const void *data, size_
                                        char *message, size_t message_size);
 
 TUFF_API void tuff_program_destroy(tuff_program *p); /* waits for its runs; NULL is allowed */
+/* Text of the last call on p that failed; "" if none. Owned by p. */
 TUFF_API const char *tuff_program_error(const tuff_program *p);
 
 /* Device memory in bytes that running p takes, by purpose. Available before anything is allocated:
