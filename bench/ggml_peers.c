@@ -1,5 +1,5 @@
-/* ggml_peers - attention, matrix products and softmax of tuff and of ggml's Vulkan backend side by side: the same data, the same
- * device, least times of alternating runs.
+/* ggml_peers - attention, matrix products, softmax, a norm and a convolution of tuff and of ggml's Vulkan backend side by side: the same
+ * data, the same device, least times of alternating runs.
  *
  *     GGML_VK_VISIBLE_DEVICES=0 ggml_peers [--seconds 0.5] [--only NAME]
  *
@@ -17,23 +17,32 @@
 #include <time.h>
 #include <tuff/tuff.h>
 
-typedef enum kind { ATTENTION, MATMUL, SOFTMAX } kind;
-/* ATTENTION: n[] = queries, keys, heads, key heads, head size. MATMUL: n[0] cubed. SOFTMAX: n[0] rows of n[1]. */
-typedef struct row { const char *name; kind kind; int64_t n[5]; bool half, causal; } row;
+typedef enum kind { ATTENTION, MATMUL, SOFTMAX, NORM, CONV } kind;
+/* ATTENTION: n[] = queries, keys, heads, key heads, head size. MATMUL: n[0] cubed. SOFTMAX, NORM: n[0] rows of n[1]. CONV: n[0] channels
+ * of n[1] squared, by as many of 3 squared. type: of keys and values, of the product's second operand. */
+typedef struct row { const char *name; kind kind; int64_t n[5]; enum ggml_type type; bool causal; } row;
 static const row rows[] = {
-    { "decode d64 1k keys h8", ATTENTION, { 1, 1024, 8, 8, 64 }, true, false },
-    { "decode d128 1k keys h8", ATTENTION, { 1, 1024, 8, 8, 128 }, true, false },
-    { "decode d128 1k keys h8/2", ATTENTION, { 1, 1024, 8, 2, 128 }, true, false },
-    { "decode d128 4k keys h8/2", ATTENTION, { 1, 4096, 8, 2, 128 }, true, false },
-    { "decode d128 32k keys h8", ATTENTION, { 1, 32768, 8, 8, 128 }, true, false },
-    { "prefill d64 256x256 h4", ATTENTION, { 256, 256, 4, 4, 64 }, true, false },
-    { "prefill d64 256x256 h4 causal", ATTENTION, { 256, 256, 4, 4, 64 }, true, true },
-    { "prefill d128 512x512 h4 causal", ATTENTION, { 512, 512, 4, 4, 128 }, true, true },
-    { "prefill d128 512x512 h4/1 causal", ATTENTION, { 512, 512, 4, 1, 128 }, true, true },
-    { "matmul 512", MATMUL, { 512 }, false, false },
-    { "matmul 512 f16", MATMUL, { 512 }, true, false },
-    { "softmax 4096x1024", SOFTMAX, { 4096, 1024 }, false, false },
-    { "softmax 1024x4096", SOFTMAX, { 1024, 4096 }, false, false },
+    { "decode d64 1k keys h8", ATTENTION, { 1, 1024, 8, 8, 64 }, GGML_TYPE_F16, false },
+    { "decode d128 1k keys h8", ATTENTION, { 1, 1024, 8, 8, 128 }, GGML_TYPE_F16, false },
+    { "decode d128 1k keys h8/2", ATTENTION, { 1, 1024, 8, 2, 128 }, GGML_TYPE_F16, false },
+    { "decode d128 4k keys h8/2", ATTENTION, { 1, 4096, 8, 2, 128 }, GGML_TYPE_F16, false },
+    { "decode d128 32k keys h8", ATTENTION, { 1, 32768, 8, 8, 128 }, GGML_TYPE_F16, false },
+    { "prefill d64 256x256 h4", ATTENTION, { 256, 256, 4, 4, 64 }, GGML_TYPE_F16, false },
+    { "prefill d64 256x256 h4 causal", ATTENTION, { 256, 256, 4, 4, 64 }, GGML_TYPE_F16, true },
+    { "prefill d128 512x512 h4 causal", ATTENTION, { 512, 512, 4, 4, 128 }, GGML_TYPE_F16, true },
+    { "prefill d128 512x512 h4/1 causal", ATTENTION, { 512, 512, 4, 1, 128 }, GGML_TYPE_F16, true },
+    { "matmul 512", MATMUL, { 512 }, GGML_TYPE_F32, false },
+    { "matmul 1024", MATMUL, { 1024 }, GGML_TYPE_F32, false },
+    { "matmul 512 f16", MATMUL, { 512 }, GGML_TYPE_F16, false },
+    { "matmul 1024 f16", MATMUL, { 1024 }, GGML_TYPE_F16, false },
+    { "matmul 512 int8", MATMUL, { 512 }, GGML_TYPE_Q8_0, false },
+    { "matmul 1024 int8", MATMUL, { 1024 }, GGML_TYPE_Q8_0, false },
+    { "matmul 512 int4", MATMUL, { 512 }, GGML_TYPE_Q4_0, false },
+    { "matmul 1024 int4", MATMUL, { 1024 }, GGML_TYPE_Q4_0, false },
+    { "softmax 4096x1024", SOFTMAX, { 4096, 1024 }, GGML_TYPE_F32, false },
+    { "softmax 1024x4096", SOFTMAX, { 1024, 4096 }, GGML_TYPE_F32, false },
+    { "rms norm 4096x1024", NORM, { 4096, 1024 }, GGML_TYPE_F32, false },
+    { "conv 3x3 64 channels 64x64", CONV, { 64, 64 }, GGML_TYPE_F32, false },
 };
 
 /* Operands as rows of floats in tuff's order; ggml's is made from it. */
@@ -82,6 +91,10 @@ static void fill(work *w, const row *r)
     } else if (r->kind == MATMUL) {
         w->size[0] = w->size[1] = w->result = square;
         w->work = 2.0 * (double)(square * n[0]);
+    } else if (r->kind == CONV) {
+        w->size[0] = w->result = n[0] * n[1] * n[1];
+        w->size[1] = n[0] * n[0] * 9;
+        w->work = 2.0 * (double)(w->size[1] * n[1] * n[1]);
     } else {
         w->size[0] = w->result = n[0] * n[1];
         w->work = 8.0 * (double)w->result;
@@ -97,20 +110,61 @@ static void fill(work *w, const row *r)
     for (int i = 0; i < 2; i++) w->out[i] = calloc((size_t)w->result, sizeof *w->out[i]);
 }
 
+/* Neighbours that share a scale in ggml's Q8_0 and Q4_0: a half, then 32 codes; those of 4 bits are half of the values, then the others
+ * above them, all 8 too large. */
+enum { BLOCK = 32 };
+static bool is_quantised(const row *r) { return r->type == GGML_TYPE_Q8_0 || r->type == GGML_TYPE_Q4_0; }
+
+static void *narrowed(const float *x, int64_t n, enum ggml_type type)
+{
+    void *y = malloc((size_t)n * sizeof *x);
+    if (type == GGML_TYPE_F32) memcpy(y, x, (size_t)n * sizeof *x);
+    else if (type == GGML_TYPE_F16) ggml_fp32_to_fp16_row(x, y, n);
+    else ggml_quantize_chunk(type, x, y, 0, n / BLOCK, BLOCK, NULL);
+    return y;
+}
+
 /* ---- tuff ------------------------------------------------------------------------------------------ */
 
 static void describe(const work *w, char *text, size_t size)
 {
     const row *r = w->r;
     const int64_t *n = r->n;
-    const char *t = r->half ? "f16" : "f32";
+    const char *t = r->type == GGML_TYPE_F16 ? "f16" : "f32";
     if (r->kind == ATTENTION)
         snprintf(text, size, "a = input f32[1,%d,%d,%d]\nb = input %s[1,%d,%d,%d]\nc = input %s[1,%d,%d,%d]\ny = attention(a, b, c) {causal=%s}\noutput y\n", (int)n[0], (int)n[2], (int)n[4],
                  t, (int)n[1], (int)n[3], (int)n[4], t, (int)n[1], (int)n[3], (int)n[4], r->causal ? "true" : "false");
+    else if (r->kind == MATMUL && is_quantised(r))
+        snprintf(text, size, "a = input f32[%d,%d]\nb = input %s[%d,%d]\nscale = input f16[%d,%d]\ny = matmul(a, dequant(b, scale) {group=%d}) {transpose_b=true}\noutput y\n", (int)n[0], (int)n[0],
+                 r->type == GGML_TYPE_Q8_0 ? "i8" : "i4", (int)n[0], (int)n[0], (int)n[0], (int)n[0] / BLOCK, BLOCK);
     else if (r->kind == MATMUL)
         snprintf(text, size, "a = input f32[%d,%d]\nb = input %s[%d,%d]\ny = matmul(a, b) {transpose_b=true, dtype=f32}\noutput y\n", (int)n[0], (int)n[0], t, (int)n[0], (int)n[0]);
+    else if (r->kind == CONV)
+        snprintf(text, size, "a = input f32[1,%d,%d,%d]\nb = input f32[%d,%d,3,3]\ny = conv(a, b) {padding=[1,1]}\noutput y\n", (int)n[0], (int)n[1], (int)n[1], (int)n[0], (int)n[0]);
     else
-        snprintf(text, size, "a = input f32[%d,%d]\ny = softmax(a) {axis=1}\noutput y\n", (int)n[0], (int)n[1]);
+        snprintf(text, size, "a = input f32[%d,%d]\ny = %s\noutput y\n", (int)n[0], (int)n[1], r->kind == NORM ? "rms_norm(a) {axes=[1]}" : "softmax(a) {axis=1}");
+}
+
+/* ggml's blocks as codes and scales. */
+static tuff_status write_quantised(tuff_program *p, const char *name, const unsigned char *blocks, int64_t n, bool bytes)
+{
+    const size_t codes = bytes ? BLOCK : BLOCK / 2;
+    const int64_t count = n / BLOCK;
+    unsigned char *code = malloc((size_t)count * codes), *scale = malloc((size_t)count * 2);
+    for (int64_t i = 0; i < count; i++) {
+        const unsigned char *from = blocks + (size_t)i * (2 + codes);
+        memcpy(scale + i * 2, from, 2);
+        for (size_t k = 0; k < codes; k++) {
+            const size_t at = 2 * (k % (BLOCK / 4)); /* 4 bits: where values 2k and 2k + 1 are */
+            const int high = 4 * (int)(k / (BLOCK / 4));
+            code[(size_t)i * codes + k] = bytes ? from[2 + k] : (unsigned char)(((from[2 + at] >> high & 15) | (from[3 + at] >> high & 15) << 4) ^ 0x88);
+        }
+    }
+    tuff_status status = tuff_write(p, name, code, (size_t)count * codes);
+    if (!status) status = tuff_write(p, "scale", scale, (size_t)count * 2);
+    free(code);
+    free(scale);
+    return status;
 }
 
 static bool start_tuff(peer *p, const work *w)
@@ -123,10 +177,10 @@ static bool start_tuff(peer *p, const work *w)
     if (tuff_compile(p->dev, p->g, NULL, &p->p)) return fail("compile", tuff_graph_error(p->g));
     const double built = now() - start;
     for (int i = 0; i < 3 && w->size[i]; i++) {
-        const bool half = w->r->half && i;
-        ggml_fp16_t *narrow = malloc((size_t)w->size[i] * sizeof *narrow);
-        ggml_fp32_to_fp16_row(w->in[i], narrow, w->size[i]);
-        const tuff_status status = tuff_write(p->p, names[i], half ? (void *)narrow : (void *)w->in[i], (size_t)w->size[i] * (half ? 2 : 4));
+        const enum ggml_type type = i ? w->r->type : GGML_TYPE_F32;
+        void *narrow = narrowed(w->in[i], w->size[i], type);
+        const tuff_status status = i && is_quantised(w->r) ? write_quantised(p->p, names[i], narrow, w->size[i], type == GGML_TYPE_Q8_0)
+                                                           : tuff_write(p->p, names[i], narrow, (size_t)w->size[i] * ggml_type_size(type));
         free(narrow);
         if (status) return fail("write", tuff_program_error(p->p));
     }
@@ -149,14 +203,13 @@ static ggml_backend_t open_ggml(void)
 }
 
 /* x[1, tokens, heads, channels] in ggml's order [heads, tokens, channels]. */
-static void set_tokens(struct ggml_tensor *t, const float *x, int64_t tokens, int64_t heads, int64_t d, bool half)
+static void set_tokens(struct ggml_tensor *t, const float *x, int64_t tokens, int64_t heads, int64_t d)
 {
     float *y = malloc((size_t)(tokens * heads * d) * sizeof *y);
     for (int64_t i = 0; i < tokens; i++)
         for (int64_t h = 0; h < heads; h++) memcpy(y + (h * tokens + i) * d, x + (i * heads + h) * d, (size_t)d * sizeof *y);
-    ggml_fp16_t *narrow = malloc((size_t)(tokens * heads * d) * sizeof *narrow);
-    ggml_fp32_to_fp16_row(y, narrow, tokens * heads * d);
-    ggml_backend_tensor_set(t, half ? (void *)narrow : (void *)y, 0, ggml_nbytes(t));
+    void *narrow = narrowed(y, tokens * heads * d, t->type);
+    ggml_backend_tensor_set(t, narrow, 0, ggml_nbytes(t));
     free(narrow);
     free(y);
 }
@@ -174,7 +227,7 @@ static bool start_ggml(peer *p, const work *w)
 {
     const row *r = w->r;
     const int64_t *n = r->n;
-    const enum ggml_type t = r->half ? GGML_TYPE_F16 : GGML_TYPE_F32;
+    const enum ggml_type t = r->type;
     const double start = now();
     struct ggml_context *c = p->context = ggml_init((struct ggml_init_params){ .mem_size = 1 << 20, .no_alloc = true });
     if (!c) return fail("ggml", "no context");
@@ -188,9 +241,13 @@ static bool start_ggml(peer *p, const work *w)
         p->x[0] = ggml_new_tensor_2d(c, GGML_TYPE_F32, n[0], n[0]);
         p->x[1] = ggml_new_tensor_2d(c, t, n[0], n[0]);
         p->y = ggml_mul_mat(c, p->x[1], p->x[0]);
+    } else if (r->kind == CONV) {
+        p->x[0] = ggml_new_tensor_4d(c, GGML_TYPE_F32, n[1], n[1], n[0], 1);
+        p->x[1] = ggml_new_tensor_4d(c, GGML_TYPE_F32, 3, 3, n[0], n[0]);
+        p->y = ggml_conv_2d_direct(c, p->x[1], p->x[0], 1, 1, 1, 1, 1, 1);
     } else {
         p->x[0] = ggml_new_tensor_2d(c, GGML_TYPE_F32, n[1], n[0]);
-        p->y = ggml_soft_max(c, p->x[0]);
+        p->y = r->kind == NORM ? ggml_rms_norm(c, p->x[0], 1e-6f) : ggml_soft_max(c, p->x[0]);
     }
     p->graph = ggml_new_graph(c);
     ggml_build_forward_expand(p->graph, p->y);
@@ -199,8 +256,8 @@ static bool start_ggml(peer *p, const work *w)
     if (!p->buffer) return fail("ggml", "out of memory");
     const double built = now() - start;
     for (int i = 0; i < 3 && w->size[i]; i++)
-        if (r->kind == ATTENTION) set_tokens(p->x[i], w->in[i], i ? n[1] : n[0], i ? n[3] : n[2], n[4], r->half && i);
-        else set_tokens(p->x[i], w->in[i], 1, 1, w->size[i], r->half && i);
+        if (r->kind == ATTENTION) set_tokens(p->x[i], w->in[i], i ? n[1] : n[0], i ? n[3] : n[2], n[4]);
+        else set_tokens(p->x[i], w->in[i], 1, 1, w->size[i]);
     if (r->causal) set_causal(p->x[3], n[0], n[1]);
     const double run = now();
     if (ggml_backend_graph_compute(p->backend, p->graph) != GGML_STATUS_SUCCESS) return fail("ggml", "the graph failed");
@@ -250,7 +307,6 @@ static void measure(const row *r, tuff_device *dev, ggml_backend_t backend, doub
     printf("%-34s %9.3f %9.3g %9.0f", r->name, a.least, a.least > 0 ? scale / a.least : 0, a.first);
     if (b.good) printf(" %9.3f %9.3g %9.0f %8.2fx %9.1e", b.least, scale / b.least, b.first, b.least / a.least, apart(&w));
     printf("\n");
-    fflush(stdout);
     tuff_program_destroy(a.p);
     tuff_graph_destroy(a.g);
     if (b.buffer) ggml_backend_buffer_free(b.buffer);
@@ -271,7 +327,8 @@ int main(int argc, char **argv)
     if (tuff_device_open(&(tuff_device_desc){ .cache_dir = "" }, &dev)) return fail("tuff", tuff_device_error(NULL)), 1;
     ggml_backend_t backend = open_ggml();
     if (!backend) fail("ggml", "it lists no Vulkan device; GGML_VK_VISIBLE_DEVICES=0 lets it take a software driver");
-    printf("%s\nGFLOP/s; softmax: GB/s read and written\n%-34s %9s %9s %9s %9s %9s %9s %9s %9s\n", tuff_device_name(dev), "", "tuff ms", "", "first ms", "ggml ms", "", "first ms", "ahead", "apart");
+    setvbuf(stdout, NULL, _IOLBF, BUFSIZ); /* a run takes minutes */
+    printf("%s\nGFLOP/s; softmax and norm: GB/s read and written\n%-34s %9s %9s %9s %9s %9s %9s %9s %9s\n", tuff_device_name(dev), "", "tuff ms", "", "first ms", "ggml ms", "", "first ms", "ahead", "apart");
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         if (strstr(rows[i].name, only)) measure(&rows[i], dev, backend, seconds);
     if (backend) ggml_backend_free(backend);

@@ -27,6 +27,7 @@ extern const tf_op tf_op_attention_anchor, tf_op_attention_merge;
 /* How an attention runs on a device. A pure function of shapes (at their bounds) and limits. */
 typedef enum tf_attention_kernel {
     TF_ATT_ROWS,     /* a query row per lane, all of it in registers */
+    TF_ATT_KEYS,     /* few rows: a key per lane */
     TF_ATT_CHANNELS, /* few rows: lanes share the channels of a key */
     TF_ATT_TILES,    /* tiles in shared memory */
     TF_ATT_MATRICES  /* the same by cooperative matrices, for halves */

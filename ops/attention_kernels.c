@@ -33,18 +33,39 @@ tf_attention_shape tf_attention_shape_of(const tuff_graph *g, const tf_type *con
 }
 
 /* Key heads of one CHANNELS workgroup on a CPU: with all heads of a key before the next key memory is read in order, which
- * caches and their prefetchers need. Each head is more code; where loads of one address are dear that code takes long to compile,
- * so there keys in a core's own cache are not worth it, and only keys beyond all caches are worth much of it. */
-static uint32_t heads_in_order(const tf_limits *l, const tf_attention_shape *s, uint32_t lanes, uint32_t rows)
+ * caches and their prefetchers need. Each head is more code that takes long to compile, so keys in a core's own cache are not
+ * worth it, and only keys beyond all caches are worth much of it. */
+static uint32_t heads_in_order(const tf_attention_shape *s, uint32_t lanes, uint32_t rows)
 {
     const int64_t slots = ceildiv(TF_MAX(s->dk, s->dv), 4 * (int64_t)lanes), elements = s->longest * s->hk * (s->dk + s->dv);
-    const int64_t own = INT64_C(1) << 19, shared = INT64_C(1) << 23, sites = l->uniform_loads || elements >= shared ? 32 : 16;
+    const int64_t own = INT64_C(1) << 19, shared = INT64_C(1) << 23, sites = elements >= shared ? 32 : 16;
     uint32_t heads = 1;
-    if (!l->uniform_loads && elements < own)
+    if (elements < own)
         return 1;
     while (s->hk % (2 * heads) == 0 && 2 * heads * rows <= lanes && 2 * heads * rows * slots <= 32 && 2 * heads * slots <= sites)
         heads *= 2;
-    return heads == s->hk || (l->uniform_loads && heads * s->dk >= 1024) ? heads : 1;
+    return heads == s->hk ? heads : 1;
+}
+
+enum { KEYS_OWN = 4, KEYS_TURN = 2, KEYS_FLOATS = 8192 }; /* KEYS: keys of a lane and blocks of channels per trip; elements of q and o */
+
+/* Few rows where the driver's compiler tells loads of one address from others: it makes one instruction of a load by all lanes, and
+ * a key per lane reads as many places of memory at once. */
+static bool choose_keys(tf_attention_choice *c, const tf_limits *l, const tf_attention_shape *s, uint32_t lanes, int64_t rows)
+{
+    const int64_t floats = rows * (s->dk + s->dv);
+    if (!l->cpu || !l->uniform_loads || rows > 4 || (lanes != 4 && lanes != 8 && lanes != 16))
+        return false;
+    c->kernel = TF_ATT_KEYS;
+    c->lanes = lanes;
+    c->rows = (uint32_t)rows;
+    c->pack = (uint32_t)(s->hq / s->hk);
+    c->keys = KEYS_OWN * lanes;
+    c->heads = (uint32_t)s->hk;
+    for (int64_t n = 2; c->heads > 1 && c->heads * floats > KEYS_FLOATS; n++)
+        if (s->hk % n == 0)
+            c->heads = (uint32_t)(s->hk / n);
+    return true;
 }
 
 enum { MATRIX_KEYS = 32 };
@@ -86,12 +107,14 @@ static void choose_kernel(tf_attention_choice *c, const tf_limits *l, const tf_a
     const uint32_t lanes = tf_shuffle_lanes(l);
     const int64_t group = s->hq / s->hk, rows = group * s->sq, widest = TF_MAX(s->dk, s->dv);
     c->heads = c->wide = 1;
-    if (lanes && rows <= 4 && widest <= (l->cpu ? 32 : 16) * (int64_t)lanes) {
+    if (choose_keys(c, l, s, lanes, rows)) {
+        return;
+    } else if (lanes && rows <= 4 && widest <= (l->cpu ? 32 : 16) * (int64_t)lanes) {
         c->kernel = TF_ATT_CHANNELS;
         c->lanes = lanes;
         c->rows = tf_pow2_ceil((uint64_t)rows);
         c->pack = (uint32_t)group;
-        c->heads = l->cpu ? heads_in_order(l, s, lanes, c->rows) : 1;
+        c->heads = l->cpu ? heads_in_order(s, lanes, c->rows) : 1;
         c->keys = lanes / c->rows / c->heads;
         c->wide = tf_emit_octets(l) && c->heads == s->hk && s->dk % (8 * (int64_t)lanes) == 0 && s->dv % (8 * (int64_t)lanes) == 0 ? 2 : 1;
     } else if (choose_matrices(c, l, s)) {
@@ -126,7 +149,10 @@ static uint32_t choose_splits(const tf_attention_choice *c, const tf_limits *l, 
     if (groups < wanted)
         splits = TF_MIN(TF_MIN(ceildiv(wanted, groups), ceildiv(s->sk, 256)), 64);
     if (l->cpu) {
-        const int64_t trips = c->kernel == TF_ATT_ROWS ? ceildiv(s->dk, 4) + ceildiv(s->dv, 4) + c->keys + 1 : 2 * (int64_t)c->keys + 1;
+        const int64_t block = KEYS_TURN * (int64_t)c->lanes;
+        const int64_t trips = c->kernel == TF_ATT_ROWS ? ceildiv(s->dk, 4) + ceildiv(s->dv, 4) + c->keys + 1
+                            : c->kernel == TF_ATT_KEYS ? c->heads * (ceildiv(s->dk, block) + ceildiv(s->dv, block) + c->rows * (KEYS_OWN + 1) + 1) + 1
+                                                       : 2 * (int64_t)c->keys + 1;
         const bool in_turn = c->kernel == TF_ATT_CHANNELS && s->hk > c->heads;
         splits = TF_MAX(splits, ceildiv(s->longest, in_turn ? 512 : TF_CPU_TRIPS / trips * c->keys)); /* 512: keys of all heads stay in cache */
     }
@@ -201,8 +227,8 @@ static void define_problem(tf_kernel_build *k, const tf_attention_desc *d, const
     tf_define(k, "ROWS", "%u", c->rows);
     tf_define(k, "KEYS", "%u", c->keys);
     tf_define(k, "WIDE", "%u", c->wide);
+    tf_define(k, "TURN", "%d", KEYS_TURN);
     tf_define(k, "SHUFFLE", "%d", c->shuffle);
-    tf_define(k, "UNIFORM_LOADS", "%d", k->limits->uniform_loads);
     tf_define(k, "WANT_O", "%d", k->want[0]);
     tf_define(k, "WANT_LSE", "%d", k->want[1]);
 }
@@ -247,6 +273,7 @@ static bool configure(tf_kernel_build *k)
 {
     static const struct { const char *source, *algorithm; } kernels[] = {
         [TF_ATT_ROWS] = { "anchors/attention_rows.glsl", "query row per lane" },
+        [TF_ATT_KEYS] = { "anchors/attention_keys.glsl", "key per lane" },
         [TF_ATT_CHANNELS] = { "anchors/attention_channels.glsl", "channels of a key over lanes" },
         [TF_ATT_TILES] = { "anchors/attention_tiles.glsl", "tiles in shared memory" },
         [TF_ATT_MATRICES] = { "anchors/attention_matrices.glsl", "cooperative matrices" },
@@ -265,7 +292,7 @@ static bool configure(tf_kernel_build *k)
     k->algorithm = kernels[c.kernel].algorithm;
     k->local[0] = c.lanes;
     k->local[1] = k->local[2] = 1;
-    const bool lanes = c.kernel == TF_ATT_CHANNELS || c.shuffle;
+    const bool lanes = c.kernel == TF_ATT_KEYS || c.kernel == TF_ATT_CHANNELS || c.shuffle;
     k->need_subgroup_shuffle = lanes;
     k->subgroup_size = lanes && k->limits->subgroup_control ? c.lanes : 0;
     if (c.kernel == TF_ATT_MATRICES)

@@ -234,6 +234,7 @@ static void run_cases(const char *variant, const tuff_device_desc *desc, size_t 
 }
 
 Test(attention, cpu_class) { run_cases("cpu", &(tuff_device_desc){ .toggles = "+cpu" }, 0, 1); }
+Test(attention, cpu_class_with_uniform_loads) { run_cases("cpu with uniform loads", &(tuff_device_desc){ .toggles = "+cpu,+uniform_loads" }, 0, 1); }
 Test(attention, cpu_class_without_subgroups) { run_cases("cpu without subgroups", &(tuff_device_desc){ .toggles = "+cpu,-subgroup" }, 0, 2); }
 /* Many units: key ranges are split wherever that is possible. */
 Test(attention, gpu_class) { run_cases("gpu", &(tuff_device_desc){ .toggles = "-cpu", .limits = "units=64" }, 0, 2); }
@@ -334,10 +335,13 @@ Test(attention, long_key_range)
 {
     static const attention_case c = { QKV("1,1,1,64", "1,70000,1,64", "1,70000,1,64"), "attention(q, k, v)", 0, 0 };
     static const attention_case rows = { QKV("1,16,1,64", "1,20000,1,64", "1,20000,1,64"), "attention(q, k, v)", 0, 0 };
-    tuff_device *dev = open_device(&(tuff_device_desc){ .limits = "units=1" });
-    run_case(dev, &c, "few rows");
-    run_case(dev, &rows, "many rows");
-    tuff_device_close(dev);
+    static const char *const toggles[] = { "-uniform_loads", "+uniform_loads" };
+    for (size_t d = 0; d < COUNT(toggles); d++) {
+        tuff_device *dev = open_device(&(tuff_device_desc){ .limits = "units=1", .toggles = toggles[d] });
+        run_case(dev, &c, "few rows");
+        run_case(dev, &rows, "many rows");
+        tuff_device_close(dev);
+    }
 }
 
 /* Keys beyond a core's cache: a workgroup takes all heads of a key before the next key, eight channels a load where they divide. */
@@ -350,7 +354,10 @@ Test(attention, heads_in_order)
         { "q = input f32[1,1,8,64]\nkcode = input u4[1,700,8,64]\nvcode = input i8[1,700,8,64]\nks = input f16[1,700,8,2]\nkz = input f16[1,700,8,2]\n"
           "vs = input f16[1,700,8,2]\n", "attention(q, kcode, vcode, k_scale=ks, k_zero=kz, v_scale=vs) {group=32}", 0, 0 },
     };
-    tuff_device *dev = open_device(&(tuff_device_desc){ .toggles = "+cpu" });
-    for (size_t i = 0; i < COUNT(long_cases); i++) run_case(dev, &long_cases[i], "heads in order");
-    tuff_device_close(dev);
+    static const char *const toggles[] = { "+cpu,-uniform_loads", "+cpu,+uniform_loads" };
+    for (size_t d = 0; d < COUNT(toggles); d++) {
+        tuff_device *dev = open_device(&(tuff_device_desc){ .toggles = toggles[d] });
+        for (size_t i = 0; i < COUNT(long_cases); i++) run_case(dev, &long_cases[i], toggles[d]);
+        tuff_device_close(dev);
+    }
 }

@@ -19,7 +19,7 @@
 #define V_AT v_at4
 #define LOAD(at, head, key, c, size) const vec4 x[1] = vec4[1](at(KEY_AT(head, key), CHANNEL(c, size)))
 #endif
-#if KEYS <= 2 || UNIFORM_LOADS /* there constant shuffles are free; elsewhere the many loads in flight cost more than they bring */
+#if KEYS <= 2 /* many loads in flight cost more than they bring */
 #define EACH_KEY [[unroll]] for (int u = 0; u < KEYS; u++)
 #else
 #define EACH_KEY [[dont_unroll]] for (int u = 0; u < KEYS; u++)
