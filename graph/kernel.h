@@ -81,6 +81,8 @@ void tf_shader_library(const char *body, tf_str *out);
 
 /* "#define NAME 512" or, for a dynamic dim, "#define NAME <uniform>" (registered as a parameter). */
 void tf_define_dim(tf_kernel_build *k, const char *name, int64_t dim);
+/* A dim as a uint that is no part of the text, so that steps that differ in it alone share a kernel: for passes that repeat. */
+void tf_define_live(tf_kernel_build *k, const char *name, int64_t dim);
 void tf_define(tf_kernel_build *k, const char *name, const char *format, ...) TF_PRINTF(3, 4);
 
 #endif
