@@ -57,6 +57,11 @@ void tf_define_dim(tf_kernel_build *k, const char *name, int64_t dim)
     else tf_define(k, name, "%lld", (long long)dim);
 }
 
+void tf_define_live(tf_kernel_build *k, const char *name, int64_t dim)
+{
+    tf_define(k, name, "PW(%u)", tf_emit_param((tf_emitter *)k, TF_PARAM_DIM, dim));
+}
+
 /* ---- ways ---------------------------------------------------------------------------------------- */
 
 /* Sizes up to 16 as they are, others as the power of two from there on. */
@@ -607,6 +612,7 @@ static void prelude(tf_emitter *m, tf_str *out, const char *declarations)
     if (m->steps) tf_str_add(out, "layout(push_constant) uniform Iteration { ivec4 step; } iteration;\n");
     if (m->params.n) tf_str_printf(out, "layout(std140, set = 0, binding = %u) uniform Parameters { uvec4 w[%u]; } parameters;\n"
                                         "#define PW(i) parameters.w[(i) >> 2][(i) & 3]\n", m->slots, (m->params.n + 3) / 4);
+    if (!many && !(m->body.data && strstr(m->body.data, "NGROUPS"))) return;
     if (tf_dim_is_dynamic(k->groups)) tf_str_printf(out, "#define NGROUPS PW(%u)\n", tf_emit_param(m, TF_PARAM_DIM, k->groups));
     else tf_str_printf(out, "#define NGROUPS %lldu\n", (long long)k->groups);
 }

@@ -88,6 +88,8 @@ uint32_t tf_way(tf_kernel_build *k, uint32_t n, uint32_t best, uint64_t flags);
 
 /* "#define NAME 512" or, for a dynamic dim, "#define NAME <uniform>" (registered as a parameter). */
 void tf_define_dim(tf_kernel_build *k, const char *name, int64_t dim);
+/* A dim as a uint that is no part of the text, so that steps that differ in it alone share a kernel: for passes that repeat. */
+void tf_define_live(tf_kernel_build *k, const char *name, int64_t dim);
 void tf_define(tf_kernel_build *k, const char *name, const char *format, ...) TF_PRINTF(3, 4);
 
 #endif

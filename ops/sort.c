@@ -337,11 +337,15 @@ static bool merge_configure(tf_kernel_build *k)
 {
     enum { WG = 64 };
     const merge_desc *d = k->desc;
-    const int64_t each = k->limits->cpu ? 16 : 8, parts = (d->keep + each - 1) / each;
-    const int64_t pairs = tf_dim_bin(k->g, TUFF_DIM_MUL, k->src[0]->dim[0], tf_dim_ceildiv(k->g, k->src[0]->dim[1], 2 * d->run));
+    const int64_t each = k->limits->cpu ? 16 : 8, pairs = tf_dim_ceildiv(k->g, k->src[0]->dim[1], 2 * d->run);
+    int64_t part_bits = 0;
+    while (each << part_bits < d->keep)
+        part_bits++;
     tf_define(k, "EACH", "%lldu", (long long)each);
-    tf_define(k, "RUN", "%lldu", (long long)d->run);
-    tf_define(k, "KEEP", "%lldu", (long long)d->keep);
+    tf_define_live(k, "RUN", d->run);
+    tf_define_live(k, "KEEP", d->keep);
+    tf_define_live(k, "PAIRS", pairs);
+    tf_define_live(k, "PART_BITS", part_bits);
     tf_define(k, "WGSIZE", "%uu", (unsigned)WG);
     tf_define(k, "WANT_KEY", "%d", k->want[0]);
     tf_define_dim(k, "OUTER", k->src[0]->dim[0]);
@@ -350,7 +354,7 @@ static bool merge_configure(tf_kernel_build *k)
     k->algorithm = "part of a run per invocation";
     k->local[0] = WG;
     k->local[1] = k->local[2] = 1;
-    k->groups = tf_dim_ceildiv(k->g, tf_dim_bin(k->g, TUFF_DIM_MUL, pairs, parts), WG);
+    k->groups = tf_dim_ceildiv(k->g, tf_dim_bin(k->g, TUFF_DIM_MUL, tf_dim_bin(k->g, TUFF_DIM_MUL, k->src[0]->dim[0], pairs), (int64_t)1 << part_bits), WG);
     tf_count_bound(k->g, &k->out[0], &k->flops);
     k->flops *= 8;
     k->loads[0] = (tf_hook){ .name = "ka", .widths = 1, .reread = 255 };

@@ -3,20 +3,20 @@
  *
  * An invocation makes EACH neighbouring elements of a merged run. A bisection along the diagonal finds how many of the
  * elements before them come from the left run; equal keys come from the left first.
+ * RUN, KEEP, PAIRS (pairs of runs in a row) and PART_BITS (2^PART_BITS * EACH >= KEEP) are parameters: one kernel for all merges
  * WANT_KEY  store keys too */
-#define PAIRS ((uint(INNER) + 2 * uint(RUN) - 1) / (2 * uint(RUN)))
-#define PARTS ((uint(KEEP) + EACH - 1) / EACH)
 
 void main()
 {
     LEAVE_SPARE_GROUPS
     const uint me = GROUP * WGSIZE + LID;
-    const uint first = me % PARTS * EACH, pair = me / PARTS % PAIRS, o = me / PARTS / PAIRS;
-    if (o >= uint(OUTER))
+    const uint whole = me >> PART_BITS, first = (me - (whole << PART_BITS)) * EACH;
+    const uint o = uint(OUTER) == 1 ? 0 : whole / PAIRS, pair = whole - o * PAIRS;
+    if (o >= uint(OUTER) || pair >= PAIRS)
         return;
-    const uint a0 = pair * 2 * uint(RUN), b0 = min(a0 + uint(RUN), uint(INNER));
-    const uint na = b0 - a0, nb = min(b0 + uint(RUN), uint(INNER)) - b0;
-    const uint end = min(min(first + EACH, uint(KEEP)), na + nb);
+    const uint a0 = pair * 2 * RUN, b0 = min(a0 + RUN, uint(INNER));
+    const uint na = b0 - a0, nb = min(b0 + RUN, uint(INNER)) - b0;
+    const uint end = min(min(first + EACH, KEEP), na + nb);
     if (first >= end)
         return;
     uint lo = first > nb ? first - nb : 0, hi = min(first, na);
@@ -31,7 +31,7 @@ void main()
     uint ka = ka_at(o, a0 + min(a, na - 1)), kb = ka_at(o, min(b0 + b, uint(INNER) - 1));
     for (uint i = first; i < end; i++) {
         const bool left = b >= nb || (a < na && ka <= kb);
-        const uint to = pair * uint(KEEP) + i;
+        const uint to = pair * KEEP + i;
 #if WANT_KEY
         key_put(o, to, left ? ka : kb);
 #endif
