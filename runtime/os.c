@@ -3,6 +3,8 @@
 #  define _POSIX_C_SOURCE 200809L
 #  if defined(__APPLE__)
 #    define _DARWIN_C_SOURCE
+#  elif defined(__linux__)
+#    define _GNU_SOURCE /* sched_getaffinity */
 #  endif
 #endif
 
@@ -20,6 +22,7 @@
 #  include <dlfcn.h>
 #  include <errno.h>
 #  include <fcntl.h>
+#  include <sched.h>
 #  include <sys/stat.h>
 #  include <time.h>
 #  include <unistd.h>
@@ -100,6 +103,11 @@ uint32_t tf_cores(void)
     GetSystemInfo(&info);
     return info.dwNumberOfProcessors ? (uint32_t)info.dwNumberOfProcessors : 1;
 #elif defined(_SC_NPROCESSORS_ONLN)
+#  if defined(__linux__)
+    cpu_set_t mine;
+    if (!sched_getaffinity(0, sizeof mine, &mine))
+        return (uint32_t)CPU_COUNT(&mine);
+#  endif
     const long n = sysconf(_SC_NPROCESSORS_ONLN);
     return n > 0 ? (uint32_t)n : 1;
 #else

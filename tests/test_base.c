@@ -1,9 +1,16 @@
 /* test_base.c - arena, arrays, strings, sizes, nearest names, and every dtype's rounding and elements. */
+#if defined(__linux__)
+#  define _GNU_SOURCE /* sched_setaffinity */
+#endif
 #include "graph/base/base.h"
+#include "runtime/os.h"
 #include "support/support.h"
 
 #include <math.h>
 #include <string.h>
+#if defined(__linux__)
+#  include <sched.h>
+#endif
 
 Test(base, arena_memory_is_zeroed_aligned_and_apart)
 {
@@ -232,4 +239,20 @@ Test(base, packed_complex_and_unaligned_elements)
     cr_expect_eq(im, 0);
     raw[0] = 77;
     cr_expect_eq(tf_load_element(TUFF_BOOL, raw, 0, NULL), 1);
+}
+
+/* Drivers for CPUs start a thread for each processor that the process may use. */
+Test(base, processors_are_those_of_the_process)
+{
+    cr_expect_geq(tf_cores(), 1u);
+#if defined(__linux__)
+    cpu_set_t all, one;
+    CPU_ZERO(&one);
+    cr_assert(!sched_getaffinity(0, sizeof all, &all));
+    for (int i = 0; i < CPU_SETSIZE && !CPU_COUNT(&one); i++)
+        if (CPU_ISSET(i, &all))
+            CPU_SET(i, &one);
+    cr_assert(!sched_setaffinity(0, sizeof one, &one));
+    cr_expect_eq(tf_cores(), 1u);
+#endif
 }
