@@ -31,7 +31,7 @@ static bool by_tuff(tuff_device *dev, kind k, long long n, const float *x, size_
     tuff_program *p = NULL;
     const tuff_tensor in = tuff_input(g, "x", k == R2C ? TUFF_F32 : TUFF_C64, TUFF_SHAPE(k == C2R ? n / 2 + 1 : n));
     static const tuff_fft_kind kinds[] = { TUFF_FFT_C2C, TUFF_FFT_R2C, TUFF_FFT_C2R };
-    tuff_output(g, "y", tuff_fft(in, &(tuff_fft_desc){ .kind = kinds[k], .n = TUFF_INTS(n), .norm = k == C2R ? TUFF_FFT_FORWARD : TUFF_FFT_BACKWARD }));
+    tuff_output(g, "y", tuff_fft(in, &(tuff_fft_desc){ .kind = kinds[k], .n = TUFF_INTS(n), .norm = k == C2R ? TUFF_FFT_NORM_FORWARD : TUFF_FFT_BACKWARD }));
     bool good = !tuff_compile(dev, g, NULL, &p);
     if (!good) fprintf(stderr, "%lld: %s\n", n, tuff_graph_error(g));
     if (good && (tuff_write(p, "x", x, x_bytes) || tuff_run(p) || tuff_read(p, "y", y, y_bytes))) {
