@@ -233,9 +233,10 @@ Test(command, verify_cases)
 {
     need_device();
     folder();
-    write_case("right", "cumsum", "\"axis\": 1, \"note\": \"words\"", (const float[]){ 1, 3, 6, 10 });
+    write_case("right", "cumsum", "\"axis\": 1, \"note\": \"words\", \"order\": \"first to last\", \"std\": 3, \"reference_words\": [1, 2]", (const float[]){ 1, 3, 6, 10 });
     write_case("computed", "cumsum", "\"axis\": -1, \"exclusive\": true", NULL);
     expect("verify --cases cases --save out", 0, "2 cases pass, 0 fail");
+    cr_expect(strstr(output, " y (no expected file)\n") && !strstr(output, "nan"), "%s", output);
     char message[256];
     tf_npy y;
     cr_assert(!tf_npy_read("out/computed/y.npy", TUFF_F32, NULL, &y, message, sizeof message), "%s", message);

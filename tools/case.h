@@ -48,6 +48,10 @@ extern const case_row core_cases[], scan_cases[], attention_cases[], fft_cases[]
 
 /* Refuse the case with a sentence; returns false. */
 bool case_refuse(case_builder *b, const char *format, ...) TF_PRINTF(2, 3);
+/* Does an attribute of that name say what came out when the case was made? */
+bool case_is_result(const char *attr);
+/* A word under a name that nobody knows is documentation. One that is still there under this name is none of its choices: refused. */
+void case_no_choice(cJSON *attrs, const char *name);
 /* The case's input of that name (its own, not renamed), NULL if absent; its dim i, counted from the end when negative (-1: none). */
 const cJSON *case_input(const case_builder *b, const char *name);
 int64_t case_dim(const case_builder *b, const char *input, int i);

@@ -39,12 +39,24 @@ static const char *renamed(tf_arena *arena, const case_row *row, const char *nam
 static bool starts(const char *text, const char *with) { return !strncmp(text, with, strlen(with)); }
 
 /* Attributes that say something about the data rather than about the op. */
-static bool information(const case_row *row, const char *name)
+static bool information(const case_row *row, const char *name) { return case_is_result(name) || case_listed(row->ignored, name); }
+
+bool case_is_result(const char *attr)
 {
-    static const char *const words[] = { "note", "rule", "formula", "iterations", "nfe", "paths" };
+    static const char *const words[] = { "note", "iterations", "mean", "std", "nfe", "paths" };
     for (size_t i = 0; i < TF_COUNT(words); i++)
-        if (!strcmp(name, words[i])) return true;
-    return starts(name, "reference") || starts(name, "fp32_") || starts(name, "note_") || case_listed(row->ignored, name);
+        if (!strcmp(attr, words[i])) return true;
+    return starts(attr, "reference") || starts(attr, "fp32_");
+}
+
+void case_no_choice(cJSON *attrs, const char *name)
+{
+    char text[128];
+    const char *word = tool_json_text(attrs, name, NULL);
+    if (!word) return;
+    snprintf(text, sizeof text, "%s=%s", name, word);
+    cJSON_DeleteItemFromObjectCaseSensitive(attrs, name);
+    cJSON_AddTrueToObject(attrs, text);
 }
 
 /* ---- building ------------------------------------------------------------------------------------------ */
@@ -185,6 +197,7 @@ static bool add_attributes(case_builder *b)
         if (information(b->row, item->string) || cJSON_IsNull(item)) continue;
         const char *name = renamed(b->arena, b->row, item->string);
         const tf_attr *a = tf_attr_find(b->op, name);
+        if (!a && cJSON_IsString(item)) continue; /* documentation */
         if (!a || a->type == TF_ATTR_TENSOR || a->type == TF_ATTR_NAMED) {
             char *value = cJSON_PrintUnformatted(item);
             case_refuse(b, "attribute %s=%s is not known to op %s", item->string, value ? value : "?", b->op->name);
@@ -301,7 +314,7 @@ static bool known_attributes(case_builder *b, const char *graph)
     const cJSON *item;
     cJSON_ArrayForEach(item, b->attrs)
     {
-        if (!information(b->row, item->string) && !(graph && is_used(graph, item->string)))
+        if (!information(b->row, item->string) && !(graph && is_used(graph, item->string)) && !cJSON_IsString(item))
             return case_refuse(b, "attribute \"%s\" is not known to op %s", item->string, b->row->op);
     }
     return true;
@@ -402,7 +415,8 @@ static bool build_zoo(case_builder *b)
     if (!text) return case_refuse(b, "this build has no graph samples/zoo/%s.tuff", b->row->zoo);
     cJSON_ArrayForEach(item, b->attrs)
     {
-        if (!information(b->row, item->string) && !case_listed(b->row->lists, item->string) && !is_parameter_source(b->row, item->string))
+        if (!information(b->row, item->string) && !case_listed(b->row->lists, item->string) && !is_parameter_source(b->row, item->string) &&
+            !cJSON_IsString(item))
             return case_refuse(b, "attribute \"%s\" is not known to op %s", item->string, b->row->op);
     }
     for (const char *p = b->row->params; p && *p; p += strcspn(p, " "), p += *p == ' ') {

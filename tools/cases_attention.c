@@ -29,6 +29,8 @@ static void attention_units(cJSON *attrs)
     window(attrs, "window_right");
     if (is_one_of(tool_json_text(attrs, "layout", ""), layouts)) cJSON_DeleteItemFromObjectCaseSensitive(attrs, "layout");
     if (is_one_of(tool_json_text(attrs, "kv_format", ""), formats)) cJSON_DeleteItemFromObjectCaseSensitive(attrs, "kv_format");
+    case_no_choice(attrs, "layout");
+    case_no_choice(attrs, "kv_format");
     cJSON_AddItemToObject(attrs, "dtype", cJSON_CreateRaw("f32"));
 }
 

@@ -62,7 +62,7 @@ bool case_known_attributes(case_builder *b, const cJSON *attrs, const char *know
     const cJSON *item;
     cJSON_ArrayForEach(item, attrs)
     {
-        if (!in_list(known, item->string) && strncmp(item->string, "note", 4) && strncmp(item->string, "reference", 9) && strncmp(item->string, "fp32_", 5))
+        if (!in_list(known, item->string) && !cJSON_IsString(item) && !case_is_result(item->string))
             return case_refuse(b, "attribute \"%s\" is not known to op %s", item->string, b->row->op);
     }
     return true;

@@ -39,6 +39,7 @@ static void sh_units(cJSON *attrs)
 static void product_units(cJSON *attrs)
 {
     if (!strcmp(tool_json_text(attrs, "normalization", ""), "integral")) cJSON_DeleteItemFromObjectCaseSensitive(attrs, "normalization");
+    case_no_choice(attrs, "normalization");
 }
 
 /* y_rot comes from the turned inputs; the turn of y must be the same, so half of each is taken. */

@@ -28,7 +28,7 @@ static void code_units(cJSON *attrs)
 static void radial_units(cJSON *attrs)
 {
     const char *rbf = tool_json_text(attrs, "rbf", "ivq_a");
-    if (strcmp(rbf, "ivq_a") && strcmp(rbf, "gauss_a")) return; /* stays, and is refused as not known */
+    if (strcmp(rbf, "ivq_a") && strcmp(rbf, "gauss_a")) case_no_choice(attrs, "rbf");
     cJSON_AddNumberToObject(attrs, "gauss", !strcmp(rbf, "gauss_a"));
     cJSON_DeleteItemFromObjectCaseSensitive(attrs, "rbf");
 }

@@ -21,6 +21,7 @@ static void kernel_units(cJSON *attrs)
     const cJSON *halves = cJSON_GetObjectItemCaseSensitive(attrs, "conj_sym");
     if (cJSON_IsBool(halves)) cJSON_AddBoolToObject(attrs, "full", cJSON_IsFalse(halves));
     cJSON_DeleteItemFromObjectCaseSensitive(attrs, "conj_sym");
+    if (cJSON_IsFalse(cJSON_GetObjectItemCaseSensitive(attrs, "bidirectional"))) cJSON_DeleteItemFromObjectCaseSensitive(attrs, "bidirectional");
 }
 
 /* Models with a low-rank part have one discretisation. */
@@ -28,9 +29,10 @@ static void bilinear_units(cJSON *attrs)
 {
     kernel_units(attrs);
     if (!strcmp(tool_json_text(attrs, "disc", ""), "bilinear")) cJSON_DeleteItemFromObjectCaseSensitive(attrs, "disc");
+    case_no_choice(attrs, "disc");
 }
 
-/* A choice by its name becomes its index, as params of the zoo want it; other words stay, and are refused. */
+/* A choice by its name becomes its index, as params of the zoo want it; other words are refused. */
 static void to_index(cJSON *attrs, const char *name, const char *choices)
 {
     const char *word = tool_json_text(attrs, name, NULL);
@@ -41,6 +43,7 @@ static void to_index(cJSON *attrs, const char *name, const char *choices)
             cJSON_AddNumberToObject(attrs, name, index);
             return;
         }
+    case_no_choice(attrs, name);
 }
 #define METHODS "zoh bilinear euler_exp dirac forward backward"
 
@@ -57,6 +60,7 @@ static void layer_units(cJSON *attrs)
     to_index(attrs, "disc", METHODS);
     cJSON_DeleteItemFromObjectCaseSensitive(attrs, "L");
     if (!strcmp(tool_json_text(attrs, "activation", ""), "gelu_erf")) cJSON_DeleteItemFromObjectCaseSensitive(attrs, "activation");
+    case_no_choice(attrs, "activation");
     if (cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(attrs, "glu"))) cJSON_DeleteItemFromObjectCaseSensitive(attrs, "glu");
 }
 
@@ -75,10 +79,10 @@ const case_row ssm_cases[] = {
     { .op = "s4d_kernel", .target = "s4d_kernel", .renames = MODES, .ignored = "init subsampled", .constants = "lam B C dt", .convert = kernel_units },
     { .op = "s4_kernel", .target = "s4_kernel", .renames = MODES, .ignored = "rank init subsampled", .constants = "lam P B C dt", .convert = bilinear_units },
     { .op = "fft_causal_conv", .target = "causal_conv", .renames = "K=k D=d" },
-    { .op = "s4_layer", .zoo = "ssm/s4", .params = "batch=u.0 features=u.1 length=u.2 modes=lam.1 rank=P.0 P.0=$rank full=$full", .constants = "lam P B C dt", .convert = s4_layer_units },
-    { .op = "s4d_layer", .zoo = "ssm/s4d", .params = "batch=u.0 features=u.1 length=u.2 modes=lam.1 disc=$disc full=$full", .constants = "lam B C dt", .convert = layer_units },
-    { .op = "s4_stream", .target = "s4_scan", .renames = STREAM, .ignored = "rank init", .constants = "lam P B C dt", .convert = bilinear_units },
-    { .op = "s4d_stream", .target = "s4_scan", .renames = STREAM, .ignored = "init", .constants = "lam B C dt", .convert = kernel_units },
+    { .op = "s4_layer", .zoo = "ssm/s4", .params = "batch=u.0 features=u.1 length=u.2 modes=lam.1 rank=P.0 P.0=$rank full=$full", .ignored = "init subsampled", .constants = "lam P B C dt", .convert = s4_layer_units },
+    { .op = "s4d_layer", .zoo = "ssm/s4d", .params = "batch=u.0 features=u.1 length=u.2 modes=lam.1 disc=$disc full=$full", .ignored = "init subsampled", .constants = "lam B C dt", .convert = layer_units },
+    { .op = "s4_stream", .target = "s4_scan", .renames = STREAM, .ignored = "rank init subsampled", .constants = "lam P B C dt", .convert = bilinear_units },
+    { .op = "s4d_stream", .target = "s4_scan", .renames = STREAM, .ignored = "init subsampled", .constants = "lam B C dt", .convert = kernel_units },
     { .op = "hippo_legs_online", .target = "hippo_online", .renames = "N=n", .convert = bilinear_units },
     { .op = "ptd", .zoo = "ssm/s4_ptd", .params = "N=E.0 E.0=$N length=$L dt=$dt disc=$disc basis=$basis", .ignored = "sort", .constants = "E C", .convert = ptd_units },
     { .op = "s5_ptd", .zoo = "ssm/s5_ptd", .params = "batch=u.0 length=u.1 features=u.2 modes=E.0", .constants = "E" },

@@ -267,7 +267,12 @@ static void conclude(cases_run *r, const char *name, const char *op, cJSON *line
     printf("%-4s %-40s", pass ? "ok" : "FAIL", name);
     if (pass)
         cJSON_ArrayForEach(output, cJSON_GetObjectItemCaseSensitive(line, "outputs"))
-            printf(" %s %.2g", output->string, tool_json_number(output, "rel_l2", NAN));
+        {
+            const char *note = tool_json_text(output, "note", NULL);
+            printf(" %s", output->string);
+            if (note) printf(" (%s)", note);
+            else printf(" %.2g", tool_json_number(output, "rel_l2", NAN));
+        }
     else
         printf(" %s", tool_json_text(line, "reason", "?"));
     printf("\n");
