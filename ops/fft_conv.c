@@ -222,7 +222,9 @@ static tuff_tensor spectrum(tf_lower *l, tuff_tensor h, int64_t n0, int64_t n1, 
 static int64_t transform_length(const tf_limits *limits, const conv_desc *d, int64_t n, int64_t k)
 {
     if (d->mode == TUFF_CONV_CIRCULAR && tf_fft_smooth(n)) return n;
-    return d->dims == 1 ? tf_fft_line_size(limits, n + k - 1) : tf_fft_good_size(n + k - 1);
+    const int64_t least = n + k - 1;
+    if (d->dims == 1) return tf_fft_line_size(limits, least);
+    return tf_fft_by_lanes(limits) && least > 32 ? 8 * tf_fft_good_size((least + 7) / 8) : tf_fft_good_size(least); /* 8 lanes take lines of others slowly */
 }
 
 /* Circular with a longer transform of m: x's last k - 1 elements also stand before its first, that is, at m's end. */
@@ -318,7 +320,7 @@ typedef struct costs {
     double line[3], plane[2][4];     /* in registers, in one kernel, in several; of powers of two and others, up to about 128, 256, 512, and more */
 } costs;
 static const costs on_cpu = { 0.9, 0.13, 1.25, 0.096, 15, { 2.1, 9, 18 }, { { 10.6, 14.5, 21.6, 35 }, { 10, 23, 30, 39 } } };
-static const costs on_cpu_uniform = { 0.8, 0.14, 0.5, 0.058, 3, { 1.3, 5.6, 12 }, { { 6.5, 9.7, 14.2, 24.5 }, { 14, 20, 28, 38 } } }; /* loads of one address for all lanes cost nothing */
+static const costs on_cpu_uniform = { 0.8, 0.14, 0.5, 0.058, 3, { 1.3, 5.6, 12 }, { { 6.5, 9.7, 14.2, 24.5 }, { 6, 20, 28, 38 } } }; /* loads of one address for all lanes cost nothing */
 static const costs on_gpu = { 1, 0.031, 0.2, 0.031, 16, { 2, 2, 5 }, { { 6, 6, 6, 8 }, { 6, 6, 6, 8 } } };
 
 static const costs *costs_of(const tf_limits *l) { return !l->cpu ? &on_gpu : l->uniform_loads ? &on_cpu_uniform : &on_cpu; }
