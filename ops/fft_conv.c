@@ -13,7 +13,7 @@
 
 typedef tuff_fft_conv_desc conv_desc;
 
-enum { SUM_MOST = 90, SUM_FAST = 16, WINDOW_MOST = 16384 }; /* taps that a sum may hold, and with whole vectors; that a window should walk over */
+enum { SUM_MOST = 90, WINDOW_MOST = 16384 }; /* taps that a sum may hold; that a window should walk over */
 
 /* ---- shapes ---------------------------------------------------------------------------------------- */
 
@@ -57,8 +57,8 @@ static bool infer(tf_infer *c)
     return true;
 }
 
-/* Both convolved axes, the first of size 1 when there is one. */
-typedef struct frame { int64_t n[2], k[2], out[2], batch, rows; } frame;
+/* Both convolved axes, the first of size 1 when there is one; lines: of one row of h, at most. */
+typedef struct frame { int64_t n[2], k[2], out[2], batch, rows, lines; } frame;
 
 static frame frame_of(tuff_graph *g, const conv_desc *d, const tf_type *x, const tf_type *h)
 {
@@ -69,6 +69,7 @@ static frame frame_of(tuff_graph *g, const conv_desc *d, const tf_type *x, const
     }
     f.batch = tf_dim_product(g, x->dim, 0, x->rank - d->dims);
     f.rows = tf_dim_product(g, h->dim, 0, h->rank - d->dims);
+    f.lines = tf_dim_bound(g, f.batch) / f.rows;
     for (int a = 0; a < 2; a++) f.out[a] = d->mode == TUFF_CONV_LINEAR ? f.n[a] + f.k[a] - 1 : f.n[a];
     return f;
 }
@@ -221,7 +222,9 @@ static tuff_tensor spectrum(tf_lower *l, tuff_tensor h, int64_t n0, int64_t n1, 
 static int64_t transform_length(const tf_limits *limits, const conv_desc *d, int64_t n, int64_t k)
 {
     if (d->mode == TUFF_CONV_CIRCULAR && tf_fft_smooth(n)) return n;
-    return d->dims == 1 ? tf_fft_line_size(limits, n + k - 1) : tf_fft_good_size(n + k - 1);
+    const int64_t least = n + k - 1;
+    if (d->dims == 1) return tf_fft_line_size(limits, least);
+    return tf_fft_by_lanes(limits) && least > 32 ? 8 * tf_fft_good_size((least + 7) / 8) : tf_fft_good_size(least); /* 8 lanes take lines of others slowly */
 }
 
 /* Circular with a longer transform of m: x's last k - 1 elements also stand before its first, that is, at m's end. */
@@ -308,15 +311,17 @@ static tuff_tensor by_sum(tf_lower *l, const conv_desc *d, const frame *f, tuff_
 
 /* Time per result of one core, in nanoseconds, of the direct ways, and per point of the padded line or plane of the transforms, by what one
  * kernel holds of it. Those of both CPU classes fit measurements of causal convolutions, 8 to 256 taps on lines of 64 to 65536 and 3 x 3 to
- * 31 x 31 on planes of 64 to 1024 squared. Those of GPUs are a model in units of 8 bytes streamed: 32 taps of arithmetic take as long, a kernel of
- * transforms as long again as its traffic, and longer lines are three to five passes. */
+ * 31 x 31 on planes of 64 to 1024 squared; a line that has no other one for its row of h takes 1.6 times as long, being half of a complex one.
+ * Those of GPUs are a model in units of 8 bytes streamed: 32 taps of arithmetic take as long, a kernel of transforms as long again as its
+ * traffic, and longer lines are three to five passes. */
 typedef struct costs {
     double start, sum_tap, row, tap; /* all; per tap of a sum; per row of taps of a window, and per tap in it */
+    int64_t sum_most;                /* taps of sums that are faster than windows */
     double line[3], plane[2][4];     /* in registers, in one kernel, in several; of powers of two and others, up to about 128, 256, 512, and more */
 } costs;
-static const costs on_cpu = { 0.9, 0.13, 1.25, 0.096, { 2.1, 9, 18 }, { { 10.6, 14.5, 21.6, 35 }, { 10, 23, 30, 39 } } };
-static const costs on_cpu_uniform = { 0.8, 0.14, 0.5, 0.058, { 1.3, 5.6, 12 }, { { 6.5, 9.7, 14.2, 24.5 }, { 14, 20, 28, 38 } } }; /* loads of one address for all lanes cost nothing */
-static const costs on_gpu = { 1, 0.031, 0.2, 0.031, { 2, 2, 5 }, { { 6, 6, 6, 8 }, { 6, 6, 6, 8 } } };
+static const costs on_cpu = { 0.9, 0.13, 1.25, 0.096, 15, { 2.1, 9, 18 }, { { 10.6, 14.5, 21.6, 35 }, { 10, 23, 30, 39 } } };
+static const costs on_cpu_uniform = { 0.8, 0.14, 0.5, 0.058, 3, { 1.3, 5.6, 12 }, { { 6.5, 9.7, 14.2, 24.5 }, { 6, 20, 28, 38 } } }; /* loads of one address for all lanes cost nothing */
+static const costs on_gpu = { 1, 0.031, 0.2, 0.031, 16, { 2, 2, 5 }, { { 6, 6, 6, 8 }, { 6, 6, 6, 8 } } };
 
 static const costs *costs_of(const tf_limits *l) { return !l->cpu ? &on_gpu : l->uniform_loads ? &on_cpu_uniform : &on_cpu; }
 
@@ -330,7 +335,10 @@ static double window_cost(const costs *c, const frame *f)
 static double transform_cost(const tf_limits *limits, const costs *c, const conv_desc *d, const frame *f)
 {
     const int64_t m1 = transform_length(limits, d, f->n[1], f->k[1]);
-    if (d->dims == 1) return c->line[tf_fft_row_in_registers(limits, m1) ? 0 : tf_fft_fits(limits, m1) ? 1 : 2] * (double)m1;
+    if (d->dims == 1) {
+        const bool fits = tf_fft_fits(limits, m1);
+        return c->line[tf_fft_row_in_registers(limits, m1) ? 0 : fits ? 1 : 2] * (fits && f->lines == 1 ? 1.6 : 1) * (double)m1;
+    }
     const int64_t m0 = transform_length(limits, d, f->n[0], f->k[0]), longest = TF_MAX(m0, m1);
     const bool powers = (m0 & (m0 - 1)) == 0 && (m1 & (m1 - 1)) == 0;
     return c->plane[powers ? 0 : 1][longest <= 144 ? 0 : longest <= 320 ? 1 : longest <= 640 ? 2 : 3] * (double)(m0 * m1);
@@ -338,13 +346,20 @@ static double transform_cost(const tf_limits *limits, const costs *c, const conv
 
 typedef enum way { TRANSFORM, SUM, WINDOW, NONE } way;
 
+/* Sums are maps: drivers for CPUs want whole vectors of results, and so many that the maps' bodies are copied (emit.c). */
+static bool sum_is_fast(const tf_limits *limits, const costs *c, const frame *f)
+{
+    const int64_t taps = f->k[0] * f->k[1], results = f->lines * f->rows * f->out[0] * f->out[1];
+    return taps <= c->sum_most && (!limits->cpu || (f->out[1] % 4 == 0 && results >= (taps + 1) << 13));
+}
+
 static way choose(const tf_limits *limits, const conv_desc *d, const frame *f, bool windows)
 {
     const costs *c = costs_of(limits);
     const int64_t taps = f->k[0] * f->k[1];
     const bool sum = taps <= SUM_MOST;
     windows = windows && taps <= WINDOW_MOST;
-    const way direct = sum && (!windows || (taps <= SUM_FAST && sum_cost(c, f) <= window_cost(c, f))) ? SUM : windows ? WINDOW : NONE;
+    const way direct = sum && (!windows || sum_is_fast(limits, c, f)) ? SUM : windows ? WINDOW : NONE;
     if (d->algorithm == TUFF_CONV_DIRECT) return direct;
     if (d->algorithm == TUFF_CONV_FFT || direct == NONE) return TRANSFORM;
     return (direct == SUM ? sum_cost(c, f) : window_cost(c, f)) <= transform_cost(limits, c, d, f) ? direct : TRANSFORM;
