@@ -10,7 +10,8 @@ typedef struct bench_time {
     uint32_t samples;
     uint32_t batch;       /* runs in flight per sample */
     double first;         /* the first run, with what the driver compiles then */
-    double ratio;         /* to the first program measured beside it: median over rounds */
+    double ratio;         /* to the first program measured beside it, round by round: the median, and the middle half */
+    double ratio_p25, ratio_p75;
 } bench_time;
 
 /* Runs p for about `seconds`: a first run, a warm-up, then samples of as many runs as take some milliseconds, so that

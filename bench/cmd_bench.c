@@ -208,7 +208,7 @@ static int bench_sampler(bench_run *r)
     p[0] = NULL;
     if (!status) status = compile_sampler(r, gflops, true, &p[0]);
     if (!status) status = compile_sampler(r, gflops, false, &p[1]);
-    if (!status) status = bench_measure_beside(p, 2, (double)r->o->milliseconds * 8e-3, t);
+    if (!status) status = bench_measure_beside(p, 2, (double)r->o->milliseconds * 20e-3, t); /* about ten pairs */
     if (!status) {
         before = tf_last_ticket(r->dev);
         if (tuff_run(p[1])) status = tool_error("%s", tuff_program_error(p[1]));
@@ -216,17 +216,21 @@ static int bench_sampler(bench_run *r)
     }
     tool_progress_end(&r->progress);
     if (!status) {
-        const double median = 100.0 * (t[1].ratio - 1.0), least = 100.0 * (t[1].least / t[0].least - 1.0);
-        printf("%d steps of dpmpp_2m %s, %d evaluations alone %s (%s each): the solver adds %.2f%% (of the least times %.2f%%);\n"
+        const double median = 100.0 * (t[1].ratio - 1.0), low = 100.0 * (t[1].ratio_p25 - 1.0), high = 100.0 * (t[1].ratio_p75 - 1.0);
+        const double least = 100.0 * (t[1].least / t[0].least - 1.0);
+        printf("%d steps of dpmpp_2m %s, %d evaluations alone %s (%s each): the solver adds %.2f%%\n(median of %u pairs run by turns, the middle half %.2f .. %.2f%%; of the least times %.2f%%);\n"
                "kernels of a step %u, of an evaluation %u; submissions of the sampler: %u\n", BENCH_SAMPLER_STEPS, tool_time(a, t[1].median), BENCH_SAMPLER_STEPS,
-               tool_time(b, t[0].median), tool_time(c, t[0].median / BENCH_SAMPLER_STEPS), median, least, body_kernels(p[1]), body_kernels(p[0]), (unsigned)(after - before));
+               tool_time(b, t[0].median), tool_time(c, t[0].median / BENCH_SAMPLER_STEPS), median, t[1].samples, low, high, least, body_kernels(p[1]), body_kernels(p[0]), (unsigned)(after - before));
         fflush(stdout);
         cJSON *o = cJSON_AddObjectToObject(r->report, "sampler");
         cJSON_AddNumberToObject(o, "steps", BENCH_SAMPLER_STEPS);
         cJSON_AddNumberToObject(o, "ms", t[1].median);
         cJSON_AddNumberToObject(o, "evaluations_ms", t[0].median);
         cJSON_AddNumberToObject(o, "overhead_percent", median);
+        cJSON_AddNumberToObject(o, "overhead_p25_percent", low);
+        cJSON_AddNumberToObject(o, "overhead_p75_percent", high);
         cJSON_AddNumberToObject(o, "overhead_of_least_percent", least);
+        cJSON_AddNumberToObject(o, "pairs", t[1].samples);
         cJSON_AddNumberToObject(o, "kernels_per_step", body_kernels(p[1]));
         cJSON_AddNumberToObject(o, "kernels_per_evaluation", body_kernels(p[0]));
         cJSON_AddNumberToObject(o, "submissions", (double)(after - before));

@@ -47,12 +47,16 @@ int bench_measure_beside(tuff_program *const *p, uint32_t n, double seconds, ben
         if (!warm_up(p[i], &out[i])) wrong = i;
     const uint64_t start = tf_clock_ns();
     for (; wrong == n && rounds < SAMPLES && (rounds < 3 || ms_since(start) < seconds * 1e3 * n); rounds++)
-        for (uint32_t i = 0; i < n && wrong == n; i++)
+        for (uint32_t k = 0; k < n && wrong == n; k++) { /* there and back, so that a drift favours none */
+            const uint32_t i = rounds % 2 ? n - 1 - k : k;
             if (!run_batch(p[i], out[i].batch, &ms[i * SAMPLES + rounds])) wrong = i;
+        }
     for (uint32_t i = n; i-- > 0 && wrong == n;) { /* the first one's last: the others are compared with it in order */
         for (uint32_t k = 0; k < rounds; k++) ratio[k] = ms[i * SAMPLES + k] / ms[k];
         qsort(ratio, rounds, sizeof *ratio, tool_compare_doubles);
         out[i].ratio = tool_percentile(ratio, rounds, 0.5);
+        out[i].ratio_p25 = tool_percentile(ratio, rounds, 0.25);
+        out[i].ratio_p75 = tool_percentile(ratio, rounds, 0.75);
         summarize(&ms[i * SAMPLES], rounds, &out[i]);
     }
     free(ms);

@@ -55,9 +55,10 @@ typedef struct tf_scan_desc {
  * NULL if memory is out. */
 bool tf_scan_parse(tf_arena *arena, const char *combine, const char *fields, const tuff_dtype *dtype, uint32_t n, const struct tf_uexpr **join,
                    const char **message);
-/* Lanes of a subgroup that share a part of a CPU's scan, 0: each has one of its own; and how many elements each takes a trip. */
+/* Lanes of a subgroup that share a part of a CPU's scan, 0: each has one of its own; and how many elements each takes a trip of rows or
+ * parts of n. */
 uint32_t tf_scan_lanes(const tf_limits *limits, const tf_scan_desc *d, tuff_dtype t, int64_t rows, int64_t n);
-uint32_t tf_scan_trip(const tf_scan_desc *d, tuff_dtype t);
+uint32_t tf_scan_trip(const tf_scan_desc *d, tuff_dtype t, uint32_t lanes, int64_t n);
 typedef struct tf_scan_state { tf_scalar f[TF_SCAN_FIELDS]; bool some; } tf_scan_state;
 /* The state of one element, and of a then b, in double. scratch: as many scalars as the longest of join has nodes. */
 tf_scan_state tf_scan_join(const tf_scan_desc *d, uint32_t fields, bool integer, const tf_scan_state *a, const tf_scan_state *b, tf_scalar *scratch);

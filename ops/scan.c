@@ -29,7 +29,8 @@ static cut cut_for_lanes(const tf_limits *l, int64_t r, int64_t n, int64_t most)
     const int64_t units = n >= 131072 * 2 ? (tf_units(l) + r - 1) / r : 1, parts = TF_MAX(units, (n + most - 1) / most), fair = 65536;
     if (parts <= 1)
         return (cut){ 0, 1 };
-    const int64_t ratio = (int64_t)tf_align_up((uint64_t)((n / parts + fair - 1) / fair), 8);
+    const int64_t pieces = (n / parts + fair - 1) / fair, group = tf_row_group(l, r * (parts - 1) * pieces); /* which fold them */
+    const int64_t ratio = (int64_t)tf_align_up((uint64_t)pieces, (uint64_t)group);
     return (cut){ (int64_t)tf_align_up((uint64_t)((n + parts * ratio - 1) / (parts * ratio)), 64) | 64, ratio };
 }
 
@@ -38,7 +39,7 @@ static cut cut_for(const tuff_graph *g, const tf_limits *l, const tf_scan_desc *
     const int64_t r = TF_MAX(tf_dim_bound(g, x->dim[0]), 1), n = tf_dim_bound(g, x->dim[1]), most = 2 * TF_CPU_TRIPS; /* by the loops of the slowest variant */
     const uint32_t lanes = tf_scan_lanes(l, d, x->dtype, r, n);
     if (lanes)
-        return cut_for_lanes(l, r, n, (int64_t)TF_CPU_TRIPS * lanes * tf_scan_trip(d, x->dtype));
+        return cut_for_lanes(l, r, n, (int64_t)TF_CPU_TRIPS * lanes * tf_scan_trip(d, x->dtype, lanes, n));
     const int64_t want = (int64_t)tf_units(l) * (l->cpu ? 32 : 8), least = l->cpu ? 128 : 2048;
     if ((r >= want || n < 4 * least) && !(l->cpu && n > most))
         return (cut){ 0, 1 };

@@ -239,12 +239,11 @@ static bool anchor_infer(tf_infer *c)
     return true;
 }
 
-uint32_t tf_scan_trip(const tf_scan_desc *d, tuff_dtype t)
+uint32_t tf_scan_trip(const tf_scan_desc *d, tuff_dtype t, uint32_t lanes, int64_t n)
 {
-    if (tf_dtype_bits(t) == 64)
-        return 16;
     const size_t text = d->op == TF_SCAN_EXPRESSION ? strlen(d->combine) : 0; /* printed twice an element: long ones take long to compile */
-    return text <= 64 ? 16 : text <= 256 ? 8 : 4;
+    const uint32_t trip = tf_dtype_bits(t) == 64 || text <= 64 ? 16 : text <= 256 ? 8 : 4;
+    return n > (int64_t)TF_CPU_TRIPS * lanes * trip && tf_dtype_bits(t) < 64 && trip > 4 ? trip + trip / 2 : trip; /* of longer rows, rather than more parts */
 }
 
 /* Fewer lanes than eight do not make up for combining twice: once over the lanes, once more for the elements. */
@@ -371,8 +370,8 @@ static bool configure(tf_kernel_build *k)
     if (shuffle)
         wg = lanes;
     const int64_t each = (vectors + lanes - 1) / lanes;
-    const uint32_t unroll = shuffle ? (uint32_t)TF_MIN(each, tf_scan_trip(d, x->dtype) / width) /* as many as cut_for() counts on */
-                                    : tf_unroll(each, d->op == TF_SCAN_EXPRESSION ? 1 : fields > 1 && !(d->fold && width == 1) ? 2 : 4);
+    const uint32_t unroll = shuffle ? (uint32_t)TF_MIN(each, tf_scan_trip(d, x->dtype, lanes, length) / width) /* as many as cut_for() counts on */
+                                    : tf_unroll(each, d->op == TF_SCAN_EXPRESSION ? 1 : d->op == TF_SCAN_LOGSUMEXP && d->fold && !seg && width == 4 ? 8 : fields > 1 && !(d->fold && width == 1) ? 2 : 4);
     const bool whole = !tf_dim_is_dynamic(x->dim[1]) && x->dim[1] % (lanes * unroll * width) == 0 && length % (lanes * unroll * width) == 0;
 
     tf_define(k, "OP", "%d", (int)d->op);

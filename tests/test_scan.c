@@ -271,6 +271,95 @@ Test(scan, logcumsumexp_of_anything)
     tuff_device_close(dev);
 }
 
+/* Rows long enough for every kind of trip and for parts: the largest rises by leaps, by little, by so little that sums grow beside it, or
+ * again and again just when nothing more was expected to rise. */
+enum { JUMPY = 16, LONG = 270005 };
+
+static void jumpy_row(int kind, float *x)
+{
+    rng r = { 41 + (uint64_t)kind };
+    double sum = 0;
+    for (int i = 0; i < LONG; i++) {
+        const double noise = rng_normal(&r);
+        double v = noise;
+        switch (kind) {
+        case 1: v = i == LONG / 2 ? 50 : noise; break;
+        case 2: v = i == 100000 ? 1000 : i == 200001 ? 1e30 : noise; break;
+        case 3: v = noise + (i / 1000 % 2 ? 100 : -100); break;
+        case 4: v = noise + (i / 37 % 2 ? 1000 : -1000) - (i < LONG / 2 ? 5000 : 0); break;
+        case 5: v = 0.01 * i - 1000; break;
+        case 6: v = 1000 - 0.01 * i; break;
+        case 7: v = noise + 2e-4 * i - 30; break; /* the sum grows from trip to trip, never much */
+        case 8: v = i < 100001 ? (double)-INFINITY : noise; break;
+        case 9: v = (double)-INFINITY; break;
+        case 10: v = i == 200001 ? (double)INFINITY : noise; break;
+        case 11: v = i == 150000 ? NAN : noise; break;
+        case 12: v = i % 5 ? (double)-INFINITY : -0.25; break;
+        case 13: v = i % 3 ? -1e30 : 1e30 * noise; break;
+        case 14: v = i % 128 == 77 && i > 40000 ? log(sum / 150) : noise; break;
+        case 15: v = i < 60000 ? -88 : i < 120000 ? 0 : i < 180000 ? 87.5 : i < 200000 ? 200 : 16; break;
+        default: break;
+        }
+        x[i] = (float)v;
+        sum += kind == 14 ? exp((double)x[i]) : 0;
+    }
+}
+
+/* The running logarithms of y, and of z without the own element, are those of x. */
+static void check_running(const char *class, int kind, const float *x, const float *y, const float *z)
+{
+    double sum = 0, most = -INFINITY, before = -INFINITY;
+    for (int i = 0; i < LONG; i++) {
+        const double v = (double)x[i], m = isnan(most) || most > v ? most : v;
+        sum = isinf(m) ? 0 : (most == m ? sum : sum * exp(most - m)) + (v == m ? 1 : exp(v - m));
+        most = m;
+        const double want[2] = { isinf(m) ? m : m + log(sum), before };
+        const float got[2] = { y[i], z[i] };
+        for (int k = 0; k < 2; k++) {
+            const double bound = 4e-7 * fmax(fabs(want[k]), 1) + 1e-9 * i;
+            const bool right = isnan(want[k]) ? isnan(got[k]) : isinf(want[k]) ? (double)got[k] == want[k] : fabs((double)got[k] - want[k]) <= bound;
+            cr_assert(right, "%s, row %d, element %d%s: %.9g, not %.9g", class, kind, i, k ? " exclusive" : "", (double)got[k], want[k]);
+        }
+        before = want[0];
+    }
+}
+
+static void run_jumpy(const tuff_device_desc *desc, int most, float *x, float *y, float *z)
+{
+    char text[256], class[96];
+    for (int rows = 1; rows <= most; rows += JUMPY - 1) { /* one, in parts; all together, each whole */
+        tuff_device *dev = open_device(desc);
+        tuff_graph *g;
+        snprintf(text, sizeof text, "x = input f32[%d,%d]\ny = logcumsumexp(x) {axis=1}\nz = logcumsumexp(x) {axis=1, exclusive=true}\noutput y\noutput z\n", rows, (int)LONG);
+        snprintf(class, sizeof class, "%s %s, %d rows", desc->toggles ? desc->toggles : "", desc->limits ? desc->limits : "", rows);
+        tuff_program *p = compile(dev, text, NULL, &g);
+        for (int first = 0; first < JUMPY; first += rows) {
+            write(p, "x", x + (size_t)first * LONG, (size_t)rows * LONG);
+            cr_assert(!tuff_run(p), "%s", tuff_program_error(p));
+            read(p, "y", y, (size_t)rows * LONG);
+            read(p, "z", z, (size_t)rows * LONG);
+            for (int k = 0; k < rows; k++) check_running(class, first + k, x + (size_t)(first + k) * LONG, y + (size_t)k * LONG, z + (size_t)k * LONG);
+        }
+        tuff_program_destroy(p);
+        tuff_graph_destroy(g);
+        tuff_device_close(dev);
+    }
+}
+
+Test(scan, logcumsumexp_of_long_rows)
+{
+    static const tuff_device_desc classes[] = { { .toggles = "+cpu", .limits = "units=4" }, { .toggles = "-cpu", .limits = "units=1" },
+                                                { .toggles = "-cpu,-subgroup", .limits = "invocations=128,shared=16K,bindings=4,units=1" } };
+    float *x = malloc((size_t)JUMPY * LONG * sizeof *x), *y = malloc((size_t)JUMPY * LONG * sizeof *y), *z = malloc((size_t)JUMPY * LONG * sizeof *z);
+    cr_assert(x && y && z);
+    for (int k = 0; k < JUMPY; k++) jumpy_row(k, x + (size_t)k * LONG);
+    const size_t n = strcmp(driver_name(), "swiftshader") ? COUNT(classes) : 2; /* that driver takes minutes for long rows at the floor */
+    for (size_t i = 0; i < n; i++) run_jumpy(&classes[i], i ? 1 : JUMPY, x, y, z);
+    free(x);
+    free(y);
+    free(z);
+}
+
 /* Products that overflow: a state of 0 stays 0 and what follows a 0 is what it is by itself. */
 Test(scan, overflowing_products)
 {

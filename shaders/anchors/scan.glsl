@@ -72,16 +72,16 @@ S neutral()
 #endif
 
 #if OP == LOGSUMEXP
-/* exp_of: e^x for x <= 0; below e^-87 what it is added to does not notice it.
+/* exp_of: e^x for x <= 87; below e^-87 what it is added to does not notice it. NaN stays.
  * log_of: log s for s >= 1 = 2^e (1 + f), log(1 + f) = 2 artanh(q). */
 #define EXP_AND_LOG(F, I, LESS) \
     F exp_of(F x) \
     { \
-        const F t = x * 1.44269502, c = mix(t, F(-126.0), LESS(t, F(-126.0))); \
-        const I k = floatBitsToInt(c + 12582912.0) - 0x4b400000; /* as tf_nearest */ \
-        const F f = c - F(k); \
-        const F p = 1.0 + f * (0.693147182 + f * (0.240222052 + f * (0.0555036664 + f * (0.00967336260 + f * 0.00133882219)))); \
-        return p * intBitsToFloat((k << 23) + 0x3f800000); \
+        const F t = x * -1.44269502, c = mix(t, F(126.0), LESS(F(126.0), t)); \
+        const I k = floatBitsToInt(12582912.0 - c); /* as tf_nearest; the shift drops what is not its exponent */ \
+        const F f = c + F(k - 0x4b400000); \
+        const F p = 1.0 - f * (0.693147182 - f * (0.240222052 - f * (0.0555036664 - f * (0.00967336260 - f * 0.00133882219)))); \
+        return intBitsToFloat(floatBitsToInt(p) + (k << 23)); \
     } \
     F log_of(F s) \
     { \
@@ -338,16 +338,24 @@ S before_lane(S own, out S total)
     SET_RESET SET_SOME MASK
 
 #if OP == LOGSUMEXP && INPUTS == 1 && WIDTH == 4 && !FLAGS
+/* x - y where x may be infinite, within what exp_of takes. */
+vec4 above_of(vec4 x, float y)
+{
+    const vec4 d = x - min(y, 3.0e38);
+    return mix(d, vec4(87.0), lessThan(vec4(87.0), d));
+}
+
 /* The trip's elements after `own`. */
 #define APPEND_ALL { \
-    float top = own.f0; \
+    vec4 most = vec4(own.f0), sum = vec4(0.0); \
     EACH { \
         if (MASKED != 0) v0[u] = mix(v0[u], vec4(-3.3e38), greaterThanEqual(i + u * 4 + uvec4(0, 1, 2, 3), uvec4(end))); \
-        const float above = max(max(v0[u].x, v0[u].y), max(v0[u].z, v0[u].w)); \
-        top = top < above ? above : top; \
+        most = mix(most, v0[u], lessThan(most, v0[u])); \
     } \
-    own.f1 *= exp_of(own.f0 == top ? 0.0 : own.f0 - top); \
-    EACH { const vec4 e = exp_of(mix(v0[u] - top, vec4(0.0), equal(v0[u], vec4(top)))); own.f1 += (e.x + e.y) + (e.z + e.w); } \
+    most.xy = mix(most.xy, most.zw, lessThan(most.xy, most.zw)); \
+    const float top = most.x < most.y ? most.y : most.x; \
+    EACH sum += exp_of(above_of(v0[u], top)); \
+    own.f1 = own.f1 * exp_of(own.f0 == top ? 0.0 : own.f0 - top) + ((sum.x + sum.y) + (sum.z + sum.w)); \
     own.f0 = top; }
 #else
 #define APPEND_ALL EACH EVERY { ELEMENT(s) own = append(own, s); }
@@ -400,9 +408,13 @@ S before_lane(S own, out S total)
 #endif
 
 #if VECTORS && LANES > 1
+/* Is what a trip adds little beside the sum with it? Not while that is a sum of none, nor when the largest number is far above the one that
+ * the sum is relative to. */
+#define LITTLE(added, sum) ((added) * 256.0 <= (sum) && (sum) > 0.5 && (sum) < 4.0e9)
+
 /* A trip. The largest before each element comes first, so that one exponential each gives what the sums keep and gain: sums then
- * combine like a linear recurrence, without any. */
-void scan_vectors(inout S base, inout vec4 v[UNROLL])
+ * combine like a linear recurrence, without any. True: it added little. */
+bool scan_vectors(inout S base, inout vec4 v[UNROLL])
 {
     vec4 kept[UNROLL], own[UNROLL], m[UNROLL], top[UNROLL];
     float up = NEUTRAL0, other;
@@ -425,9 +437,40 @@ void scan_vectors(inout S base, inout vec4 v[UNROLL])
     float from = from_lane(keep, BACK(1)) * base.f1 + from_lane(sum, BACK(1));
     if (LANE == 0)
         from = base.f1;
+    const float added = from_lane(sum, LAST_LANE);
     base.f0 = all > base.f0 ? all : base.f0;
-    base.f1 = from_lane(keep, LAST_LANE) * base.f1 + from_lane(sum, LAST_LANE);
+    base.f1 = from_lane(keep, LAST_LANE) * base.f1 + added;
     EACH SUM_UP(v[u], m[u], top[u], kept[u], own[u], from)
+    return LITTLE(added, base.f1);
+}
+
+/* The same, only if the trip adds little: numbers relative to that of the sum before the trip then have sums of about as many digits, and
+ * log(sum + s) is log sum + s / sum - (s / sum)^2 / 2 to all of them. False: nothing was done but to v. */
+bool add_vectors(inout S base, inout vec4 v[UNROLL])
+{
+    float own = 0.0, before[UNROLL];
+    EACH {
+        vec4 e = exp_of(above_of(v[u], base.f0));
+        e.y += e.x;
+        e.z += e.y;
+        e.w += e.z;
+        before[u] = own;
+        own += e.w;
+        v[u] = EXCLUSIVE != 0 ? vec4(0.0, e.xyz) : e;
+    }
+    float upto = own;
+#define STEP(d) if (d < LANES) { const float s = from_lane(upto, BACK(d)); if (LANE >= d) upto += s; }
+    EACH_STEP
+#undef STEP
+    const float added = from_lane(upto, LAST_LANE), share = 1.0 / base.f1, bend = 0.5 * share * share, mean = base.f0 + log_of(base.f1);
+    EACH {
+        const vec4 s = v[u] + (upto - own + before[u]);
+        v[u] = mean + s * (share - s * bend);
+    }
+    if (!LITTLE(added, base.f1))
+        return false;
+    base.f1 += added;
+    return true;
 }
 #endif
 
@@ -452,14 +495,37 @@ void main()
 
     /* The trip count is that of a full part, so that all lanes of a workgroup meet at the barriers. */
     const uint each = UNROLL * WIDTH;
+#if LANES > 1 && VECTORS
+    /* A loop for each kind of trip: on some CPU drivers a branch costs both of its sides, while loops cost their trips and one more.
+     * A part that changes its mind too often stays with the first kind, so that its loops together keep to TF_CPU_TRIPS. */
+    const uint trip = LANES * each, size = end - first;
+    uint t = 0, changes = 0;
+    while (t < size) {
+        bool little;
+        do {
+            const uint i = first + t + LANE * each;
+            LOAD_ALL
+            little = scan_vectors(base, v0);
+            EACH STORE_ALL
+            t += trip;
+        } while (t < size && !(little && changes < 1000));
+        while (little && t + trip <= size) {
+            const uint i = first + t + LANE * each;
+            LOAD_ALL
+            little = add_vectors(base, v0);
+            if (little) {
+                EACH y0_put4(o, i + u * 4, v0[u]);
+                t += trip;
+            }
+        }
+        changes++;
+    }
+#else
     [[dont_unroll]] for (uint t = 0; t < uint(CHUNK); t += LANES * each) {
         const uint i = first + t + LANE * each;
         LOAD_ALL
         S own = neutral();
-#if LANES > 1 && VECTORS
-        scan_vectors(base, v0);
-        EACH STORE_ALL
-#elif LANES > 1
+#if LANES > 1
         APPEND_ALL
         S total;
         const S from = join(base, before_lane(own, total));
@@ -511,6 +577,7 @@ void main()
         base = join(base, own);
 #endif
     }
+#endif
 #if FOLD
     if (live && LANE == 0) {
 #define Y(i) y##i##_put(o, p, base.f##i);
