@@ -142,7 +142,7 @@ static void describe(const work *w, char *text, size_t size)
     else if (r->kind == CONV)
         snprintf(text, size, "a = input f32[1,%d,%d,%d]\nb = input f32[%d,%d,3,3]\ny = conv(a, b) {padding=[1,1]}\noutput y\n", (int)n[0], (int)n[1], (int)n[1], (int)n[0], (int)n[0]);
     else
-        snprintf(text, size, "a = input f32[%d,%d]\ny = %s\noutput y\n", (int)n[0], (int)n[1], r->kind == NORM ? "rms_norm(a) {axes=[1]}" : "softmax(a) {axis=1}");
+        snprintf(text, size, "a = input f32[%d,%d]\ny = %s\noutput y\n", (int)n[0], (int)n[1], r->kind == NORM ? "rms_norm(a)" : "softmax(a) {axis=1}");
 }
 
 /* ggml's blocks as codes and scales. */

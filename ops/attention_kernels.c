@@ -32,13 +32,15 @@ tf_attention_shape tf_attention_shape_of(const tuff_graph *g, const tf_type *con
     return s;
 }
 
+enum { CACHES = 1 << 23 }; /* elements of K and V beyond a CPU's caches */
+
 /* Key heads of one CHANNELS workgroup on a CPU: with all heads of a key before the next key memory is read in order, which
  * caches and their prefetchers need. Each head is more code that takes long to compile, so keys in a core's own cache are not
  * worth it, and only keys beyond all caches are worth much of it. */
 static uint32_t heads_in_order(const tf_attention_shape *s, uint32_t lanes, uint32_t rows)
 {
     const int64_t slots = ceildiv(TF_MAX(s->dk, s->dv), 4 * (int64_t)lanes), elements = s->longest * s->hk * (s->dk + s->dv);
-    const int64_t own = INT64_C(1) << 19, shared = INT64_C(1) << 23, sites = elements >= shared ? 32 : 16;
+    const int64_t own = INT64_C(1) << 19, sites = elements >= CACHES ? 32 : 16;
     uint32_t heads = 1;
     if (elements < own)
         return 1;
@@ -47,22 +49,26 @@ static uint32_t heads_in_order(const tf_attention_shape *s, uint32_t lanes, uint
     return heads == s->hk ? heads : 1;
 }
 
-enum { KEYS_OWN = 4, KEYS_TURN = 2, KEYS_FLOATS = 8192 }; /* KEYS: keys of a lane and blocks of channels per trip; elements of q and o */
+enum { KEYS_OWN = 4, KEYS_FLOATS = 4096 }; /* KEYS: keys of a lane per step; elements of q and o, large arrays take long to compile */
 
-/* Few rows where the driver's compiler tells loads of one address from others: it makes one instruction of a load by all lanes, and
- * a key per lane reads as many places of memory at once. */
+/* Few rows, a key per lane: a load reads as many places of memory at once as there are lanes. That pays where the driver's compiler tells
+ * loads of one address from others, since it makes one instruction of these; and for keys beyond all caches whose heads
+ * CHANNELS cannot take in order, where it is memory that counts. */
 static bool choose_keys(tf_attention_choice *c, const tf_limits *l, const tf_attention_shape *s, uint32_t lanes, int64_t rows)
 {
-    const int64_t floats = rows * (s->dk + s->dv);
-    if (!l->cpu || !l->uniform_loads || rows > 4 || (lanes != 4 && lanes != 8 && lanes != 16))
+    const int64_t floats = s->dk + s->dv;
+    if (!l->cpu || rows > 4 || (lanes != 4 && lanes != 8 && lanes != 16))
+        return false;
+    if (!l->uniform_loads && (lanes < 8 || s->longest * s->hk * floats < CACHES || heads_in_order(s, lanes, tf_pow2_ceil((uint64_t)rows)) == s->hk))
         return false;
     c->kernel = TF_ATT_KEYS;
     c->lanes = lanes;
     c->rows = (uint32_t)rows;
     c->pack = (uint32_t)(s->hq / s->hk);
     c->keys = KEYS_OWN * lanes;
+    c->wide = tf_emit_octets(l) && lanes >= 8 && s->dk % lanes == 0 && s->dv % lanes == 0 ? 2 : 1;
     c->heads = (uint32_t)s->hk;
-    for (int64_t n = 2; c->heads > 1 && c->heads * floats > KEYS_FLOATS; n++)
+    for (int64_t n = 2; c->heads > 1 && c->heads * rows * floats > KEYS_FLOATS; n++)
         if (s->hk % n == 0)
             c->heads = (uint32_t)(s->hk / n);
     return true;
@@ -135,6 +141,9 @@ static void choose_kernel(tf_attention_choice *c, const tf_limits *l, const tf_a
     }
 }
 
+/* KEYS: blocks of channels per trip. */
+static uint32_t keys_turn(const tf_attention_choice *c) { return 2 / c->wide; }
+
 static int64_t tile_of(const tf_attention_choice *c)
 {
     return c->kernel == TF_ATT_ROWS ? (int64_t)c->lanes * c->rows : c->kernel == TF_ATT_TILES ? 16 * (int64_t)c->rows : (int64_t)c->rows;
@@ -149,7 +158,7 @@ static uint32_t choose_splits(const tf_attention_choice *c, const tf_limits *l, 
     if (groups < wanted)
         splits = TF_MIN(TF_MIN(ceildiv(wanted, groups), ceildiv(s->sk, 256)), 64);
     if (l->cpu) {
-        const int64_t block = KEYS_TURN * (int64_t)c->lanes;
+        const int64_t block = keys_turn(c) * (int64_t)c->lanes;
         const int64_t trips = c->kernel == TF_ATT_ROWS ? ceildiv(s->dk, 4) + ceildiv(s->dv, 4) + c->keys + 1
                             : c->kernel == TF_ATT_KEYS ? c->heads * (ceildiv(s->dk, block) + ceildiv(s->dv, block) + c->rows * (KEYS_OWN + 1) + 1) + 1
                                                        : 2 * (int64_t)c->keys + 1;
@@ -227,7 +236,7 @@ static void define_problem(tf_kernel_build *k, const tf_attention_desc *d, const
     tf_define(k, "ROWS", "%u", c->rows);
     tf_define(k, "KEYS", "%u", c->keys);
     tf_define(k, "WIDE", "%u", c->wide);
-    tf_define(k, "TURN", "%d", KEYS_TURN);
+    tf_define(k, "TURN", "%u", keys_turn(c));
     tf_define(k, "SHUFFLE", "%d", c->shuffle);
     tf_define(k, "WANT_O", "%d", k->want[0]);
     tf_define(k, "WANT_LSE", "%d", k->want[1]);

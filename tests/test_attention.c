@@ -344,7 +344,8 @@ Test(attention, long_key_range)
     }
 }
 
-/* Keys beyond a core's cache: a workgroup takes all heads of a key before the next key, eight channels a load where they divide. */
+/* Keys beyond a core's cache: a workgroup takes all heads of a key before the next key, eight channels a load where they divide. The
+ * last two: beyond all caches, with more heads than lanes can share. */
 Test(attention, heads_in_order)
 {
     static const attention_case long_cases[] = {
@@ -353,6 +354,9 @@ Test(attention, heads_in_order)
         { QKV("1,1,4,64", "1,1100,4,64", "1,1100,4,96"), "attention(q, k, v)", 0, 0 },
         { "q = input f32[1,1,8,64]\nkcode = input u4[1,700,8,64]\nvcode = input i8[1,700,8,64]\nks = input f16[1,700,8,2]\nkz = input f16[1,700,8,2]\n"
           "vs = input f16[1,700,8,2]\n", "attention(q, kcode, vcode, k_scale=ks, k_zero=kz, v_scale=vs) {group=32}", 0, 0 },
+        { HALF("1,1,16,128", "1,2100,16,128", "1,2100,16,128"), "attention(q, k, v) {dtype=f32, window_left=1500}", 0, 0 },
+        { "q = input f32[1,1,16,128]\nkcode = input u4[1,4100,8,128]\nvcode = input i8[1,4100,8,128]\nks = input f16[1,4100,8,2]\nkz = input f16[1,4100,8,2]\n"
+          "vs = input f16[1,4100,8,2]\n", "attention(q, kcode, vcode, k_scale=ks, k_zero=kz, v_scale=vs) {group=64}", 0, 0 },
     };
     static const char *const toggles[] = { "+cpu,-uniform_loads", "+cpu,+uniform_loads" };
     for (size_t d = 0; d < COUNT(toggles); d++) {

@@ -13,9 +13,19 @@
 #define EACH_OWN [[unroll]] for (int u = 0; u < OWN; u++)
 #define EACH_TURN [[unroll]] for (int t = 0; t < TURN; t++)
 #define EACH_ROW [[unroll]] for (int r = 0; r < ROWS; r++)
-#define EACH_VECTOR [[unroll]] for (int c = 0; c < LANES; c += 4)
+#define EACH_LOAD [[unroll]] for (int c = 0; c < LANES; c += 4 * WIDE)
+#define EACH_CHANNEL [[unroll]] for (int i = 0; i < 4 * WIDE; i++)
+#if WIDE == 2
+#define K_AT k_at8
+#define V_AT v_at8
+#define LOAD(at, head, key, channel) vec4 x[2]; at(KEY_AT(head, key), channel, x[0], x[1])
+#else
+#define K_AT k_at4
+#define V_AT v_at4
+#define LOAD(at, head, key, channel) const vec4 x[1] = vec4[1](at(KEY_AT(head, key), channel))
+#endif
 #if HAS_BLOCK /* in order, so that blocks can be left out */
-#define KEY_OF(u) (lo + at * LANES + (u) * LANES + int(lane))
+#define KEY_OF(u) (lo + (at + (u)) * LANES + int(lane))
 #define LAST_KEY hi
 #else
 #define KEY_OF(u) (first + at + (u))
@@ -90,9 +100,9 @@ void main()
             [[dont_unroll]] for (int b = 0; b < Q_BLOCKS; b += TURN) {
                 float part[ROWS][TURN];
                 EACH_ROW EACH_TURN part[r][t] = q[(h * ROWS + r) * Q_BLOCKS + b + t];
-                EACH_OWN EACH_TURN EACH_VECTOR {
-                    const vec4 x = k_at4(KEY_AT(head, min(KEY_OF(u), hi - 1)), CHANNEL(b + t, c, DK));
-                    EACH_ROW [[unroll]] for (int i = 0; i < 4; i++) s[r][u] = fma(subgroupShuffle(part[r][t], uint(c + i)), x[i], s[r][u]);
+                EACH_OWN EACH_TURN EACH_LOAD {
+                    LOAD(K_AT, head, min(KEY_OF(u), hi - 1), CHANNEL(b + t, c, DK));
+                    EACH_ROW EACH_CHANNEL s[r][u] = fma(subgroupShuffle(part[r][t], uint(c + i)), x[i / 4][i % 4], s[r][u]);
                 }
             }
             float f[ROWS];
@@ -127,15 +137,15 @@ void main()
                 }
             }
             [[dont_unroll]] for (int b = 0; b < O_BLOCKS; b += TURN) {
-                float x[ROWS][TURN][LANES];
-                EACH_ROW EACH_TURN [[unroll]] for (int i = 0; i < LANES; i++) x[r][t][i] = 0.0;
-                EACH_OWN EACH_TURN EACH_VECTOR {
-                    const vec4 v = v_at4(KEY_AT(head, min(KEY_OF(u), hi - 1)), CHANNEL(b + t, c, DV));
-                    EACH_ROW [[unroll]] for (int i = 0; i < 4; i++) x[r][t][c + i] = fma(s[r][u], v[i], x[r][t][c + i]);
+                float y[ROWS][TURN][LANES];
+                EACH_ROW EACH_TURN [[unroll]] for (int i = 0; i < LANES; i++) y[r][t][i] = 0.0;
+                EACH_OWN EACH_TURN EACH_LOAD {
+                    LOAD(V_AT, head, min(KEY_OF(u), hi - 1), CHANNEL(b + t, c, DV));
+                    EACH_ROW EACH_CHANNEL y[r][t][c + i] = fma(s[r][u], x[i / 4][i % 4], y[r][t][c + i]);
                 }
                 EACH_ROW EACH_TURN {
                     const int e = (h * ROWS + r) * O_BLOCKS + b + t;
-                    o[e] = o[e] * f[r] + fold(x[r][t], lane);
+                    o[e] = o[e] * f[r] + fold(y[r][t], lane);
                 }
             }
         }
