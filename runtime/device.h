@@ -141,8 +141,9 @@ void tf_pipeline_cache_open(tuff_device *dev);                       /* at the f
 void tf_pipeline_cache_save(tuff_device *dev, bool now);             /* now: even if one was just written */
 
 /* ---- pipeline.c ---- */
+typedef struct tf_kinds { uint64_t uniform, texel; } tf_kinds; /* bit i: tensor binding i is a uniform or texel buffer, else a storage buffer */
 struct tf_layout {
-    uint64_t uniform_mask;              /* bit i: tensor binding i is a uniform buffer */
+    tf_kinds kinds;
     uint32_t n_bindings;                /* tensors; at most 64 */
     bool params;                        /* parameter block at binding n_bindings */
     VkDescriptorSetLayout set;
@@ -156,9 +157,9 @@ struct tf_pipeline {
     VkPipeline handle;
     tf_pipeline *next;
 };
-/* A pipeline for each kernel of the plan; release each with tf_pipeline_release. uniform_masks[k]: bindings of
- * kernel k that are uniform buffers. Compiles on desc->threads threads with progress; all or nothing. */
-bool tf_pipelines_create(tuff_device *dev, const tf_plan *plan, const uint64_t *uniform_masks,
+/* A pipeline for each kernel of the plan; release each with tf_pipeline_release. kinds[k]: of the
+ * bindings of kernel k. Compiles on desc->threads threads with progress; all or nothing. */
+bool tf_pipelines_create(tuff_device *dev, const tf_plan *plan, const tf_kinds *kinds,
                          const tuff_compile_desc *desc, tf_pipeline **out, tf_fault *f);
 void tf_pipeline_release(tuff_device *dev, tf_pipeline *p); /* NULL is allowed */
 void tf_pipelines_destroy_all(tuff_device *dev);
