@@ -38,15 +38,16 @@ static uint32_t add_buffer(sketch *s, tf_buffer_kind kind, const char *name, int
 }
 
 /* body: the shader's text below arrays x0, x1 of the bindings, E (the first's element type), GROUP (folded workgroup index), WG
- * and LID. The second element type may be NULL: one binding. */
-static uint32_t add_kernel(sketch *s, const char *name, uint32_t local, const char *const elements[2], const char *body)
+ * and LID. The second element type may be NULL: one binding. texels: x0 is a texel buffer. */
+static uint32_t add_kernel(sketch *s, const char *name, uint32_t local, const char *const elements[2], bool texels, const char *body)
 {
     tf_str text;
     tf_str_init(&text, NULL);
     tf_str_printf(&text, "#version 450\n%slayout(local_size_x = %u) in;\n#define E %s\n",
                   elements[0][0] == 'u' ? "#extension GL_EXT_shader_explicit_arithmetic_types_int64 : require\n" : "", local, elements[0]);
     const uint32_t n_bindings = elements[1] ? 2 : 1;
-    for (uint32_t i = 0; i < n_bindings; i++)
+    if (texels) tf_str_add(&text, "layout(set = 0, binding = 0) uniform usamplerBuffer x0;\n");
+    for (uint32_t i = texels; i < n_bindings; i++)
         tf_str_printf(&text, "layout(std430, set = 0, binding = %u) buffer B%u { %s x%u[]; };\n", i, i, elements[i], i);
     tf_str_printf(&text, "#define WG %uu\n#define LID gl_LocalInvocationIndex\n"
                          "#define GROUP (gl_WorkGroupID.x + gl_NumWorkGroups.x * (gl_WorkGroupID.y + gl_NumWorkGroups.y * gl_WorkGroupID.z))\n", local);
@@ -60,7 +61,7 @@ static uint32_t add_kernel(sketch *s, const char *name, uint32_t local, const ch
 }
 
 /* The last buffer is written, the others are read. */
-static void add_step(sketch *s, uint32_t kernel, const uint32_t *buffers, uint32_t n, int64_t groups)
+static void add_step(sketch *s, uint32_t kernel, const uint32_t *buffers, uint32_t n, bool texels, int64_t groups)
 {
     tf_step *step = tf_push(&s->plan->arena, &s->plan->steps);
     if (!step) {
@@ -71,7 +72,7 @@ static void add_step(sketch *s, uint32_t kernel, const uint32_t *buffers, uint32
                        .label = s->plan->kernels.data[kernel].name };
     for (uint32_t i = 0; i < n; i++) {
         tf_arg *a = tf_push(&s->plan->arena, &s->plan->args);
-        if (a) *a = (tf_arg){ .buffer = buffers[i], .write = i + 1 == n, .read = i + 1 < n, .binding = i };
+        if (a) *a = (tf_arg){ .buffer = buffers[i], .write = i + 1 == n, .read = i + 1 < n, .binding = i, .prefer_texel = texels && i == 0 };
     }
     step->n_bindings = n;
 }
@@ -108,6 +109,7 @@ typedef struct stream_shape {
     const char *name, *element, *body;
     uint32_t local;
     uint32_t floats;  /* an invocation's share */
+    bool texels;      /* x0 is a texel buffer */
 } stream_shape;
 
 #define COPY_ONE "void main() { const uint i = GROUP * WG + LID; if (i < x0.length()) x1[i] = x0[i]; }\n"
@@ -115,37 +117,44 @@ typedef struct stream_shape {
     "  const E a = x0[i], b = x0[i + WG], c = x0[i + 2u * WG], d = x0[i + 3u * WG];\n" \
     "  x1[i] = a; x1[i + WG] = b; x1[i + 2u * WG] = c; x1[i + 3u * WG] = d; } }\n"
 #define COPY_TWO "void main() { const uint i = 2u * (GROUP * WG + LID); if (i + 1u < x0.length()) { const E a = x0[i], b = x0[i + 1u]; x1[i] = a; x1[i + 1u] = b; } }\n"
-/* READ_ROWS sums rows of 256 elements, an invocation each; F(e) makes an element a vec4. */
+/* Four texels to the halves of two 4 longs. */
+#define COPY_TEXELS "u64vec2 L(uvec4 v) { return u64vec2(packUint2x32(v.xy), packUint2x32(v.zw)); }\n" \
+    "void main() { const uint i = 2u * (GROUP * WG + LID); if (i + 1u < x1.length()) { const int t = int(2u * i);\n" \
+    "  const uvec4 a = texelFetch(x0, t), b = texelFetch(x0, t + 1), c = texelFetch(x0, t + 2), d = texelFetch(x0, t + 3);\n" \
+    "  x1[i] = u64vec4(L(a), L(b)); x1[i + 1u] = u64vec4(L(c), L(d)); } }\n"
+/* READ_ROWS sums rows of 256 elements, an invocation each; F(i) is element i as a vec4. */
 #define READ_ROWS \
     "void main() { vec4 s = vec4(0.0), t = vec4(0.0); const uint i = (GROUP * WG + LID) * 256u;\n" \
-    "  for (uint k = 0u; k < 256u; k += 8u) { s += F(x0[i + k]); t += F(x0[i + k + 1u]); s += F(x0[i + k + 2u]); t += F(x0[i + k + 3u]);\n" \
-    "    s += F(x0[i + k + 4u]); t += F(x0[i + k + 5u]); s += F(x0[i + k + 6u]); t += F(x0[i + k + 7u]); }\n" \
+    "  for (uint k = 0u; k < 256u; k += 8u) { s += F(i + k); t += F(i + k + 1u); s += F(i + k + 2u); t += F(i + k + 3u);\n" \
+    "    s += F(i + k + 4u); t += F(i + k + 5u); s += F(i + k + 6u); t += F(i + k + 7u); }\n" \
     "  s += t; x1[GROUP * WG + LID] = s.x + s.y + s.z + s.w; }\n"
 
 static const stream_shape copies[] = {
-    { "float, group 256", "float", COPY_ONE, 256, 1 },
-    { "vec4, group 64", "vec4", COPY_ONE, 64, 4 },
-    { "vec4, group 256", "vec4", COPY_ONE, 256, 4 },
-    { "4 strided vec4, group 64", "vec4", COPY_FOUR, 64, 16 },
-    { "4 strided vec4, group 256", "vec4", COPY_FOUR, 256, 16 },
-    { "2 longs, group 256", "u64vec2", COPY_ONE, 256, 4 },
-    { "4 longs, group 256", "u64vec4", COPY_ONE, 256, 8 },
-    { "4 strided 2 longs, group 256", "u64vec2", COPY_FOUR, 256, 16 },
-    { "2 neighbouring 4 longs, group 256", "u64vec4", COPY_TWO, 256, 16 },
+    { "float, group 256", "float", COPY_ONE, 256, 1, false },
+    { "vec4, group 64", "vec4", COPY_ONE, 64, 4, false },
+    { "vec4, group 256", "vec4", COPY_ONE, 256, 4, false },
+    { "4 strided vec4, group 64", "vec4", COPY_FOUR, 64, 16, false },
+    { "4 strided vec4, group 256", "vec4", COPY_FOUR, 256, 16, false },
+    { "2 longs, group 256", "u64vec2", COPY_ONE, 256, 4, false },
+    { "4 longs, group 256", "u64vec4", COPY_ONE, 256, 8, false },
+    { "4 strided 2 longs, group 256", "u64vec2", COPY_FOUR, 256, 16, false },
+    { "2 neighbouring 4 longs, group 256", "u64vec4", COPY_TWO, 256, 16, false },
+    { "4 neighbouring texels, group 64", "u64vec4", COPY_TEXELS, 64, 16, true },
 };
 
 static const stream_shape reads[] = {
+    { "row of 256 texels, group 64", "vec4", "#define F(i) uintBitsToFloat(texelFetch(x0, int(i)))\n" READ_ROWS, 64, 1024, true },
     { "16 strided vec4, group 256", "vec4",
       "void main() { vec4 s = vec4(0.0); const uint i = GROUP * (16u * WG) + LID;\n"
       "  for (uint k = 0u; k < 16u; k++) s += x0[i + k * WG];\n"
-      "  x1[GROUP * WG + LID] = s.x + s.y + s.z + s.w; }\n", 256, 64 },
-    { "row of 256 vec4, group 64", "vec4", "#define F(e) e\n" READ_ROWS, 64, 1024 },
+      "  x1[GROUP * WG + LID] = s.x + s.y + s.z + s.w; }\n", 256, 64, false },
+    { "row of 256 vec4, group 64", "vec4", "#define F(i) x0[i]\n" READ_ROWS, 64, 1024, false },
     { "row of 256 x 2 longs, group 64", "u64vec2",
-      "vec4 F(u64vec2 e) { return uintBitsToFloat(uvec4(unpackUint2x32(e.x), unpackUint2x32(e.y))); }\n" READ_ROWS, 64, 1024 },
+      "vec4 F(uint i) { return uintBitsToFloat(uvec4(unpackUint2x32(x0[i].x), unpackUint2x32(x0[i].y))); }\n" READ_ROWS, 64, 1024, false },
     { "64 strided vec4, group 256", "vec4",
       "void main() { vec4 s = vec4(0.0), t = vec4(0.0); const uint i = GROUP * (64u * WG) + LID;\n"
       "  for (uint k = 0u; k < 64u; k += 4u) { s += x0[i + k * WG]; t += x0[i + (k + 1u) * WG]; s += x0[i + (k + 2u) * WG]; t += x0[i + (k + 3u) * WG]; }\n"
-      "  s += t; x1[GROUP * WG + LID] = s.x + s.y + s.z + s.w; }\n", 256, 256 },
+      "  s += t; x1[GROUP * WG + LID] = s.x + s.y + s.z + s.w; }\n", 256, 256, false },
 };
 
 /* 64 MiB on CPUs, enough to leave every cache; more where caches are larger. */
@@ -160,8 +169,8 @@ static int stream_program(tuff_device *dev, const stream_shape *shape, bool copi
 {
     sketch s = begin(dev);
     const uint32_t x = add_buffer(&s, TF_BUF_INPUT, "x", n), y = add_buffer(&s, TF_BUF_OUTPUT, "y", copies_all ? n : n / shape->floats);
-    const uint32_t kernel = add_kernel(&s, "stream", shape->local, (const char *[]){ shape->element, copies_all ? shape->element : "float" }, shape->body);
-    add_step(&s, kernel, (uint32_t[]){ x, y }, 2, n / ((int64_t)shape->local * shape->floats));
+    const uint32_t kernel = add_kernel(&s, "stream", shape->local, (const char *[]){ shape->element, copies_all ? shape->element : "float" }, shape->texels, shape->body);
+    add_step(&s, kernel, (uint32_t[]){ x, y }, 2, shape->texels, n / ((int64_t)shape->local * shape->floats));
     const int status = finish(&s, out);
     return status ? status : write_input(*out, "x");
 }
@@ -181,6 +190,7 @@ static int time_stream(tuff_device *dev, const stream_shape *shape, bool copies_
     tuff_program *p;
     *gbs = 0.0;
     if (shape->local > dev->caps.limits.max_invocations || (shape->element[0] == 'u' && !dev->caps.limits.i64)) return TOOL_OK;
+    if (shape->texels && (uint64_t)n * 4 > (dev->caps.limits.texel_bindings ? dev->caps.limits.texel_range : 0)) return TOOL_OK;
     int status = stream_program(dev, shape, copies_all, n, &p);
     if (!status) status = bench_measure(p, seconds, &t);
     if (!status) *gbs = (double)(copies_all ? 2 * n : n + n / shape->floats) * 4.0 / (t.median * 1e6);
@@ -227,7 +237,7 @@ static int time_fma(tuff_device *dev, const char *body, double flops_each, int64
     tuff_program *p;
     sketch s = begin(dev);
     const uint32_t x = add_buffer(&s, TF_BUF_INPUT, "x", 64), y = add_buffer(&s, TF_BUF_OUTPUT, "y", groups * 64);
-    add_step(&s, add_kernel(&s, "fma", 64, (const char *[]){ "float", "float" }, body), (uint32_t[]){ x, y }, 2, groups);
+    add_step(&s, add_kernel(&s, "fma", 64, (const char *[]){ "float", "float" }, false, body), (uint32_t[]){ x, y }, 2, false, groups);
     int status = finish(&s, &p);
     if (!status) status = write_input(p, "x");
     if (!status) status = bench_measure(p, seconds, &t);
@@ -262,11 +272,11 @@ static const char empty_body[] = "void main() { if (GROUP == 0xffffffffu) x0[LID
 static int build_empty(tuff_device *dev, uint32_t n, bool apart, tuff_program **out)
 {
     sketch s = begin(dev);
-    const uint32_t kernel = add_kernel(&s, "empty", 64, (const char *[]){ "float", NULL }, empty_body);
+    const uint32_t kernel = add_kernel(&s, "empty", 64, (const char *[]){ "float", NULL }, false, empty_body);
     const uint32_t y = add_buffer(&s, TF_BUF_OUTPUT, "y", 64);
     for (uint32_t i = 0; i < n; i++) {
         const uint32_t to = apart && i + 1 < n ? add_buffer(&s, TF_BUF_ARENA, NULL, 64) : y;
-        add_step(&s, kernel, &to, 1, 1);
+        add_step(&s, kernel, &to, 1, false, 1);
     }
     return finish(&s, out);
 }

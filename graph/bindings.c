@@ -1,7 +1,7 @@
 /* bindings.c - descriptor slots of a kernel's operands under the device's limits.
  *
- * Normally every operand has a slot with its exact range. Where a device allows fewer, in this order: small
- * read-only operands become uniform buffers; the smallest arena operands share one slot and are told apart by an
+ * Normally every operand has a slot with its exact range, of the kind that its kernel wishes where that holds it. Where
+ * a device allows fewer, in this order: small read-only operands become uniform buffers; the smallest arena operands share one slot and are told apart by an
  * element base in the parameters; operands outside the arena are copied into it so that they can share too.
  * tf_share_bindings decides from sizes alone, before anything has an address, so that kernel text can be printed
  * first; tf_place keeps what shares a slot in one chunk; tf_assign_bindings then only reads off the ranges. */
@@ -19,6 +19,11 @@ static bool can_be_uniform(const tf_operand *o, const tf_limits *limits)
         && (o->arena || o->bytes % 16 == 0);
 }
 
+static bool can_be_texel(const tf_operand *o, const tf_limits *limits)
+{
+    return !o->write && o->bytes > 0 && o->bytes % 16 == 0 && o->bytes <= limits->texel_range;
+}
+
 static bool can_share(const tf_operand *o)
 {
     return o->arena || o->bytes == 0; /* zero elements: any address does */
@@ -26,7 +31,7 @@ static bool can_share(const tf_operand *o)
 
 static bool free_to_change(const tf_slot *s)
 {
-    return !s->uniform && !s->shared;
+    return !s->uniform && !s->texel && !s->shared;
 }
 
 /* Index of the smallest unchanged operand that passes, or n. */
@@ -50,7 +55,7 @@ static tf_slots number_slots(uint32_t n, tf_slot *out)
             continue;
         }
         out[i].slot = r.n++;
-        r.storage += !out[i].uniform;
+        r.storage += !out[i].uniform && !out[i].texel;
         if (out[i].shared)
             shared = out[i].slot;
     }
@@ -63,9 +68,15 @@ tf_slots tf_share_bindings(const tf_operand *operands, uint32_t n, const tf_limi
     uint32_t storage = n, outside = 0;
     for (uint32_t i = 0; i < n; i++)
         out[i] = (tf_slot){ 0 };
-    uint32_t u = 1; /* one is taken by the parameters */
+    uint32_t u = 1, texels = 0; /* one is taken by the parameters */
     for (uint32_t i = 0; i < n; i++)
-        if (operands[i].prefer_uniform && u < limits->uniform_bindings && can_be_uniform(&operands[i], limits)) {
+        if (operands[i].prefer_texel && texels < limits->texel_bindings && can_be_texel(&operands[i], limits)) {
+            out[i].texel = true;
+            storage--;
+            texels++;
+        }
+    for (uint32_t i = 0; i < n; i++)
+        if (operands[i].prefer_uniform && !out[i].texel && u < limits->uniform_bindings && can_be_uniform(&operands[i], limits)) {
             out[i].uniform = true;
             storage--;
             u++;
@@ -113,7 +124,7 @@ static tf_slots share(const tf_plan *plan, const tf_step *s, tf_slot *slots)
         const tf_buffer *b = &plan->buffers.data[a->buffer];
         if (!a->twin && !a->grid)
             o[n++] = (tf_operand){ .arena = b->kind == TF_BUF_ARENA, .write = a->write, .bytes = b->bytes,
-                                   .bits = tf_dtype_bits(b->type.dtype), .prefer_uniform = a->prefer_uniform };
+                                   .bits = tf_dtype_bits(b->type.dtype), .prefer_uniform = a->prefer_uniform, .prefer_texel = a->prefer_texel };
     }
     const tf_slots r = tf_share_bindings(o, n, &plan->limits, own);
     n = 0;
@@ -154,6 +165,7 @@ const char *tf_share_step(tf_plan *plan, uint32_t step)
         tf_arg *a = &plan->args.data[s->arg + i];
         a->binding = slots[i].slot;
         a->uniform = slots[i].uniform;
+        a->texel = slots[i].texel;
         a->shared = slots[i].shared;
     }
     s->n_bindings = r.n;
@@ -310,19 +322,19 @@ bool tf_copy_in_externals(tf_plan *plan)
 
 /* ---- ranges ------------------------------------------------------------------------------------- */
 
-/* What the kernel may touch: whole words of a storage buffer, whole 16-byte rows of a uniform one. */
-static uint64_t bound_bytes(const tf_buffer *b, bool uniform)
+/* What the kernel may touch: whole words of a storage buffer, whole rows of 16 bytes of others. */
+static uint64_t bound_bytes(const tf_buffer *b, bool rows)
 {
-    return tf_align_up(b->bytes, uniform ? 16 : 4);
+    return tf_align_up(b->bytes, rows ? 16 : 4);
 }
 
 static void widen(tf_binding *r, const tf_buffer *b, const tf_arg *a, uint32_t buffer)
 {
-    const uint64_t bytes = bound_bytes(b, a->uniform), end = b->offset + bytes;
+    const uint64_t bytes = bound_bytes(b, a->uniform || a->texel), end = b->offset + bytes;
     if (bytes == 0)
         return;
     if (r->range == 0) {
-        *r = (tf_binding){ .uniform = a->uniform, .kind = b->kind, .buffer = buffer, .offset = b->offset, .range = bytes };
+        *r = (tf_binding){ .uniform = a->uniform, .texel = a->texel, .kind = b->kind, .buffer = buffer, .offset = b->offset, .range = bytes };
         return;
     }
     const uint64_t old_end = r->offset + r->range;
@@ -330,13 +342,23 @@ static void widen(tf_binding *r, const tf_buffer *b, const tf_arg *a, uint32_t b
     r->range = TF_MAX(old_end, end) - r->offset;
 }
 
+uint64_t tf_binding_limit(const tf_limits *l, const tf_binding *r)
+{
+    return r->uniform ? l->uniform_range : r->texel ? l->texel_range : l->storage_range;
+}
+
+const char *tf_binding_word(const tf_binding *r)
+{
+    return r->uniform ? "uniform" : r->texel ? "texel" : "storage";
+}
+
 static const char *too_large(tf_plan *plan, const tf_step *s, const tf_binding *r)
 {
-    const uint64_t limit = r->uniform ? plan->limits.uniform_range : plan->limits.storage_range;
+    const uint64_t limit = tf_binding_limit(&plan->limits, r);
     const char *name = plan->buffers.data[r->buffer].name;
     return or_memory(tf_arena_printf(&plan->arena,
         "kernel '%s' binds %llu bytes (%s); the device's largest %s binding is %llu bytes", step_name(s),
-        (unsigned long long)r->range, name ? name : "an intermediate result", r->uniform ? "uniform" : "storage",
+        (unsigned long long)r->range, name ? name : "an intermediate result", tf_binding_word(r),
         (unsigned long long)limit));
 }
 
@@ -374,6 +396,7 @@ const char *tf_assign_bindings(tf_plan *plan, uint32_t step)
         tf_binding *r = &plan->bindings.data[s->binding + a->binding];
         if (r->range == 0) {
             r->uniform = a->uniform;
+            r->texel = a->texel;
             r->kind = plan->buffers.data[a->buffer].kind;
             r->buffer = a->buffer;
         } else if (plan->buffers.data[r->buffer].chunk != plan->buffers.data[a->buffer].chunk && a->shared
@@ -386,7 +409,7 @@ const char *tf_assign_bindings(tf_plan *plan, uint32_t step)
     }
     for (uint32_t i = 0; i < s->n_bindings; i++) {
         const tf_binding *r = &plan->bindings.data[s->binding + i];
-        if (r->range > (r->uniform ? plan->limits.uniform_range : plan->limits.storage_range))
+        if (r->range > tf_binding_limit(&plan->limits, r))
             return too_large(plan, s, r);
     }
     for (uint32_t i = 0; i < s->n_args && !wrong; i++)

@@ -233,6 +233,7 @@ static void arg(codec *c, tf_arg *a)
     flag(c, &a->read);
     u32(c, &a->binding);
     flag(c, &a->uniform);
+    flag(c, &a->texel);
     flag(c, &a->shared);
     u64(c, &a->base);
     flag(c, &a->grid);
@@ -241,6 +242,7 @@ static void arg(codec *c, tf_arg *a)
 static void binding(codec *c, tf_binding *b)
 {
     flag(c, &b->uniform);
+    flag(c, &b->texel);
     CHOICE(c, tf_buffer_kind, b->kind, TF_BUF_STATE + 1);
     u32(c, &b->buffer);
     u64(c, &b->offset);

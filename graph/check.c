@@ -363,12 +363,12 @@ static bool check_binding(checker *c, uint32_t i, uint32_t slot)
 {
     const tf_plan *p = c->plan;
     const tf_binding *r = &p->bindings.data[p->steps.data[i].binding + slot];
-    const uint64_t limit = r->uniform ? p->limits.uniform_range : p->limits.storage_range;
+    const uint64_t limit = tf_binding_limit(&p->limits, r);
     if (r->buffer >= p->buffers.n)
         return fault(c, "step '%s': binding %u names buffer %u of %u", name_of(c, i), slot, r->buffer, p->buffers.n);
     if (r->range > limit)
         return fault(c, "step '%s': binding %u takes %llu bytes; the device's largest %s binding is %llu", name_of(c, i), slot,
-                     (ull)r->range, r->uniform ? "uniform" : "storage", (ull)limit);
+                     (ull)r->range, tf_binding_word(r), (ull)limit);
     if (r->offset % TF_MAX(p->limits.storage_align, 1u))
         return fault(c, "step '%s': binding %u starts at byte %llu, not a multiple of %u", name_of(c, i), slot, (ull)r->offset,
                      p->limits.storage_align);
@@ -394,8 +394,8 @@ static bool check_arg(checker *c, uint32_t i, uint32_t j)
     if (a->binding >= s->n_bindings)
         return fault(c, "step '%s': argument %u has binding %u of %u", name_of(c, i), j, a->binding, s->n_bindings);
     const tf_binding *r = &p->bindings.data[s->binding + a->binding];
-    if (a->uniform != r->uniform || (a->uniform && a->write))
-        return fault(c, "step '%s': argument %u is written through or disagrees on a uniform binding", name_of(c, i), j);
+    if (a->uniform != r->uniform || a->texel != r->texel || ((a->uniform || a->texel) && a->write))
+        return fault(c, "step '%s': argument %u is written through or disagrees on a %s binding", name_of(c, i), j, tf_binding_word(r));
     if (b->bytes == 0)
         return true;
     if (place_of(p, a->buffer) != place_of(p, r->buffer))
@@ -414,17 +414,20 @@ static bool check_bindings(checker *c)
     const tf_plan *p = c->plan;
     for (uint32_t i = 0; i < p->steps.n; i++) {
         const tf_step *s = &p->steps.data[i];
-        uint32_t storage = 0, uniform = s->n_params > 0;
+        uint32_t storage = 0, uniform = s->n_params > 0, texels = 0;
         if (!is_dispatch(s))
             continue;
         for (uint32_t k = 0; k < s->n_bindings; k++) {
             if (!check_binding(c, i, k))
                 return false;
-            *(p->bindings.data[s->binding + k].uniform ? &uniform : &storage) += 1;
+            const tf_binding *r = &p->bindings.data[s->binding + k];
+            *(r->uniform ? &uniform : r->texel ? &texels : &storage) += 1;
         }
         if (storage > p->limits.storage_bindings || uniform > TF_MAX(p->limits.uniform_bindings, 1u))
             return fault(c, "step '%s' has %u storage and %u uniform bindings; the device allows %u and %u", name_of(c, i),
                          storage, uniform, p->limits.storage_bindings, p->limits.uniform_bindings);
+        if (texels > p->limits.texel_bindings)
+            return fault(c, "step '%s' has %u texel bindings; the device allows %u", name_of(c, i), texels, p->limits.texel_bindings);
         for (uint32_t j = 0; j < s->n_args; j++)
             if (!check_arg(c, i, j))
                 return false;

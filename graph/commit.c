@@ -99,7 +99,7 @@ static void join_operands(tf_arg *a, uint32_t n, uint32_t buffer)
         a[first].read |= a[i].read;
         a[first].write |= a[i].write;
     }
-    if (first != NONE && a[first].write) a[first].prefer_uniform = false;
+    if (first != NONE && a[first].write) a[first].prefer_uniform = a[first].prefer_texel = false;
 }
 
 static void alias(tf_plan *p, uint32_t from, uint32_t to)

@@ -191,6 +191,13 @@ static bool wants_uniform(const compiler *c, const tf_group *q, const tf_emitter
     return !c->limits->uniform_loads;
 }
 
+/* Drivers for CPUs gather a texel of 16 bytes at once and a vector of a storage buffer by its parts, unless they look at addresses. */
+static bool wants_texels(const compiler *c, const tf_kernel_arg *a)
+{
+    const bool words = a->wide || tf_dtype_bits(tf_type_of(c->g, a->value)->dtype) == 32;
+    return c->limits->texel_bindings && !c->limits->uniform_loads && words && a->vec_read && !a->scalar_used && !a->write;
+}
+
 static bool add_kernel(compiler *c, uint32_t group)
 {
     const tf_group *q = &c->fusion.groups.data[group - 1];
@@ -212,6 +219,7 @@ static bool add_kernel(compiler *c, uint32_t group)
         if (!make_buffer(c, a) || !add_arg(c, a->value, a->read || a->vec_read, a->write, tf_hook_aligned(m, a->value))) return false;
         const bool uniform = wants_uniform(c, q, m, a) && (q->anchor == TF_NO_NODE || blocks < ANCHOR_BLOCKS);
         c->plan->args.data[c->plan->args.n - 1].prefer_uniform = uniform;
+        c->plan->args.data[c->plan->args.n - 1].prefer_texel = wants_texels(c, a);
         blocks += uniform;
         if (!rows || !a->write) c->plan->steps.data[c->plan->steps.n - 1].bytes += c->plan->buffers.data[c->buffer[a->value] - 1].bytes;
     }
@@ -369,6 +377,7 @@ static bool finish_kernel(compiler *c, uint32_t step)
         m->args.data[i].slot = a->binding;
         m->args.data[i].shared = a->shared;
         m->args.data[i].uniform = a->uniform;
+        m->args.data[i].texel = a->texel;
         m->args.data[i].uniform_bytes = c->plan->buffers.data[a->buffer].bytes;
     }
     m->slots = s->n_bindings;

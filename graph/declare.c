@@ -1,4 +1,4 @@
-/* declare.c - how a kernel's arguments stand in GLSL: buffers and uniform blocks, and the macros by which hooks load and store
+/* declare.c - how a kernel's arguments stand in GLSL: buffers, texel buffers and uniform blocks, and the macros by which hooks load and store
  * elements of them whatever their type is in memory (emit.c lists the macros).
  *
  * An element is widened when it is loaded. Without the storage tier for its width, elements are taken out of whole words. On CPUs vectors
@@ -104,6 +104,18 @@ static void declare_twin(tf_str *out, uint32_t i, uint32_t of)
 static bool is_long_table(const tf_emitter *m, const tf_kernel_arg *a)
 {
     return a->uniform && tf_emit_long_words(m->build.limits) && a->vec_read && !a->scalar_used && (a->wide || tf_dtype_bits(tf_type_of(m->g, a->value)->dtype) == 32);
+}
+
+/* Vectors of 32-bit elements, fetched as texels. */
+static void declare_texels(tf_emitter *m, tf_str *out, uint32_t i)
+{
+    const tf_kernel_arg *a = &m->args.data[i];
+    const tuff_dtype t = tf_type_of(m->g, a->value)->dtype;
+    const char *g = tf_glsl_type(t);
+    tf_str_printf(out, "layout(set = 0, binding = %u) uniform usamplerBuffer t%u;\n#define LV%u(i) ", a->slot, i, i);
+    add_converted(out, t == TUFF_BOOL ? "notEqual(%s, uvec4(0u))" : !strcmp(g, "float") ? "uintBitsToFloat(%s)" : !strcmp(g, "int") ? "ivec4(%s)" : "%s",
+                  tf_say(m, "texelFetch(t%u, (i) >> 2)", i));
+    tf_str_add(out, "\n");
 }
 
 static void declare_long_table(tf_emitter *m, tf_str *out, uint32_t i)
@@ -218,6 +230,10 @@ static void declare_octets(tf_emitter *m, tf_str *out, uint32_t i)
     const bool table = is_long_table(m, a) && a->uniform_bytes % 32 == 0;
     const storage s = table ? storage_32(m, t) : storage_of(m, a);
     const char *vector = !s.vector || a->shared ? NULL : !strcmp(s.vector, "u64vec2") ? "u64vec4" : !strcmp(s.vector, "uint64_t") ? "u64vec2" : NULL;
+    if (a->texel) {
+        tf_str_printf(out, "#define LO%u(i, p, q) p = LV%u(i); q = LV%u((i) + 4);\n", i, i, i);
+        return;
+    }
     if (tf_dtype_bits(t) == 4 && !a->wide && !a->shared) {
         tf_str_printf(out, "#define LO%u(i, p, q) { const uint word = tf_word%u((i) >> 3); p = tf_nibbles_%s(word); q = tf_nibbles_%s(word >> 16); }\n", i, i, tuff_dtype_name(t), tuff_dtype_name(t));
         return;
@@ -245,7 +261,8 @@ void tf_declare(tf_emitter *m, tf_str *out, uint32_t i)
 {
     const tf_kernel_arg *a = &m->args.data[i];
     if (a->twin) { declare_twin(out, i, a->twin - 1); return; }
-    if (is_long_table(m, a)) declare_long_table(m, out, i);
+    if (a->texel) declare_texels(m, out, i);
+    else if (is_long_table(m, a)) declare_long_table(m, out, i);
     else if (a->uniform || storage_of(m, a).words) declare_words(m, out, i);
     else declare_elements(m, out, i);
     if (a->oct_read || a->oct_write) declare_octets(m, out, i);

@@ -21,7 +21,7 @@ typedef struct tf_kernel_arg {
     bool wide;              /* narrow dtype held as 32-bit elements (no 8/16-bit storage on this device) */
     bool external;          /* not in the arena */
     uint32_t slot;
-    bool shared, uniform;   /* base offset by parameter; uniform block */
+    bool shared, uniform, texel; /* base offset by parameter; uniform block; texel buffer */
     uint32_t twin;          /* argument + 1 that lies in the same buffer and was declared before; 0: none */
     uint64_t uniform_bytes;
 } tf_kernel_arg;

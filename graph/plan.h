@@ -23,6 +23,8 @@ typedef struct tf_limits {
     uint32_t uniform_bindings;      /* per stage, one is taken by the parameters */
     uint64_t storage_range;         /* largest storage binding */
     uint64_t uniform_range;         /* largest uniform binding; >= 16384 */
+    uint32_t texel_bindings;        /* per stage, of buffers that are read as texels of 16 bytes; 0: none, as on GPUs */
+    uint64_t texel_range;           /* largest of them */
     uint32_t storage_align;         /* binding offset alignment, power of two <= 256 */
     uint32_t max_groups[3];         /* workgroup counts; >= 65535 */
     uint64_t max_buffer;            /* largest single allocation */
@@ -76,8 +78,9 @@ typedef struct tf_arg {
     bool write, read;
     uint32_t binding;          /* binding slot in the kernel; tf_share_step may give one slot to several args */
     bool uniform;              /* slot is a uniform buffer: the kernel declares uvec4[ceil(words / 4)] */
+    bool texel;                /* slot is a texel buffer: the kernel declares a usamplerBuffer */
     bool shared;               /* slot holds several args: the kernel adds TF_PARAM_BASE to its indices */
-    bool prefer_uniform;       /* wish of the kernel: see tf_operand */
+    bool prefer_uniform, prefer_texel; /* wishes of the kernel: see tf_operand */
     uint64_t base;             /* byte base of this arg inside its binding's range; 0 unless shared */
     bool aligned;              /* read only at the element that the same invocation stores of the step's results */
     bool grid;                 /* DISPATCH_INDIRECT: read by the dispatch itself, not by the kernel: no binding */
@@ -86,7 +89,7 @@ typedef struct tf_arg {
 
 /* A binding slot of one step: the exact descriptor range. */
 typedef struct tf_binding {
-    bool uniform;
+    bool uniform, texel;
     tf_buffer_kind kind; uint32_t buffer; /* a representative buffer (its chunk, for the arena) */
     uint64_t offset, range;    /* range 0: zero-element tensor, bind anything */
 } tf_binding;
@@ -99,7 +102,7 @@ typedef struct tf_kernel {
     size_t code_words;
     uint64_t hash;             /* of glsl and subgroup requirements */
     uint32_t local[3];
-    uint32_t n_bindings;       /* storage/uniform tensor bindings 0..n-1; the parameter block is binding n_bindings */
+    uint32_t n_bindings;       /* storage/uniform/texel tensor bindings 0..n-1; the parameter block is binding n_bindings */
     uint32_t n_params;         /* 32-bit words in the parameter block; 0: no block */
     uint32_t subgroup_size;    /* required size with full subgroups; 0: none */
     uint32_t shared_bytes;
@@ -236,8 +239,9 @@ typedef struct tf_operand {
     uint64_t bytes;            /* at the bound */
     uint32_t bits;             /* per element */
     bool prefer_uniform;       /* faster as a uniform buffer, where it fits */
+    bool prefer_texel;         /* faster still as a texel buffer */
 } tf_operand;
-typedef struct tf_slot { uint32_t slot; bool uniform, shared; } tf_slot;
+typedef struct tf_slot { uint32_t slot; bool uniform, texel, shared; } tf_slot;
 typedef struct tf_slots {
     uint32_t n;                /* slots in all */
     uint32_t storage;          /* storage slots among them; more than limits->storage_bindings: does not fit */
@@ -264,6 +268,9 @@ bool tf_place(tf_plan *plan);
 /* Fill the step's bindings (exact ranges, rounded up to whole words) and its args' base (bindings.c). NULL or a
  * message. Steps that are not dispatches get no bindings. */
 const char *tf_assign_bindings(tf_plan *plan, uint32_t step);
+/* The largest range of a binding of its kind, and the kind's name. */
+uint64_t tf_binding_limit(const tf_limits *l, const tf_binding *r);
+const char *tf_binding_word(const tf_binding *r);
 /* Hazard checker (check.c): NULL, or a sentence naming two steps of one wave that conflict, a read of bytes
  * never written, an index out of range, or overlapping live buffers. */
 const char *tf_plan_check(const tf_plan *plan, tf_str *message);

@@ -271,7 +271,7 @@ static void use_matrices(tf_kernel_build *k, const tf_attention_shape *s, const 
     tf_define(k, "CM", "%u", l->coopmat.m);
     tf_define(k, "CN", "%u", l->coopmat.n);
     tf_define(k, "CK", "%u", l->coopmat.k);
-    tf_define(k, "WIDE", "%d", s->wide);
+    tf_define(k, "PAIRS", "%d", s->wide);
     tf_define(k, "STEP_LOOP", "%s", l->cpu ? "[[dont_unroll]]" : "[[unroll]]");
     k->need_matrices = true;
     k->subgroup_size = l->subgroup_size;

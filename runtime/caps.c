@@ -240,6 +240,7 @@ tf_limits tf_caps_common(const tf_limits *l)
     out.subgroup_size = out.subgroup_min = out.subgroup_max = out.units = 0;
     out.cpu = out.uniform_loads = false;
     out.tuning = NULL;
+    out.texel_bindings = 0;
     return out;
 }
 
@@ -258,8 +259,11 @@ static tf_limits reported_limits(const tf_snapshot *s)
         .uniform_bindings = TF_MIN(uniform, 15),
         .storage_range = d->maxStorageBufferRange,
         .uniform_range = d->maxUniformBufferRange,
-        /* One alignment serves storage and uniform bindings. */
-        .storage_align = (uint32_t)TF_MAX(TF_MAX(d->minStorageBufferOffsetAlignment, d->minUniformBufferOffsetAlignment), 4),
+        .texel_bindings = TF_MIN(TF_MIN(d->maxPerStageDescriptorSampledImages, d->maxDescriptorSetSampledImages), 16),
+        .texel_range = 16 * (uint64_t)d->maxTexelBufferElements,
+        /* One alignment serves bindings of all kinds. */
+        .storage_align = (uint32_t)TF_MAX(TF_MAX(TF_MAX(d->minStorageBufferOffsetAlignment, d->minUniformBufferOffsetAlignment),
+                                                 d->minTexelBufferOffsetAlignment), 4),
         .max_buffer = s->max_allocation,
         .subgroup_size = s->subgroup_size, .subgroup_min = s->subgroup_min, .subgroup_max = s->subgroup_max,
         .cpu = s->type == VK_PHYSICAL_DEVICE_TYPE_CPU,
@@ -319,6 +323,8 @@ bool tf_caps_plan(const tf_snapshot *s, const char *toggles, const char *limits,
         else
             copy_tier(l, &reported, w.name);
     }
+    if (!l->cpu) /* GPUs load a vector at once from any buffer */
+        l->texel_bindings = 0;
     out->on.cpu = l->cpu;
     out->on.uniform_loads = l->uniform_loads;
     if (!apply_limits(l, limits, f))

@@ -43,6 +43,7 @@ typedef struct tf_snapshot {
     X("int16",         "16-bit integer arithmetic",  TF_SET(i16)) \
     X("int64",         "64-bit integer arithmetic",  TF_SET(i64)) \
     X("fp64",          "64-bit float arithmetic",    TF_SET(f64)) \
+    X("texels",        "reads of vectors as texels", TF_SET(texel_bindings)) \
     X("coopmat",       "cooperative matrix",         TF_SET(coopmat))
 
 /* Switches of the runtime: name, text, default. */

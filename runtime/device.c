@@ -662,7 +662,10 @@ static bool adopt(tuff_device *dev, const tuff_adopt_desc *d, tf_fault *f)
     dev->lock_queue = d->lock_queue;
     dev->unlock_queue = d->unlock_queue;
     dev->lock_user = d->lock_user;
-    return take(dev, &d->desc, NULL, f);
+    if (!take(dev, &d->desc, NULL, f))
+        return false;
+    dev->caps.limits.texel_bindings = 0; /* the application's buffers need not be made for it */
+    return true;
 }
 
 tuff_status tuff_device_adopt(const tuff_adopt_desc *desc, tuff_device **out)

@@ -156,8 +156,9 @@ bool tf_tuning_save(tuff_device *dev, const tf_tuned *rows, uint32_t n);
 /* ---- pipeline.c ---- */
 /* The code of a kernel: what it comes with, the cache's, or compiled now. Thread-safe; free words. */
 bool tf_code_get(tuff_device *dev, const tf_kernel *k, tf_spirv *code, tf_fault *f);
+typedef struct tf_kinds { uint64_t uniform, texel; } tf_kinds; /* bit i: tensor binding i is a uniform or texel buffer, else a storage buffer */
 struct tf_layout {
-    uint64_t uniform_mask;              /* bit i: tensor binding i is a uniform buffer */
+    tf_kinds kinds;
     uint32_t n_bindings;                /* tensors; at most 64 */
     bool params;                        /* parameter block at binding n_bindings */
     VkDescriptorSetLayout set;
@@ -171,9 +172,9 @@ struct tf_pipeline {
     VkPipeline handle;
     tf_pipeline *next;
 };
-/* A pipeline for each kernel of the plan; release each with tf_pipeline_release. uniform_masks[k]: bindings of
- * kernel k that are uniform buffers. Compiles on desc->threads threads with progress; all or nothing. */
-bool tf_pipelines_create(tuff_device *dev, const tf_plan *plan, const uint64_t *uniform_masks,
+/* A pipeline for each kernel of the plan; release each with tf_pipeline_release. kinds[k]: of the
+ * bindings of kernel k. Compiles on desc->threads threads with progress; all or nothing. */
+bool tf_pipelines_create(tuff_device *dev, const tf_plan *plan, const tf_kinds *kinds,
                          const tuff_compile_desc *desc, tf_pipeline **out, tf_fault *f);
 void tf_pipeline_release(tuff_device *dev, tf_pipeline *p); /* NULL is allowed */
 void tf_pipelines_destroy_all(tuff_device *dev);

@@ -231,7 +231,8 @@ bool tf_mem_create(tuff_device *dev, tf_mem_use use, uint64_t bytes, const char 
     const VkBufferCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO, .size = out->bytes,
         .usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_UNIFORM_BUFFER_BIT | VK_BUFFER_USAGE_INDIRECT_BUFFER_BIT |
-                 VK_BUFFER_USAGE_TRANSFER_SRC_BIT | VK_BUFFER_USAGE_TRANSFER_DST_BIT,
+                 VK_BUFFER_USAGE_TRANSFER_SRC_BIT | VK_BUFFER_USAGE_TRANSFER_DST_BIT |
+                 (dev->caps.limits.texel_bindings ? VK_BUFFER_USAGE_UNIFORM_TEXEL_BUFFER_BIT : 0),
     };
     if (!tf_vk_ok(dev, f, dev->vk.CreateBuffer(dev->device, &info, NULL, &out->buffer), "vkCreateBuffer")) {
         out->buffer = VK_NULL_HANDLE;

@@ -9,7 +9,7 @@ enum { MAX_THREADS = 16, MAX_BINDINGS = 64 };
 
 /* ---- layouts ------------------------------------------------------------------------------------ */
 
-static tf_layout *layout_create(tuff_device *dev, uint64_t uniform_mask, uint32_t n, bool params, tf_fault *f)
+static tf_layout *layout_create(tuff_device *dev, tf_kinds kinds, uint32_t n, bool params, tf_fault *f)
 {
     VkDescriptorSetLayoutBinding b[MAX_BINDINGS + 1];
     const uint32_t count = n + params;
@@ -18,12 +18,12 @@ static tf_layout *layout_create(tuff_device *dev, uint64_t uniform_mask, uint32_
     tf_layout *l = tf_alloc(&dev->allocator, sizeof *l);
     if (!l)
         return tf_fault_set(f, TUFF_E_MEMORY, "out of host memory for a pipeline layout"), NULL;
-    *l = (tf_layout){ .uniform_mask = uniform_mask, .n_bindings = n, .params = params, .next = dev->layouts };
+    *l = (tf_layout){ .kinds = kinds, .n_bindings = n, .params = params, .next = dev->layouts };
     for (uint32_t i = 0; i < count; i++) {
-        const bool uniform = i == n || uniform_mask >> i & 1;
+        const bool uniform = i == n || kinds.uniform >> i & 1, texel = i < n && kinds.texel >> i & 1;
         b[i] = (VkDescriptorSetLayoutBinding){
             .binding = i, .descriptorCount = 1, .stageFlags = VK_SHADER_STAGE_COMPUTE_BIT,
-            .descriptorType = uniform ? VK_DESCRIPTOR_TYPE_UNIFORM_BUFFER : VK_DESCRIPTOR_TYPE_STORAGE_BUFFER };
+            .descriptorType = uniform ? VK_DESCRIPTOR_TYPE_UNIFORM_BUFFER : texel ? VK_DESCRIPTOR_TYPE_UNIFORM_TEXEL_BUFFER : VK_DESCRIPTOR_TYPE_STORAGE_BUFFER };
     }
     const VkDescriptorSetLayoutCreateInfo set = { .sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_LAYOUT_CREATE_INFO, .bindingCount = count, .pBindings = b };
     if (!tf_vk_ok(dev, f, dev->vk.CreateDescriptorSetLayout(dev->device, &set, NULL, &l->set), "vkCreateDescriptorSetLayout")) {
@@ -42,12 +42,12 @@ static tf_layout *layout_create(tuff_device *dev, uint64_t uniform_mask, uint32_
 }
 
 /* Under pipe_lock. Layouts live as long as the device: there are as many as distinct binding counts. */
-static const tf_layout *layout_get(tuff_device *dev, uint64_t uniform_mask, uint32_t n, bool params, tf_fault *f)
+static const tf_layout *layout_get(tuff_device *dev, tf_kinds kinds, uint32_t n, bool params, tf_fault *f)
 {
     for (const tf_layout *l = dev->layouts; l; l = l->next)
-        if (l->uniform_mask == uniform_mask && l->n_bindings == n && l->params == params)
+        if (l->kinds.uniform == kinds.uniform && l->kinds.texel == kinds.texel && l->n_bindings == n && l->params == params)
             return l;
-    return layout_create(dev, uniform_mask, n, params, f);
+    return layout_create(dev, kinds, n, params, f);
 }
 
 /* ---- one pipeline ------------------------------------------------------------------------------- */
@@ -83,9 +83,9 @@ static bool pipeline_build(tuff_device *dev, const tf_kernel *k, const tf_layout
 }
 
 /* Text, bindings and subgroup size make the pipeline. */
-static tf_key pipeline_key(const tf_kernel *k, uint64_t uniform_mask, tf_key code)
+static tf_key pipeline_key(const tf_kernel *k, tf_kinds kinds, tf_key code)
 {
-    const uint64_t rest[] = { uniform_mask, k->n_bindings, k->n_params != 0, k->subgroup_size };
+    const uint64_t rest[] = { kinds.uniform, kinds.texel, k->n_bindings, k->n_params != 0, k->subgroup_size };
     return (tf_key){ { tf_hash(code.h[0], rest, sizeof rest), tf_hash(code.h[1], rest, sizeof rest) } };
 }
 
@@ -142,14 +142,14 @@ bool tf_code_get(tuff_device *dev, const tf_kernel *k, tf_spirv *code, tf_fault 
     return true;
 }
 
-static tf_pipeline *pipeline_get(tuff_device *dev, const tf_kernel *k, uint64_t uniform_mask, tf_fault *f)
+static tf_pipeline *pipeline_get(tuff_device *dev, const tf_kernel *k, tf_kinds kinds, tf_fault *f)
 {
-    const tf_key code_key = tf_spirv_key(k), key = pipeline_key(k, uniform_mask, code_key);
+    const tf_key code_key = tf_spirv_key(k), key = pipeline_key(k, kinds, code_key);
     if (!check_subgroup(dev, k, f))
         return NULL;
     tf_mutex_lock(&dev->pipe_lock);
     tf_pipeline *p = find(dev, key);
-    const tf_layout *layout = p ? p->layout : layout_get(dev, uniform_mask, k->n_bindings, k->n_params != 0, f);
+    const tf_layout *layout = p ? p->layout : layout_get(dev, kinds, k->n_bindings, k->n_params != 0, f);
     if (!p && layout)
         tf_pipeline_cache_open(dev);
     tf_mutex_unlock(&dev->pipe_lock);
@@ -171,7 +171,7 @@ static tf_pipeline *pipeline_get(tuff_device *dev, const tf_kernel *k, uint64_t 
 typedef struct job {
     tuff_device *dev;
     const tf_plan *plan;
-    const uint64_t *uniform_masks;
+    const tf_kinds *kinds;
     tf_pipeline **out;
     atomic_uint next, done;
     atomic_bool stop;
@@ -186,7 +186,7 @@ static bool work_once(job *j)
     if (i >= j->plan->kernels.n || atomic_load(&j->stop))
         return false;
     tf_fault f = { TUFF_OK, "" };
-    j->out[i] = pipeline_get(j->dev, &j->plan->kernels.data[i], j->uniform_masks[i], &f);
+    j->out[i] = pipeline_get(j->dev, &j->plan->kernels.data[i], j->kinds[i], &f);
     if (!j->out[i] && !atomic_exchange(&j->stop, true)) {
         tf_mutex_lock(&j->fault_lock);
         *j->fault = f; /* the first failure is the one reported */
@@ -213,10 +213,10 @@ static bool report(job *j, const tuff_compile_desc *desc)
     return false;
 }
 
-bool tf_pipelines_create(tuff_device *dev, const tf_plan *plan, const uint64_t *uniform_masks, const tuff_compile_desc *desc,
+bool tf_pipelines_create(tuff_device *dev, const tf_plan *plan, const tf_kinds *kinds, const tuff_compile_desc *desc,
                          tf_pipeline **out, tf_fault *f)
 {
-    job j = { .dev = dev, .plan = plan, .uniform_masks = uniform_masks, .out = out, .fault = f };
+    job j = { .dev = dev, .plan = plan, .kinds = kinds, .out = out, .fault = f };
     tf_thread threads[MAX_THREADS];
     uint32_t n = desc->threads ? desc->threads : TF_MIN(tf_cores(), 8u), started = 0;
     n = TF_MIN(TF_MIN(n, MAX_THREADS), plan->kernels.n);

@@ -76,9 +76,8 @@ static bool plan_step(tuff_program *p, uint32_t i, uint64_t *params_end, uint32_
     if (k->n_bindings || k->n_params)
         t->set = p->n_sets++;
     for (uint32_t b = 0; b < k->n_bindings; b++) {
-        const bool uniform = p->plan->bindings.data[s->binding + b].uniform;
-        p->n_uniform += uniform;
-        p->n_storage += !uniform;
+        const tf_binding *r = &p->plan->bindings.data[s->binding + b];
+        *(r->uniform ? &p->n_uniform : r->texel ? &p->n_texel : &p->n_storage) += 1;
     }
     if (k->n_params) {
         const uint64_t align = TF_MAX(p->dev->snapshot.limits.minUniformBufferOffsetAlignment, 16);
@@ -268,6 +267,7 @@ static bool allocate_slots(tuff_program *p)
         p->slots[i].cmds = tf_arena_array(&p->arena, VkCommandBuffer, (size_t)p->n_cmds + p->n_preludes);
         p->slots[i].run = tf_arena_array(&p->arena, VkCommandBuffer, 2 * (size_t)p->batches.n);
         p->slots[i].sets = tf_arena_array(&p->arena, VkDescriptorSet, p->n_sets);
+        p->slots[i].views = p->n_texel ? tf_arena_array(&p->arena, VkBufferView, p->plan->bindings.n) : NULL;
     }
     return !p->arena.failed || tf_fault_set(&p->fault, TUFF_E_MEMORY, "out of host memory for the program");
 }
@@ -275,15 +275,17 @@ static bool allocate_slots(tuff_program *p)
 static bool create_pipelines(tuff_program *p, const tuff_compile_desc *desc)
 {
     const tf_plan *plan = p->plan;
-    uint64_t *masks = tf_arena_array(&p->arena, uint64_t, plan->kernels.n);
-    if (!masks && plan->kernels.n)
+    tf_kinds *kinds = tf_arena_array(&p->arena, tf_kinds, plan->kernels.n);
+    if (!kinds && plan->kernels.n)
         return tf_fault_set(&p->fault, TUFF_E_MEMORY, "out of host memory for the program");
     for (uint32_t i = 0; i < plan->steps.n; i++) {
         const tf_step *s = &plan->steps.data[i];
-        for (uint32_t b = 0; b < s->n_bindings && b < 64; b++)
-            masks[s->kernel] |= (uint64_t)plan->bindings.data[s->binding + b].uniform << b;
+        for (uint32_t b = 0; b < s->n_bindings && b < 64; b++) {
+            kinds[s->kernel].uniform |= (uint64_t)plan->bindings.data[s->binding + b].uniform << b;
+            kinds[s->kernel].texel |= (uint64_t)plan->bindings.data[s->binding + b].texel << b;
+        }
     }
-    return tf_pipelines_create(p->dev, plan, masks, desc, p->pipelines, &p->fault);
+    return tf_pipelines_create(p->dev, plan, kinds, desc, p->pipelines, &p->fault);
 }
 
 tuff_status tf_program_from_plan(tuff_device *dev, tf_plan *plan, const tuff_compile_desc *desc, tuff_program **out, tf_fault *f)
@@ -359,6 +361,9 @@ static void destroy_commands(tuff_program *p)
     const tf_vk *vk = &p->dev->vk;
     if (p->descriptors)
         vk->DestroyDescriptorPool(p->dev->device, p->descriptors, NULL);
+    for (uint32_t i = 0; i < p->n_slots && p->slots && p->plan; i++) /* without a plan nothing was recorded */
+        for (uint32_t k = 0; k < p->plan->bindings.n && p->slots[i].views; k++)
+            vk->DestroyBufferView(p->dev->device, p->slots[i].views[k], NULL);
     if (p->pool)
         vk->DestroyCommandPool(p->dev->device, p->pool, NULL);
 }

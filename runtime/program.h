@@ -60,6 +60,7 @@ typedef struct tf_run_slot {
     VkCommandBuffer *run;     /* two per batch: prelude or none, and command buffer */
     VkCommandBuffer prologue; /* uploads before the run */
     VkDescriptorSet *sets;
+    VkBufferView *views;      /* per binding of the plan, of those that are texel buffers; NULL: no such binding */
     uint64_t ticket;          /* last run; 0: never used */
     uint64_t bindings, dims, scalars; /* versions its sets and control stretch hold; 0: none */
     bool cancelled;           /* its cancel words are set; with them and ticket under object_lock */
@@ -93,7 +94,7 @@ struct tuff_program {
     TF_ARRAY(tf_batch_plan) batches;
     uint32_t n_cmds, n_preludes, n_sets;
     uint32_t n_run;           /* steps of a run, with every iteration of loops */
-    uint32_t n_storage, n_uniform; /* descriptors per slot */
+    uint32_t n_storage, n_uniform, n_texel; /* descriptors per slot */
 
     tf_mem *chunks;
     tf_tensor_place *places;  /* per plan buffer */

@@ -51,7 +51,20 @@ static VkDescriptorBufferInfo describe(const tuff_program *p, const tf_binding *
     return info;
 }
 
-static void write_set(const tuff_program *p, const tf_run_slot *slot, uint32_t index, const tf_step *step, const tf_step_state *state)
+/* The slot is idle, and so is the view that stood there. */
+static bool renew_view(tuff_program *p, VkBufferView *view, const VkDescriptorBufferInfo *at)
+{
+    const VkBufferViewCreateInfo info = { .sType = VK_STRUCTURE_TYPE_BUFFER_VIEW_CREATE_INFO, .buffer = at->buffer,
+                                          .format = VK_FORMAT_R32G32B32A32_UINT, .offset = at->offset, .range = at->range };
+    p->dev->vk.DestroyBufferView(p->dev->device, *view, NULL);
+    *view = VK_NULL_HANDLE;
+    if (tf_vk_ok(p->dev, &p->fault, p->dev->vk.CreateBufferView(p->dev->device, &info, NULL, view), "vkCreateBufferView"))
+        return true;
+    *view = VK_NULL_HANDLE;
+    return false;
+}
+
+static bool write_set(tuff_program *p, const tf_run_slot *slot, uint32_t index, const tf_step *step, const tf_step_state *state)
 {
     VkDescriptorBufferInfo info[65];
     VkWriteDescriptorSet w[65];
@@ -62,25 +75,33 @@ static void write_set(const tuff_program *p, const tf_run_slot *slot, uint32_t i
     if (k->n_params)
         info[n++] = (VkDescriptorBufferInfo){ p->control.buffer, index * p->control_stride + state->params_at, tf_align_up(4ull * k->n_params, 16) };
     for (uint32_t i = 0; i < n; i++) {
-        const bool uniform = i == k->n_bindings || p->plan->bindings.data[step->binding + i].uniform;
+        const bool params = i == k->n_bindings, texel = !params && p->plan->bindings.data[step->binding + i].texel;
+        const bool uniform = params || p->plan->bindings.data[step->binding + i].uniform;
+        VkBufferView *view = texel ? &slot->views[step->binding + i] : NULL;
+        if (view && !renew_view(p, view, &info[i]))
+            return false;
         w[i] = (VkWriteDescriptorSet){ .sType = VK_STRUCTURE_TYPE_WRITE_DESCRIPTOR_SET, .dstSet = slot->sets[state->set], .dstBinding = i,
-                                       .descriptorCount = 1, .pBufferInfo = &info[i],
-                                       .descriptorType = uniform ? VK_DESCRIPTOR_TYPE_UNIFORM_BUFFER : VK_DESCRIPTOR_TYPE_STORAGE_BUFFER };
+                                       .descriptorCount = 1, .pBufferInfo = &info[i], .pTexelBufferView = view,
+                                       .descriptorType = uniform ? VK_DESCRIPTOR_TYPE_UNIFORM_BUFFER
+                                                       : texel ? VK_DESCRIPTOR_TYPE_UNIFORM_TEXEL_BUFFER : VK_DESCRIPTOR_TYPE_STORAGE_BUFFER };
     }
     if (n)
         p->dev->vk.UpdateDescriptorSets(p->dev->device, n, w, 0, NULL);
+    return true;
 }
 
 static bool create_descriptors(tuff_program *p)
 {
     if (p->descriptors || !p->n_sets)
         return true;
-    VkDescriptorPoolSize sizes[2];
+    VkDescriptorPoolSize sizes[3];
     uint32_t n = 0;
     if (p->n_storage)
         sizes[n++] = (VkDescriptorPoolSize){ VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, p->n_storage * p->n_slots };
     if (p->n_uniform)
         sizes[n++] = (VkDescriptorPoolSize){ VK_DESCRIPTOR_TYPE_UNIFORM_BUFFER, p->n_uniform * p->n_slots };
+    if (p->n_texel)
+        sizes[n++] = (VkDescriptorPoolSize){ VK_DESCRIPTOR_TYPE_UNIFORM_TEXEL_BUFFER, p->n_texel * p->n_slots };
     const VkDescriptorPoolCreateInfo info = { .sType = VK_STRUCTURE_TYPE_DESCRIPTOR_POOL_CREATE_INFO, .maxSets = p->n_sets * p->n_slots,
                                               .poolSizeCount = n, .pPoolSizes = sizes };
     if (tf_vk_ok(p->dev, &p->fault, p->dev->vk.CreateDescriptorPool(p->dev->device, &info, NULL, &p->descriptors), "vkCreateDescriptorPool"))
@@ -160,8 +181,8 @@ bool tf_slot_prepare(tuff_program *p, tf_run_slot *slot, uint32_t index)
         if (!allocate_sets(p, slot))
             return false;
         for (uint32_t i = 0; i < p->plan->steps.n; i++)
-            if (p->steps[i].set != UINT32_MAX)
-                write_set(p, slot, index, &p->plan->steps.data[i], &p->steps[i]);
+            if (p->steps[i].set != UINT32_MAX && !write_set(p, slot, index, &p->plan->steps.data[i], &p->steps[i]))
+                return false;
         slot->bindings = p->bindings_version;
         slot->recorded = false;
     }

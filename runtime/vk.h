@@ -47,7 +47,7 @@ enum { TF_VK_COOPERATIVE_MATRIX_FEATURES = 1000506000, TF_VK_COOPERATIVE_MATRIX_
 #define TF_VK_DEVICE(X) \
     X(DestroyDevice) X(GetDeviceQueue) X(DeviceWaitIdle) X(QueueSubmit) X(QueueWaitIdle) \
     X(AllocateMemory) X(FreeMemory) X(MapMemory) X(UnmapMemory) X(FlushMappedMemoryRanges) X(InvalidateMappedMemoryRanges) \
-    X(CreateBuffer) X(DestroyBuffer) X(GetBufferMemoryRequirements) X(BindBufferMemory) \
+    X(CreateBuffer) X(DestroyBuffer) X(CreateBufferView) X(DestroyBufferView) X(GetBufferMemoryRequirements) X(BindBufferMemory) \
     X(CreateSemaphore) X(DestroySemaphore) X(GetSemaphoreCounterValue) X(WaitSemaphores) \
     X(CreateShaderModule) X(DestroyShaderModule) \
     X(CreatePipelineCache) X(DestroyPipelineCache) X(GetPipelineCacheData) X(MergePipelineCaches) \

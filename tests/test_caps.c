@@ -21,6 +21,8 @@ static tf_snapshot good_snapshot(void)
     s.limits.maxComputeSharedMemorySize = 49152;
     s.limits.maxPerStageDescriptorStorageBuffers = s.limits.maxDescriptorSetStorageBuffers = 32;
     s.limits.maxPerStageDescriptorUniformBuffers = s.limits.maxDescriptorSetUniformBuffers = 15;
+    s.limits.maxPerStageDescriptorSampledImages = s.limits.maxDescriptorSetSampledImages = 12;
+    s.limits.maxTexelBufferElements = 65536;
     s.limits.maxPerStageResources = 200;
     s.limits.maxStorageBufferRange = 1u << 30;
     s.limits.maxUniformBufferRange = 65536;
@@ -65,6 +67,24 @@ Test(caps, limits_come_from_snapshot_toggles_and_limits)
     for (size_t i = 0; i < COUNT(bad); i++) {
         cr_expect(!tf_caps_plan(&s, bad[i].toggles, bad[i].limits, &c, &f) && f.status == TUFF_E_ATTRIBUTE && strstr(f.text, bad[i].text),
                   "case %zu: %s", i, f.text);
+    }
+}
+
+/* Texel buffers are for CPUs. */
+Test(caps, texels)
+{
+    static const struct { VkPhysicalDeviceType type; const char *toggles; uint32_t bindings; } rows[] = {
+        { VK_PHYSICAL_DEVICE_TYPE_CPU, NULL, 12 }, { VK_PHYSICAL_DEVICE_TYPE_CPU, "-texels", 0 }, { VK_PHYSICAL_DEVICE_TYPE_CPU, "-cpu", 0 },
+        { VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU, NULL, 0 }, { VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU, "+texels", 0 },
+        { VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU, "+cpu", 12 },
+    };
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        tf_caps c;
+        tf_fault f;
+        tf_snapshot s = good_snapshot();
+        s.type = rows[i].type;
+        cr_assert(tf_caps_plan(&s, rows[i].toggles, NULL, &c, &f), "%s", f.text);
+        cr_expect(c.limits.texel_bindings == rows[i].bindings && c.limits.texel_range == 1 << 20, "row %zu: %u bindings", i, c.limits.texel_bindings);
     }
 }
 

@@ -511,6 +511,7 @@ Test(kernels, every_way)
 }
 
 Test(kernels, cpu_class) { run_all(&(tuff_device_desc){ .toggles = "+cpu" }); }
+Test(kernels, cpu_class_without_texels) { run_all(&(tuff_device_desc){ .toggles = "+cpu,-texels" }); }
 Test(kernels, gpu_class) { run_all(&(tuff_device_desc){ .toggles = "-cpu", .limits = "units=16" }); }
 /* No subgroup operations, the smallest workgroups and shared memory; one unit, so that nothing is split and tiles are large. */
 Test(kernels, gpu_class_at_the_floor) { run_all(&(tuff_device_desc){ .toggles = "-cpu,-subgroup", .limits = "shared=16K,invocations=128,bindings=4,units=1" }); }

@@ -91,7 +91,7 @@ Test(ops_gpu, table)
 /* The floor: what the specification promises, and no optional tier. */
 Test(ops_gpu, table_at_the_floor)
 {
-    tuff_device *dev = open_device(&(tuff_device_desc){ .limits = "shared=16K,invocations=128,bindings=4", .toggles = "-subgroup,-fp16,-storage16,-storage8" });
+    tuff_device *dev = open_device(&(tuff_device_desc){ .limits = "shared=16K,invocations=128,bindings=4", .toggles = "-subgroup,-fp16,-storage16,-storage8,-texels" });
     cr_expect(run_table(dev, &(tuff_compile_desc){ .no_fusion = true }, 1) > 0);
     tuff_device_close(dev);
 }
@@ -156,7 +156,7 @@ Test(ops_gpu, pointwise)
 
 Test(ops_gpu, pointwise_at_the_floor)
 {
-    tuff_device *dev = open_device(&(tuff_device_desc){ .limits = "bindings=4", .toggles = "-subgroup,-fp16,-storage16,-storage8" });
+    tuff_device *dev = open_device(&(tuff_device_desc){ .limits = "bindings=4", .toggles = "-subgroup,-fp16,-storage16,-storage8,-texels" });
     run_pointwise(dev);
     tuff_device_close(dev);
 }

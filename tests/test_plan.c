@@ -452,12 +452,15 @@ Test(plan, slots_follow_the_order_of_remedies)
     const tf_operand big = { .arena = true, .bytes = 1 << 20, .bits = 32 }, outside = { .bytes = 1 << 20, .bits = 32 };
     const tf_operand small = { .bytes = 64, .bits = 32 }, odd = { .bytes = 20, .bits = 32 }, half = { .bytes = 64, .bits = 16 };
     const tf_operand written = { .arena = true, .write = true, .bytes = 64, .bits = 32 };
+    const tf_operand texels = { .bytes = 1 << 20, .bits = 32, .prefer_texel = true }, odd_texels = { .bytes = 1000, .bits = 16, .prefer_texel = true };
+    const tf_operand many_texels = { .bytes = (1 << 20) + 16, .bits = 32, .prefer_texel = true }, made = { .arena = true, .write = true, .bytes = 64, .bits = 32, .prefer_texel = true };
+    const tf_operand either = { .bytes = 64, .bits = 32, .prefer_texel = true, .prefer_uniform = true };
     const struct {
         const char *what;
         tf_operand o[6];
         uint32_t n, storage_limit, uniform_limit;
         tf_slots want;
-        const char *slots; /* per operand: slot, u uniform, s shared */
+        const char *slots; /* per operand: slot, u uniform, t texel, s shared */
     } cases[] = {
         { "room for all", { big, small, outside }, 3, 4, 4, { 3, 3, 0 }, "0 1 2" },
         { "small operand to uniform", { big, small, outside, outside }, 4, 3, 4, { 4, 3, 0 }, "0 1u 2 3" },
@@ -468,6 +471,9 @@ Test(plan, slots_follow_the_order_of_remedies)
         { "the smallest share", { big, written, big, outside }, 4, 3, 4, { 3, 3, 0 }, "0s 0s 1 2" },
         { "outside operands need copies", { outside, outside, outside, big }, 4, 2, 4, { 4, 4, 2 }, "0 1 2 3s" },
         { "all but one outside copied", { outside, outside, outside }, 3, 2, 1, { 3, 3, 2 }, "0 1 2" },
+        { "texels take no storage binding", { texels, either, texels, written }, 4, 2, 4, { 4, 2, 0 }, "0t 1t 2 3" },
+        { "what is written, too large or no whole texels is no texel buffer", { made, many_texels, odd_texels, texels }, 4, 4, 4, { 4, 3, 0 }, "0 1 2 3t" },
+        { "a wish for texels goes before one for a uniform block", { texels, texels, either }, 3, 4, 4, { 3, 0, 0 }, "0t 1t 2u" },
     };
     for (size_t i = 0; i < COUNT(cases); i++) {
         tf_limits limits = roomy;
@@ -475,10 +481,12 @@ Test(plan, slots_follow_the_order_of_remedies)
         char text[64] = "";
         limits.storage_bindings = cases[i].storage_limit;
         limits.uniform_bindings = cases[i].uniform_limit;
+        limits.texel_bindings = 2;
+        limits.texel_range = 1 << 20;
         const tf_slots got = tf_share_bindings(cases[i].o, cases[i].n, &limits, slots);
         for (uint32_t k = 0; k < cases[i].n; k++)
-            snprintf(text + strlen(text), sizeof text - strlen(text), "%s%u%s%s", k ? " " : "", slots[k].slot,
-                     slots[k].uniform ? "u" : "", slots[k].shared ? "s" : "");
+            snprintf(text + strlen(text), sizeof text - strlen(text), "%s%u%s%s%s", k ? " " : "", slots[k].slot,
+                     slots[k].uniform ? "u" : "", slots[k].texel ? "t" : "", slots[k].shared ? "s" : "");
         cr_expect_str_eq(text, cases[i].slots, "%s: slots %s, wanted %s", cases[i].what, text, cases[i].slots);
         cr_expect(got.n == cases[i].want.n && got.storage == cases[i].want.storage && got.copies == cases[i].want.copies,
                   "%s: %u slots, %u storage, %u copies", cases[i].what, got.n, got.storage, got.copies);

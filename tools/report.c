@@ -30,7 +30,7 @@ static cJSON *tiers_of(const tf_limits *l)
         { "subgroup_basic", l->subgroup_basic }, { "subgroup_vote", l->subgroup_vote }, { "subgroup_arithmetic", l->subgroup_arithmetic },
         { "subgroup_shuffle", l->subgroup_shuffle }, { "subgroup_ballot", l->subgroup_ballot }, { "subgroup_control", l->subgroup_control },
         { "storage16", l->storage16 }, { "storage8", l->storage8 }, { "fp16", l->f16 }, { "int8", l->i8 }, { "int16", l->i16 },
-        { "int64", l->i64 }, { "fp64", l->f64 }, { "coopmat", l->coopmat.m }, { "cpu", l->cpu },
+        { "int64", l->i64 }, { "fp64", l->f64 }, { "texels", l->texel_bindings > 0 }, { "coopmat", l->coopmat.m }, { "cpu", l->cpu },
     };
     cJSON *list = cJSON_CreateArray();
     for (size_t i = 0; i < TF_COUNT(tiers); i++)

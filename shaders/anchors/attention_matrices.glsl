@@ -1,6 +1,6 @@
 /* Attention by cooperative matrices of CM x CK by CK x CN halves: a subgroup owns CM query rows, TILE = SUBGROUPS * CM a workgroup.
  *
- * q, k and v hold halves; scores, sums and o are f32. The weights of a step become halves, with WIDE two whose sum has twice the digits,
+ * q, k and v hold halves; scores, sums and o are f32. The weights of a step become halves, with PAIRS two whose sum has twice the digits,
  * after a factor that keeps small ones out of the denormal numbers. Scores and weights pass through shared memory,
  * since no lane knows which elements of a matrix are its own: PER lanes share a row of KEYS = 32. o is multiplied row by row with a
  * matrix whose rows are that row's factor.
@@ -27,7 +27,7 @@
 
 shared uvec4 q_tile[TILE * LINE_Q];
 shared uvec4 kv_tile[KEYS * LINE_KV];
-shared uvec4 p_tile[(1 + WIDE) * TILE * LINE_P];
+shared uvec4 p_tile[(1 + PAIRS) * TILE * LINE_P];
 shared vec4 s_tile[TILE * LINE_S];
 shared vec4 f_tile[TILE * CN / 4];
 shared float fold[LANES];
@@ -122,7 +122,7 @@ void main()
             l += p.x + p.y;
             const uint high = packHalf2x16(p * FULL);
             p_tile[r * LINE_P + e / 8][e / 2 % 4] = high;
-#if WIDE
+#if PAIRS
             p_tile[(TILE + r) * LINE_P + e / 8][e / 2 % 4] = packHalf2x16(p * FULL - unpackHalf2x16(high));
 #endif
         }
@@ -133,7 +133,7 @@ void main()
         STEP_LOOP for (int c = 0; c < KEYS / CK; c++) {
             LEFT_SIDE a;
             coopMatLoad(a, p_tile, own * LINE_P + c * (CK / 8), LINE_P, BY_ROWS);
-#if WIDE
+#if PAIRS
             LEFT_SIDE low;
             coopMatLoad(low, p_tile, (TILE + own) * LINE_P + c * (CK / 8), LINE_P, BY_ROWS);
 #endif
@@ -141,7 +141,7 @@ void main()
                 RIGHT_SIDE b;
                 coopMatLoad(b, kv_tile, c * CK * LINE_V + j * (CN / 8), LINE_V, BY_ROWS);
                 o[j] = coopMatMulAdd(a, b, o[j]);
-#if WIDE
+#if PAIRS
                 o[j] = coopMatMulAdd(low, b, o[j]);
 #endif
             }
