@@ -85,9 +85,9 @@ TUFF_API VkSemaphore tuff_device_timeline(const tuff_device *dev);
 /* Let input, output or unshared state `name` live in the application's buffer, from the next submit or record on;
  * nothing is copied or recompiled. buffer VK_NULL_HANDLE: back to memory of the program's own. The tensor starts at offset,
  * a multiple of tuff_bind_alignment; range holds at least its bytes at the largest dims, rounded up to 4. usage needs
- * STORAGE_BUFFER, TRANSFER_SRC and TRANSFER_DST, and UNIFORM_BUFFER where the buffer has it. The buffer stays bound, and
- * must stay alive, until it is unbound and the runs submitted before are complete. tuff_write and tuff_read still
- * work on it. A bound input counts as written. */
+ * STORAGE_BUFFER, TRANSFER_SRC and TRANSFER_DST, UNIFORM_BUFFER where the buffer has it, and on a device that tuff opened
+ * (not adopted) UNIFORM_TEXEL_BUFFER. The buffer stays bound, and must stay alive, until it is unbound and the runs submitted
+ * before are complete. tuff_write and tuff_read still work on it. A bound input counts as written. */
 TUFF_API tuff_status tuff_bind_buffer(tuff_program *p, const char *name, VkBuffer buffer, VkDeviceSize offset, VkDeviceSize range);
 TUFF_API VkDeviceSize tuff_bind_alignment(const tuff_device *dev);
 
