@@ -50,6 +50,7 @@ struct tuff_device {
     tf_mutex heap_lock;
     tf_block *blocks;
     uint64_t allocated;               /* bytes of device memory held */
+    uint32_t placed;                  /* large buffers so far */
 
     tf_mutex pipe_lock;
     tf_pipeline *pipelines;

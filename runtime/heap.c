@@ -1,6 +1,6 @@
 /* heap.c - device memory: a few large VkDeviceMemory blocks per memory type, handed out first-fit.
  *
- * Small buffers share blocks that grow with use; a large buffer has a block of its own, which goes back to the
+ * Small buffers share blocks that grow with use; one large beside them has a block of its own, which goes back to the
  * driver with it. Host-visible blocks stay mapped. No two buffers ever overlap: memory that the planner aliases is
  * one buffer, where validation can see it. */
 #include "device.h"
@@ -17,12 +17,16 @@ struct tf_block {
     uint64_t bytes;
     uint32_t type;
     bool coherent, cached;
+    bool own;                  /* of one large buffer */
     unsigned char *mapped;
     tf_span *spans;
     tf_block *next;
 };
 
 enum { BLOCK_MIN = 1 << 20, BLOCK_MAX = 64 << 20 };
+/* Buffers of LARGE bytes and more begin at different places of a page and in different pages: at equal ones, kernels that read many tensors of
+ * one size at once meet in the same sets of the caches. */
+enum { LARGE = 1 << 16, STEP = 4096 + 256, STEPS = 16 };
 
 /* ---- memory types ------------------------------------------------------------------------------- */
 
@@ -120,16 +124,16 @@ static tf_block *block_create(tuff_device *dev, uint32_t type, uint64_t bytes, V
     return b;
 }
 
-/* First gap of the block that fits; NULL if none or host memory is out. */
-static tf_span *span_take(tuff_device *dev, tf_block *b, uint64_t bytes, uint64_t align)
+/* First gap of the block that fits behind `lead` bytes; NULL if none or host memory is out. */
+static tf_span *span_take(tuff_device *dev, tf_block *b, uint64_t bytes, uint64_t align, uint64_t lead)
 {
     tf_span **at = &b->spans;
     uint64_t offset = 0;
-    while (*at && tf_align_up(offset, align) + bytes > (*at)->offset) {
+    while (*at && tf_align_up(offset + lead, align) + bytes > (*at)->offset) {
         offset = (*at)->offset + (*at)->bytes;
         at = &(*at)->next;
     }
-    offset = tf_align_up(offset, align);
+    offset = tf_align_up(offset + lead, align);
     if (offset > b->bytes || bytes > b->bytes - offset)
         return NULL;
     tf_span *s = tf_alloc(&dev->allocator, sizeof *s);
@@ -171,23 +175,27 @@ static VkResult place(tuff_device *dev, uint32_t type, const VkMemoryRequirement
 {
     const uint64_t align = TF_MAX(r->alignment, dev->snapshot.limits.nonCoherentAtomSize);
     const uint64_t bytes = tf_align_up(r->size, align), shared = block_size(dev, type);
+    uint64_t lead = bytes >= LARGE ? tf_align_up(dev->placed++ % STEPS * STEP, align) : 0;
     VkResult result = VK_SUCCESS;
     for (tf_block *b = dev->blocks; b && !m->span && bytes <= shared / 4; b = b->next)
-        if (b->type == type && (m->span = span_take(dev, b, bytes, align)))
+        if (b->type == type && !b->own && (m->span = span_take(dev, b, bytes, align, lead)))
             m->block = b;
-    if (!m->span) {
-        m->block = block_create(dev, type, bytes <= shared / 4 ? shared : bytes, &result);
-        if (!m->block && bytes <= shared / 4 && result == VK_ERROR_OUT_OF_DEVICE_MEMORY)
-            m->block = block_create(dev, type, bytes, &result);
-        if (!m->block)
-            return result;
-        if (!(m->span = span_take(dev, m->block, bytes, align))) {
-            tf_block *b = m->block;
-            dev->blocks = b->next;
-            block_destroy(dev, b);
-            m->block = NULL;
-            return VK_ERROR_OUT_OF_HOST_MEMORY;
-        }
+    if (!m->span && bytes <= shared / 4)
+        m->block = block_create(dev, type, shared, &result);
+    if (!m->span && !m->block && (bytes > shared / 4 || result == VK_ERROR_OUT_OF_DEVICE_MEMORY)) {
+        if (bytes + lead > dev->snapshot.max_allocation)
+            lead = 0;
+        if ((m->block = block_create(dev, type, bytes + lead, &result)))
+            m->block->own = true;
+    }
+    if (!m->block)
+        return result;
+    if (!m->span && !(m->span = span_take(dev, m->block, bytes, align, lead))) {
+        tf_block *b = m->block;
+        dev->blocks = b->next;
+        block_destroy(dev, b);
+        m->block = NULL;
+        return VK_ERROR_OUT_OF_HOST_MEMORY;
     }
     m->mapped = m->block->mapped ? m->block->mapped + m->span->offset : NULL;
     m->cached = m->block->cached;
