@@ -1,7 +1,7 @@
 /* capsule.c - see capsule.h. One function per struct both writes and reads it (`codec`), so the two cannot disagree. */
 #include "capsule.h"
+#include "spirv.h"
 
-#include <stddef.h>
 #include <string.h>
 
 enum { FORMAT = 1, ALIGN = 16, LEAST_INVOCATIONS = 128 /* that every device has */ };
@@ -17,59 +17,6 @@ typedef struct header {
 
 typedef struct blob_entry { uint64_t offset, bytes; } blob_entry;
 typedef struct variant_entry { uint64_t offset, bytes; uint32_t cpu, invocations; } variant_entry; /* of the device it was made for */
-
-/* ---- SPIR-V ------------------------------------------------------------------------------------- */
-
-enum { SPIRV_MAGIC = 0x07230203, SPIRV_HEADER = 5, OP_ENTRY_POINT = 15, OP_CAPABILITY = 17 };
-
-bool tf_code_plausible(const uint32_t *w, size_t n)
-{
-    bool entry = false;
-    if (n < SPIRV_HEADER || w[0] != SPIRV_MAGIC || w[3] == 0)
-        return false;
-    for (size_t at = SPIRV_HEADER, length; at < n; at += length) {
-        length = w[at] >> 16;
-        if (length == 0 || length > n - at)
-            return false;
-        entry = entry || (w[at] & 0xffff) == OP_ENTRY_POINT;
-    }
-    return entry;
-}
-
-/* Numbers of the SPIR-V specification, section "Capability". */
-static const struct { uint32_t capability; size_t field; const char *text; } tiers[] = {
-    { 9, offsetof(tf_limits, f16), "16-bit float arithmetic" },
-    { 10, offsetof(tf_limits, f64), "64-bit float arithmetic" },
-    { 11, offsetof(tf_limits, i64), "64-bit integer arithmetic" },
-    { 22, offsetof(tf_limits, i16), "16-bit integer arithmetic" },
-    { 39, offsetof(tf_limits, i8), "8-bit integer arithmetic" },
-    { 61, offsetof(tf_limits, subgroup_basic), "subgroups" },
-    { 62, offsetof(tf_limits, subgroup_vote), "subgroup votes" },
-    { 63, offsetof(tf_limits, subgroup_arithmetic), "subgroup arithmetic" },
-    { 64, offsetof(tf_limits, subgroup_ballot), "subgroup ballots" },
-    { 65, offsetof(tf_limits, subgroup_shuffle), "subgroup shuffles" },
-    { 4433, offsetof(tf_limits, storage16), "16-bit storage buffers" },
-    { 4434, offsetof(tf_limits, storage16), "16-bit storage buffers" },
-    { 4448, offsetof(tf_limits, storage8), "8-bit storage buffers" },
-    { 4449, offsetof(tf_limits, storage8), "8-bit storage buffers" },
-};
-enum { CAPABILITY_MATRIX = 6022 };
-
-static bool uses(const uint32_t *w, size_t n, uint32_t capability)
-{
-    for (size_t at = SPIRV_HEADER; at < n && (w[at] & 0xffff) == OP_CAPABILITY; at += w[at] >> 16)
-        if (w[at] >> 16 == 2 && w[at + 1] == capability)
-            return true;
-    return false;
-}
-
-const char *tf_code_lacks(const uint32_t *words, size_t n, const tf_limits *limits)
-{
-    for (size_t i = 0; i < TF_COUNT(tiers); i++)
-        if (uses(words, n, tiers[i].capability) && !*(const bool *)((const char *)limits + tiers[i].field))
-            return tiers[i].text;
-    return uses(words, n, CAPABILITY_MATRIX) && !limits->coopmat.m ? "cooperative matrices" : NULL;
-}
 
 /* ---- the codec ---------------------------------------------------------------------------------- */
 
@@ -201,7 +148,7 @@ static void kernel(codec *c, tf_kernel *k)
     k->code_words = (size_t)(bytes / 4); /* copied: the file may lie at any address */
     k->code = tf_arena_copy(c->arena, data, (size_t)bytes);
     k->hash = k->code ? tf_hash(0, k->code, (size_t)bytes) : 0;
-    if (!k->code || bytes % 4 || !tf_code_plausible(k->code, k->code_words))
+    if (!k->code || bytes % 4 || !tf_spirv_plausible(k->code, k->code_words))
         fail(c, "the code of a kernel is no SPIR-V");
 }
 
@@ -596,8 +543,8 @@ static bool lacks(const tf_plan *p, const tf_limits *l, tf_str *message)
     for (uint32_t i = 0; !what && i < p->kernels.n; i++) {
         const tf_kernel *k = &p->kernels.data[i];
         who = k->name;
-        what = tf_code_lacks(k->code, k->code_words, l);
-        if (!what && uses(k->code, k->code_words, CAPABILITY_MATRIX) && memcmp(&p->limits.coopmat, &l->coopmat, sizeof l->coopmat))
+        what = tf_spirv_lacks(k->code, k->code_words, l);
+        if (!what && tf_spirv_uses(k->code, k->code_words, TF_SPIRV_MATRICES) && memcmp(&p->limits.coopmat, &l->coopmat, sizeof l->coopmat))
             what = "cooperative matrices of another shape";
         if (!what && k->subgroup_size && (!l->subgroup_control || k->subgroup_size < l->subgroup_min || k->subgroup_size > l->subgroup_max))
             what = "subgroups of another size";

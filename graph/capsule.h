@@ -30,9 +30,4 @@ tuff_status tf_capsule_read(const void *data, uint32_t i, const tf_limits *limit
 tuff_status tf_capsule_choose(const void *data, size_t size, const tf_limits *limits, const tuff_allocator *allocator, tf_plan **out,
                               tf_str *message);
 
-/* Instructions of plausible lengths up to exactly the end, with an entry point: what a driver may rely on before it looks closer. */
-bool tf_code_plausible(const uint32_t *words, size_t n);
-/* What a module declares to need and limits lack ("16-bit storage buffers"); NULL: nothing that tuff knows of. */
-const char *tf_code_lacks(const uint32_t *words, size_t n, const tf_limits *limits);
-
 #endif

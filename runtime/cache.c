@@ -4,7 +4,7 @@
  * of another build, device or driver is the same as none. Files are replaced in one step, so any number of
  * processes may share the directory and may be killed at any time. Failing to write is never an error. */
 #include "device.h"
-#include "graph/capsule.h"
+#include "graph/spirv.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -87,7 +87,7 @@ bool tf_spirv_load(tuff_device *dev, tf_key key, tf_spirv *out)
         out->words = malloc(out->n * 4);
         if ((ok = out->words != NULL))
             memcpy(out->words, file + sizeof(header), out->n * 4);
-        if (ok && !tf_code_plausible(out->words, out->n)) { /* a well-made header around something else */
+        if (ok && !tf_spirv_plausible(out->words, out->n)) { /* a well-made header around something else */
             free(out->words);
             ok = false;
         }
