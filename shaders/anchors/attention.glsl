@@ -124,6 +124,14 @@ Work work_of(uint x)
     return w;
 }
 
+/* w for its head i. */
+Work head_of(Work w, int i)
+{
+    w.group += uint(i);
+    w.kv_head = w.group * PACK / (HQ / HK);
+    return w;
+}
+
 /* A query of one head: i is its token in memory, p its position; keys from `tree` on are tree nodes. */
 struct Row { uint b, h; int i, p, tree; float slope; };
 

@@ -52,14 +52,6 @@ FOLD(sum_lanes, PLUS, LANES)
 FOLD(sum_keys, PLUS, KEYS)
 FOLD(max_keys, max, KEYS)
 
-/* w for its head i. */
-Work head_of(Work w, int i)
-{
-    w.group += uint(i);
-    w.kv_head = w.group * PACK / (HQ / HK);
-    return w;
-}
-
 void main()
 {
     LEAVE_SPARE_GROUPS

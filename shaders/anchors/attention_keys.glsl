@@ -32,14 +32,6 @@
 #define LAST_KEY last
 #endif
 
-/* w for its head i. */
-Work head_of(Work w, int i)
-{
-    w.group += uint(i);
-    w.kv_head = w.group * PACK / (HQ / HK);
-    return w;
-}
-
 #define OVER_LANES(x, JOIN)                                \
     x = JOIN(x, subgroupShuffleXor(x, 1u));                \
     x = JOIN(x, subgroupShuffleXor(x, 2u));                \
