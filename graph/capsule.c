@@ -578,7 +578,7 @@ static tuff_status read_plan(codec *c, tf_plan *p, const tf_limits *limits, tf_s
     p->limits.storage_align = made.storage_align;
     memcpy(p->limits.max_groups, made.max_groups, sizeof made.max_groups);
     const char *wrong = tf_plan_check(p, message);
-    return !wrong ? TUFF_OK : strcmp(wrong, "out of host memory") == 0 ? TUFF_E_MEMORY : TUFF_E_UNSUPPORTED;
+    return wrong ? tf_plan_status(wrong, TUFF_E_UNSUPPORTED) : TUFF_OK;
 }
 
 tuff_status tf_capsule_read(const void *data, uint32_t i, const tf_limits *limits, const tuff_allocator *allocator, tf_plan **out, tf_str *message)

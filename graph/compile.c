@@ -397,14 +397,12 @@ static bool finish_kernel(compiler *c, uint32_t step)
     return true;
 }
 
-static tuff_status status_of(const char *wrong, tuff_status otherwise) { return strcmp(wrong, "out of host memory") ? otherwise : TUFF_E_MEMORY; }
-
 static bool bind(compiler *c)
 {
     tf_plan *p = c->plan;
     if (!tf_plan_commit(p)) return stop(c, TUFF_E_MEMORY, NULL);
     const char *wrong = tf_plan_gate(p, c->n_emitters, &c->raw);
-    if (wrong) return stop(c, status_of(wrong, TUFF_E_LIMIT), wrong);
+    if (wrong) return stop(c, tf_plan_status(wrong, TUFF_E_LIMIT), wrong);
     if (!tf_copy_in_externals(p)) return stop(c, TUFF_E_MEMORY, NULL);
     for (uint32_t i = 0; i < c->n_emitters + c->raw.n; i++)
         if (p->kernels.n == p->kernels.cap && !tf_array_grow(&p->arena, (void **)&p->kernels.data, &p->kernels.cap, p->kernels.n, sizeof *p->kernels.data))
@@ -432,7 +430,7 @@ static bool check(compiler *c)
     const char *wrong = tf_plan_check(c->plan, &c->message);
     if (!wrong) return true;
     if (c->message.n == 0) tf_str_add(&c->message, wrong);
-    return stop(c, status_of(wrong, TUFF_E_INTERNAL), NULL);
+    return stop(c, tf_plan_status(wrong, TUFF_E_INTERNAL), NULL);
 }
 
 static const struct { const char *name; bool (*run)(compiler *); } passes[] = {

@@ -21,6 +21,8 @@ void tf_plan_destroy(tf_plan *plan)
     tf_free(&allocator, plan, sizeof *plan);
 }
 
+tuff_status tf_plan_status(const char *wrong, tuff_status otherwise) { return strcmp(wrong, "out of host memory") ? otherwise : TUFF_E_MEMORY; }
+
 int64_t tf_plan_dim(const tf_plan *plan, int64_t dim, const int64_t *params)
 {
     if (!tf_dim_is_dynamic(dim))

@@ -274,6 +274,8 @@ const char *tf_binding_word(const tf_binding *r);
 /* Hazard checker (check.c): NULL, or a sentence naming two steps of one wave that conflict, a read of bytes
  * never written, an index out of range, or overlapping live buffers. */
 const char *tf_plan_check(const tf_plan *plan, tf_str *message);
+/* The status of what a pass complains of: E_MEMORY, or `otherwise`. */
+tuff_status tf_plan_status(const char *wrong, tuff_status otherwise);
 /* Bytes an arena buffer takes: aligned so that any device may bind it. */
 uint64_t tf_arena_bytes(const tf_limits *limits, uint64_t bytes);
 /* explain (explain.c) */
