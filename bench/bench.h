@@ -14,6 +14,9 @@ typedef struct bench_time {
     double ratio_p25, ratio_p75;
 } bench_time;
 
+/* Reproducible numbers into all inputs of p. TOOL_OK, or the message was printed. */
+int bench_write_inputs(tuff_program *p);
+
 /* Runs p for about `seconds`: a first run, a warm-up, then samples of as many runs as take some milliseconds, so that
  * submission does not count where a run is short. Inputs must be written. TOOL_OK, or the message was printed. */
 int bench_measure(tuff_program *p, double seconds, bench_time *out);

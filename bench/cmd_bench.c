@@ -55,7 +55,7 @@ static double planned_flops(const tf_plan *plan)
     return flops;
 }
 
-static int write_inputs(tuff_program *p)
+int bench_write_inputs(tuff_program *p)
 {
     for (uint32_t i = 0; i < p->plan->ports.n; i++) {
         const tf_plan_port *port = &p->plan->ports.data[i];
@@ -162,10 +162,10 @@ static int bench_graph(bench_run *r, const bench_case *c, tuff_graph *g)
     const uint64_t start = tf_clock_ns();
     int status = tool_compile(r->dev, g, &(tuff_compile_desc){ .slots = 3 }, &r->o->common, &p[0]);
     const double compile_ms = (double)(tf_clock_ns() - start) * 1e-6;
-    if (!status) status = write_inputs(p[0]);
+    if (!status) status = bench_write_inputs(p[0]);
     if (!status && beside) status = bench_copy_program(r->dev, &r->ceilings, (int64_t)(copied_bytes(p[0]->plan) / 8.0), &p[1]);
     if (!status && beside) status = tool_compile(r->dev, g, &(tuff_compile_desc){ .slots = 3, .no_fusion = true }, &r->o->common, &p[2]);
-    if (!status && beside) status = write_inputs(p[2]);
+    if (!status && beside) status = bench_write_inputs(p[2]);
     if (!status) status = bench_measure_beside(p, beside ? 3 : 1, (double)r->o->milliseconds * 1e-3, t);
     if (!status) conclude(r, c, p[0], t, compile_ms);
     for (uint32_t i = 0; i < TF_COUNT(p); i++) tuff_program_destroy(p[i]);
@@ -180,7 +180,7 @@ static int compile_sampler(bench_run *r, double gflops, bool alone, tuff_program
 {
     tuff_graph *g = bench_sampler_graph(EVALUATION_MS, gflops, alone);
     int status = g ? tool_compile(r->dev, g, &(tuff_compile_desc){ .slots = 1 }, &r->o->common, out) : tool_error("out of memory");
-    if (!status) status = write_inputs(*out);
+    if (!status) status = bench_write_inputs(*out);
     tuff_graph_destroy(g);
     return status;
 }

@@ -64,8 +64,7 @@ static int prepare(tuner *t, tuff_graph *g, tuff_program **out)
     t->table = (tf_tuning){ t->rows, t->n };
     t->dev->caps.limits.tuning = &t->table;
     int status = tool_compile(t->dev, g, NULL, &t->o->common, out);
-    for (uint32_t i = 0; !status && i < (*out)->plan->ports.n; i++)
-        if ((*out)->plan->ports.data[i].kind == TF_PORT_INPUT) status = tool_write_random(*out, (*out)->plan->ports.data[i].name, 0);
+    if (!status) status = bench_write_inputs(*out);
     return status || !tuff_run(*out) ? status : tool_error("%s", tuff_program_error(*out));
 }
 

@@ -177,6 +177,7 @@ Test(command, pack)
     expect("pack g.tuff g.capsule -o z.capsule", 2, "one graph, or several capsules");
     expect("pack g.tuff -o no/such/z.capsule", 1, "no/such/z.capsule cannot be written");
     expect("pack g.tuff --const z=w.npy -o z.capsule", 1, "no input \"z\"");
+    expect("run g.tuff --const ww=w.npy", 1, "did you mean \"w\"?");
     cr_expect(!system("head -c 200 g.capsule >cut.capsule"));
     expect("run cut.capsule", 1, "cut.capsule: the capsule cannot be read: it ends early");
     leave();

@@ -112,6 +112,18 @@ static int write_file(session *s, const char *name, const char *path)
     return status;
 }
 
+static int write_random(session *s, const char *name)
+{
+    size_t bytes;
+    tuff_dtype dtype;
+    if (tuff_describe(s->p, name, &bytes, &dtype, NULL)) return tool_error("%s", tuff_program_error(s->p));
+    void *data = tool_alloc(bytes);
+    tool_fill(s->o->seed, name, dtype, data, (uint64_t)bytes * 8 / tf_dtype_bits(dtype));
+    const tuff_status status = tuff_write(s->p, name, data, bytes);
+    free(data);
+    return status ? tool_error("%s", tuff_program_error(s->p)) : TOOL_OK;
+}
+
 static int write_inputs(session *s)
 {
     const char *name, *path;
@@ -123,7 +135,7 @@ static int write_inputs(session *s)
     for (uint32_t i = 0; !status && i < s->p->plan->ports.n; i++) {
         const tf_plan_port *port = &s->p->plan->ports.data[i];
         if (port->kind != TF_PORT_INPUT || value_for(s, &s->o->in, port->name)) continue;
-        status = tool_write_random(s->p, port->name, s->o->seed);
+        status = write_random(s, port->name);
         tf_str_printf(&random, "%s%s", random.n ? ", " : "", port->name);
     }
     if (!status && random.n && !s->o->common.quiet)

@@ -146,8 +146,15 @@ int tool_make_constants(tuff_graph *g, const tool_list *constants)
         if (!tool_pair(&arena, constants->v[i], &name, &path)) continue;
         const tf_port *port = tf_port_find(g, 1u << TF_PORT_INPUT, name);
         tf_npy npy = { 0 };
-        if (!port)
-            status = tool_error("--const: the graph has no input \"%s\"", name);
+        if (!port) {
+            const char *names[64];
+            uint32_t n = 0;
+            for (uint32_t k = 0; k < g->ports.n && n < TF_COUNT(names); k++)
+                if (g->ports.data[k].kind == TF_PORT_INPUT) names[n++] = g->ports.data[k].name;
+            const char *near = tf_suggest(name, names, n);
+            status = near ? tool_error("--const: the graph has no input \"%s\"; did you mean \"%s\"?", name, near)
+                          : tool_error("--const: the graph has no input \"%s\"", name);
+        }
         else if (tf_npy_read(path, tf_type_of(g, port->value)->dtype, NULL, &npy, message, sizeof message))
             status = tool_error("%s", message);
         else if (tuff_make_const(g, name, npy.data, npy.bytes))
@@ -207,18 +214,6 @@ void tool_fill(uint64_t seed, const char *name, tuff_dtype dtype, void *data, ui
             tf_store_element(dtype, data, i, re, dtype == TUFF_C64 ? tool_normal(&r) : 0.0);
         }
     }
-}
-
-int tool_write_random(tuff_program *p, const char *name, uint64_t seed)
-{
-    size_t bytes;
-    tuff_dtype dtype;
-    if (tuff_describe(p, name, &bytes, &dtype, NULL)) return tool_error("%s", tuff_program_error(p));
-    void *data = tool_alloc(bytes);
-    tool_fill(seed, name, dtype, data, (uint64_t)bytes * 8 / tf_dtype_bits(dtype));
-    const tuff_status status = tuff_write(p, name, data, bytes);
-    free(data);
-    return status ? tool_error("%s", tuff_program_error(p)) : TOOL_OK;
 }
 
 void *tool_alloc(size_t n)

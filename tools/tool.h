@@ -105,8 +105,6 @@ tuff_device_desc tool_device_desc(const tool_common *common);
 
 /* Reproducible elements that depend on seed and name alone: normal floats, integers in 0..8, both booleans. */
 void tool_fill(uint64_t seed, const char *name, tuff_dtype dtype, void *data, uint64_t n);
-/* Those into an input of a program. */
-int tool_write_random(tuff_program *p, const char *name, uint64_t seed);
 typedef struct tool_random { uint64_t state; } tool_random;
 double tool_uniform(tool_random *r); /* (0, 1) */
 double tool_normal(tool_random *r);
